@@ -1,0 +1,50 @@
+# The few verbs of this project. `make demo` and `make test` work in a fresh clone by themselves.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.synced
+UV_VERSION := 0.13.9
+SOURCES := vllm_flows tasks flows cli deployments sandbox tests bench
+
+.PHONY: help setup demo test test-unit check bench sandbox-up sandbox-down lock
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Install everything into .venv, from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "installing the Python packages into $(VENV)"
+	@test -x $(VENV)/bin/uv || { python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet uv==$(UV_VERSION); }
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Four models from models.yaml to answers, on a sandbox cluster
+	@$(PYTHON) -m sandbox.demo
+
+test: $(STAMP) ## All tests: unit, then integration on a sandbox cluster of their own
+	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest tests/integration
+
+check: $(STAMP) ## Lint, types, import contracts, unit tests
+	@$(VENV)/bin/ruff check $(SOURCES)
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PYTHON) -m pytest -q tests/unit
+
+bench: $(STAMP) ## Measure one thing beside its peer: make bench NAME=x
+	@$(PYTHON) bench/$(or $(NAME),list).py
+
+sandbox-up: $(STAMP) ## Start the sandbox cluster
+	@$(PYTHON) -m sandbox up
+
+sandbox-down: $(STAMP) ## Stop it and remove all of it but the cache
+	@$(PYTHON) -m sandbox down
+
+lock: ## Resolve the newest versions that pyproject.toml allows
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --extra sandbox --group dev --no-emit-index-url \
+		--custom-compile-command "make lock" -o requirements.lock pyproject.toml

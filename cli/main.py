@@ -1,0 +1,92 @@
+"""The entry point: all verbs, and the one place where an error becomes text and exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli import changing, reading, secrets, serving
+from cli.options import Options
+from vllm_flows.errors import VllmFlowsError
+
+_EXIT_CODES = """\b
+Exit codes:
+    0  done, or nothing to do
+    1  failed
+    2  changes present (plan --detailed-exitcode)
+    4  timed out
+   64  wrong usage or configuration
+  130  interrupted
+"""
+_USAGE = 64
+_INTERRUPTED = 130
+
+
+@click.group(
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="vllm-flows")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--context", "kube_context", help="kubeconfig context (VLLM_KUBE_CONTEXT).")
+@click.option("--namespace", "-n", help="Kubernetes namespace (VLLM_NAMESPACE).")
+@click.option(
+    "--models", type=click.Path(), help="The models file (VLLM_MODELS_FILE, models.yaml)."
+)
+@click.pass_context
+def cli(
+    context: click.Context,
+    /,
+    *,
+    debug: bool,
+    namespace: str | None,
+    models: str | None,
+    kube_context: str | None,
+) -> None:
+    """Put vLLM models on a Kubernetes cluster, from one models.yaml, and keep them right."""
+    context.obj = Options(
+        debug=debug, namespace=namespace, models=models, kube_context=kube_context
+    )
+
+
+for _command in (
+    changing.install,
+    changing.upgrade,
+    changing.uninstall,
+    reading.plan,
+    reading.validate,
+    secrets.set_hf_token,
+    secrets.set_api_key,
+    serving.serve,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run one verb and end the process with its exit code."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except VllmFlowsError as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted", _INTERRUPTED)
+    except KeyboardInterrupt:
+        _fail(
+            "interrupted; what was started in the cluster goes on\n"
+            "  next: run the same command again, it goes on where this one was",
+            _INTERRUPTED,
+        )
+    except click.ClickException as error:
+        error.show()
+        sys.exit(_USAGE)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(text: str, code: int) -> None:
+    click.echo(f"error: {text}", err=True)
+    sys.exit(code)

@@ -1,0 +1,33 @@
+"""What stands before the verb, and the settings that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_flows.models import Model
+from vllm_flows.models_file import load_models
+from vllm_flows.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `vllm-flows` itself; None leaves it to the environment."""
+
+    debug: bool = False
+    namespace: str | None = None
+    models: str | None = None
+    kube_context: str | None = None
+
+    def settings(self, **overrides: object) -> Settings:
+        """Return the settings with these options and `overrides` on top."""
+        return load_settings(
+            namespace=self.namespace,
+            kube_context=self.kube_context,
+            models_file=Path(self.models) if self.models else None,
+            **overrides,
+        )
+
+    def read_models(self) -> list[Model]:
+        """Read the models file. Raises ModelsFileError with every problem in it."""
+        return load_models(self.settings().models_file)

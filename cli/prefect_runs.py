@@ -1,0 +1,88 @@
+"""Running a flow in this process, seen in the Prefect UI where there is one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+LOCAL_API = "http://127.0.0.1:4200/api"
+_PROBE_SECONDS = 0.5
+
+Result = TypeVar("Result")
+
+
+def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Result:  # noqa: ANN401 -- a flow's own
+    """Import the flow, run it here and return its result; its errors come through.
+
+    The run is recorded by the Prefect server that is configured; else by the one that
+    `vllm-flows serve` keeps on this machine; else by a throw-away one.
+    """
+    prepare_environment()
+    flow = load()
+    _speak_plainly()
+    return flow(**parameters)
+
+
+def prepare_environment() -> None:
+    """Set what Prefect reads when it is imported; what the user set stays."""
+    for name, value in {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not prefect_is_configured() and answers(LOCAL_API):
+        os.environ["PREFECT_API_URL"] = LOCAL_API
+
+
+def prefect_is_configured() -> bool:
+    """Say whether the environment or a Prefect profile names a server."""
+    if os.environ.get("PREFECT_API_URL") or os.environ.get("PREFECT_PROFILE"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        return "PREFECT_API_URL" in (home / "profiles.toml").read_text()
+    except OSError:
+        return False
+
+
+def answers(api: str) -> bool:
+    """Say whether a Prefect server answers at this address."""
+    try:
+        with urllib.request.urlopen(f"{api}/health", timeout=_PROBE_SECONDS) as reply:  # noqa: S310 -- our own http address
+            return bool(reply.read().strip() == b"true")
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _speak_plainly() -> None:
+    """Show people what the tasks say, a line each, instead of Prefect's own log."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    from tasks.running import SPOKEN
+
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, PrefectConsoleHandler):
+            root.removeHandler(handler)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.addFilter(lambda record: bool(getattr(record, SPOKEN, False)))
+    lines.setFormatter(_Line())
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(lines)
+
+
+class _Line(logging.Formatter):
+    """`17:04:05  llama3: ready`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        return f"{clock}  {record.getMessage()}"

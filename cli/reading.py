@@ -1,0 +1,71 @@
+"""The verbs that only read: they import no Prefect."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.options import Options
+from cli.output import emit, note
+from vllm_flows.models_file import load_models
+
+_output = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="Form of the answer on stdout.",
+)
+_CHANGES = 2
+
+
+@click.command()
+@_output
+@click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
+@click.option("--chart-version", help="Chart version (VLLM_CHART_VERSION).")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.pass_obj
+def plan(
+    options: Options,
+    *,
+    form: str,
+    chart: str | None,
+    chart_version: str | None,
+    detailed_exitcode: bool,
+) -> None:
+    """Show what install would do, and why; touch nothing."""
+    from vllm_flows.planning import plan_now
+    from vllm_flows.report import plan_rows
+
+    settings = options.settings(chart=chart, chart_version=chart_version)
+    made = plan_now(settings, options.read_models())
+    emit(plan_rows(made), form)
+    made.raise_if_blocked()
+    note("there are changes" if made.changes else "nothing to change")
+    if made.changes and detailed_exitcode:
+        sys.exit(_CHANGES)
+
+
+@click.command()
+@click.argument("file", type=click.Path(), required=False)
+@_output
+@click.pass_obj
+def validate(options: Options, *, file: str | None, form: str) -> None:
+    """Check a models file and list its models; the cluster and the Hub are not asked."""
+    from pathlib import Path
+
+    models = load_models(Path(file)) if file else options.read_models()
+    rows = [
+        {
+            "name": model.name,
+            "modelURL": model.model_url,
+            "revision": model.revision,
+            "replicas": model.replica_count,
+            "GPUs": model.request_gpu * model.replica_count,
+            "storage": model.pvc_storage,
+        }
+        for model in models
+    ]
+    emit(rows, form)

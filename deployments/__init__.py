@@ -1,0 +1,1 @@
+"""How the flows are run for real: the deployments that `vllm-flows serve` offers."""

@@ -1,0 +1,1 @@
+"""One module per flow, each readable as its own table of contents."""

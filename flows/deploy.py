@@ -1,0 +1,127 @@
+"""The main flow: from models.yaml to models that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.running import results, run_name, session_for
+from tasks.access import check_access
+from tasks.planning import observe_cluster, show_plan
+from tasks.preparation import prepare_namespace
+from tasks.readiness import wait_ready
+from tasks.release import apply_release
+from tasks.running import say
+from tasks.smoke import first_answer
+from tasks.weights import ensure_claim, fetch_weights
+from vllm_flows.completions import answers_prompts
+from vllm_flows.desired import Desired, desired_state
+from vllm_flows.models import Model
+from vllm_flows.models_file import load_models
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.observed import ClusterState
+from vllm_flows.plan import Plan, make_plan
+from vllm_flows.report import Outcome, outcome_rows
+from vllm_flows.session import Session
+
+_TASKS_AT_ONCE = 16
+"""Models whose access, weights or readiness is looked after at the same time."""
+
+
+@flow(
+    name="deploy",
+    flow_run_name=run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's generics
+)
+def deploy(
+    models: list[Model] | None = None,
+    models_file: str = "models.yaml",
+    namespace: str | None = None,
+    chart: str | None = None,
+    chart_version: str | None = None,
+    kube_context: str | None = None,
+) -> list[Outcome]:
+    """Bring the cluster to what models.yaml says, and prove it with a completion per model.
+
+    A run that finds everything as it should be writes nothing and still asks every model.
+
+    Args:
+        models: Models to serve; leave out to read the models file.
+        models_file: Path of models.yaml on the machine that runs the flow.
+        namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
+        chart: Chart folder, OCI reference or repository/name; leave out for VLLM_CHART.
+        chart_version: Chart version; leave out for VLLM_CHART_VERSION.
+        kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
+
+    """
+    with session_for(
+        namespace=namespace, chart=chart, chart_version=chart_version, kube_context=kube_context
+    ) as session:
+        listed = models or load_models(Path(models_file))
+        desired = _desired(session, listed)
+        state = observe_cluster(session)
+        plan = make_plan(desired, state)
+        show_plan(plan)
+        plan.raise_if_blocked()
+        _act(session, desired, state, plan)
+        outcomes = _prove(session, desired, plan)
+    create_table_artifact(
+        table=outcome_rows(outcomes), key="models", description="Models that answer"
+    )
+    return outcomes
+
+
+def _desired(session: Session, models: Sequence[Model]) -> Desired:
+    """Ask the Hub about every model, and render the values for those it grants."""
+    hub = session.hub()
+    verdicts = results(check_access.submit(hub, model) for model in models)
+    return desired_state(models, verdicts, session.settings, api_key=session.api_key() is not None)
+
+
+def _act(session: Session, desired: Desired, state: ClusterState, plan: Plan) -> None:
+    """Write what the plan says: namespace, volumes and weights, then the release."""
+    if not plan.changes:
+        say("nothing to change")
+        return
+    prepare_namespace(session)
+    results(
+        ensure_claim.submit(session, model, state.claims.get(model.name))
+        for model in desired.models
+    )
+    missing = {step.model for step in plan.steps if step.download_bytes}
+    results(
+        fetch_weights.submit(session, desired.verdicts[model.name], model.request_gpu)
+        for model in desired.models
+        if model.name in missing
+    )
+    if plan.release_reason:
+        apply_release(session, desired.chart, desired.values, plan.release_reason)
+
+
+def _prove(session: Session, desired: Desired, plan: Plan) -> list[Outcome]:
+    """Wait for every Deployment, then ask every model that has a replica."""
+    waits = {model.name: engine_deployment(model.name) for model in desired.models}
+    if session.settings.router_enabled:
+        waits["router"] = ROUTER_DEPLOYMENT
+    ready = results(wait_ready.submit(session, name, waits[name]) for name in waits)
+    seconds = dict(zip(waits, ready, strict=True))
+    served = [model.name for model in desired.models if answers_prompts(model)]
+    answers = results(first_answer.submit(session, name) for name in served)
+    answered = {answer.model: answer.seconds for answer in answers}
+    actions = {step.model: str(step.action) for step in plan.steps}
+    return [
+        Outcome(
+            model=model.name,
+            action=actions[model.name],
+            commit=desired.verdicts[model.name].commit,
+            gpus=model.request_gpu * model.replica_count,
+            replicas=model.replica_count,
+            ready_seconds=seconds[model.name],
+            answer_seconds=answered.get(model.name),
+        )
+        for model in desired.models
+    ]

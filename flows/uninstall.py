@@ -1,0 +1,37 @@
+"""Take the models off the cluster; the weights stay unless asked otherwise."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.running import run_name, session_for
+from tasks import removal
+from tasks.release import remove_release
+
+
+@flow(name="uninstall", flow_run_name=run_name)
+def uninstall(
+    *,
+    namespace: str | None = None,
+    kube_context: str | None = None,
+    delete_weights: bool = False,
+    delete_namespace: bool = False,
+) -> None:
+    """Remove the release and the Secrets, and on request the weights and the namespace.
+
+    Args:
+        namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
+        kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
+        delete_weights: Delete the volumes with the weights too; later they are fetched anew.
+        delete_namespace: Delete the namespace with everything in it, weights included.
+
+    """
+    with session_for(namespace=namespace, kube_context=kube_context) as session:
+        remove_release(session)
+        removal.wait_engines_gone(session)
+        removal.delete_weights_jobs(session.cluster)
+        removal.delete_secrets(session.cluster)
+        if delete_weights:
+            removal.delete_weights(session.cluster)
+        if delete_namespace:
+            removal.delete_namespace(session.cluster)

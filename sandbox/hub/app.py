@@ -1,0 +1,213 @@
+"""The Hub's HTTP interface, and beside it the plainly named `/_sandbox` routes for tests.
+
+- POST /_sandbox/rate {"bytes_per_second": N or null}: limits each download
+- POST /_sandbox/fail {"status": 503, "count": N, "path": "/resolve/"}: the next N requests
+  fail whose path holds `path` (default: all)
+- POST /_sandbox/commit {"repo": ID, "kind": "weights" or "docs"}: a new commit on main
+- GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from sandbox.hub import documents, transfer
+from sandbox.hub.access import (
+    RefusedError,
+    User,
+    check_content,
+    check_exists,
+    describe,
+    identify,
+)
+from sandbox.hub.repository import Commit, Repository, Store
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_API = "/api/models/{owner}/{name}"
+
+
+@dataclass
+class Hub:
+    """The server's state and its routes' handlers."""
+
+    store: Store
+    token: str
+    rate: int | None = None
+    requests: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    async def whoami(self, request: Request) -> Response:
+        """Tell whose token it is; 401 without one."""
+        user = self._user(request)
+        if user is None:
+            raise RefusedError(401, "Invalid username or password.")
+        return JSONResponse(describe(user))
+
+    async def auth_check(self, request: Request) -> Response:
+        """Answer 200 when the user may download, else why not."""
+        repository, user = self._repository(request)
+        check_content(repository, user)
+        return JSONResponse({})
+
+    async def model_info(self, request: Request) -> Response:
+        """Describe the repository at a revision; a gated one too, as the Hub does."""
+        repository, commit = self._commit(request)
+        query = request.query_params
+        expand = query.getlist("expand") + query.getlist("expand[]")
+        document = documents.model_info(
+            repository,
+            commit,
+            files="blobs" in query,
+            security="securityStatus" in query,
+            expand=expand,
+        )
+        return JSONResponse(document)
+
+    async def tree(self, request: Request) -> Response:
+        """List the files of a revision."""
+        _, commit = self._commit(request)
+        return JSONResponse(documents.tree(commit, request.path_params.get("path", "")))
+
+    async def paths_info(self, request: Request) -> Response:
+        """List the named files of a revision; the paths come as a form or as JSON."""
+        _, commit = self._commit(request)
+        return JSONResponse(documents.paths_info(commit, await _paths(request)))
+
+    async def commits(self, request: Request) -> Response:
+        """List the commits up to a revision, on one page."""
+        repository, commit = self._commit(request)
+        return JSONResponse(documents.commits(repository, commit))
+
+    async def refs(self, request: Request) -> Response:
+        """List branches and tags."""
+        repository, _ = self._repository(request)
+        return JSONResponse(documents.refs(repository))
+
+    async def resolve(self, request: Request) -> Response:
+        """Send a file or, for HEAD, its metadata; only to who may see the content."""
+        repository, user = self._repository(request)
+        check_content(repository, user)
+        _, commit = self._commit(request)
+        file = commit.files.get(request.path_params["path"])
+        if file is None:
+            raise RefusedError(404, "Entry not found", "EntryNotFound")
+        part = transfer.parse_range(request.headers.get("Range"), file.size)
+        headers = transfer.headers_of(commit, file, part)
+        status = 206 if part else 200
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers)
+        body = transfer.send(file, part, lambda: self.rate, self._count_bytes)
+        return StreamingResponse(body, status, headers, media_type="application/octet-stream")
+
+    async def set_rate(self, request: Request) -> Response:
+        """Limit every download to so many bytes per second; null lifts the limit."""
+        self.rate = (await request.json())["bytes_per_second"]
+        return JSONResponse({"bytes_per_second": self.rate})
+
+    async def fail(self, request: Request) -> Response:
+        """Let the next requests fail."""
+        body = await request.json()
+        self.failures = [(body["status"], body.get("path", ""))] * body["count"]
+        return JSONResponse({"failures": len(self.failures)})
+
+    async def add_commit(self, request: Request) -> Response:
+        """Put a commit on main."""
+        body = await request.json()
+        if body.get("repo") not in self.store.repositories:
+            raise RefusedError(404, "Repository not found", "RepoNotFound")
+        if body.get("kind") not in {"weights", "docs"}:
+            raise RefusedError(400, "kind is weights or docs")
+        return JSONResponse({"sha": self.store.add_commit(body["repo"], body["kind"]).sha})
+
+    async def counters(self, _request: Request) -> Response:
+        """Tell how many requests came, by the handler that took them."""
+        return JSONResponse(dict(self.requests))
+
+    def counted(self, handler: Handler) -> Handler:
+        """Wrap a handler of the Hub's own API: count it, or fail it when told so."""
+
+        async def handle(request: Request) -> Response:
+            self.requests["total"] += 1
+            self.requests[handler.__name__] += 1
+            if self.failures and self.failures[0][1] in request.url.path:
+                status, _ = self.failures.pop(0)
+                raise RefusedError(status, "The sandbox was told to fail this request")
+            return await handler(request)
+
+        return handle
+
+    def _count_bytes(self, size: int) -> None:
+        self.requests["bytes"] += size
+
+    def _user(self, request: Request) -> User | None:
+        return identify(request.headers.get("Authorization"), self.token)
+
+    def _repository(self, request: Request) -> tuple[Repository, User | None]:
+        user = self._user(request)
+        repo_id = f"{request.path_params['owner']}/{request.path_params['name']}"
+        return check_exists(self.store.repositories.get(repo_id), user), user
+
+    def _commit(self, request: Request) -> tuple[Repository, Commit]:
+        repository, _ = self._repository(request)
+        revision = request.path_params.get("revision", "main")
+        commit = repository.find(revision)
+        if commit is None:
+            raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return repository, commit
+
+
+def build_app(hub: Hub) -> Starlette:
+    """Return the ASGI application of this Hub."""
+    api: list[tuple[str, Handler, list[str]]] = [
+        ("/api/whoami-v2", hub.whoami, ["GET"]),
+        (f"{_API}/auth-check", hub.auth_check, ["GET"]),
+        (f"{_API}/revision/{{revision:path}}", hub.model_info, ["GET"]),
+        (f"{_API}/tree/{{revision}}", hub.tree, ["GET"]),
+        (f"{_API}/tree/{{revision}}/{{path:path}}", hub.tree, ["GET"]),
+        (f"{_API}/paths-info/{{revision}}", hub.paths_info, ["POST"]),
+        (f"{_API}/commits/{{revision:path}}", hub.commits, ["GET"]),
+        (f"{_API}/refs", hub.refs, ["GET"]),
+        (_API, hub.model_info, ["GET"]),
+        ("/{owner}/{name}/resolve/{revision}/{path:path}", hub.resolve, ["GET", "HEAD"]),
+    ]
+    control = [
+        Route("/_sandbox/rate", hub.set_rate, methods=["POST"]),
+        Route("/_sandbox/fail", hub.fail, methods=["POST"]),
+        Route("/_sandbox/commit", hub.add_commit, methods=["POST"]),
+        Route("/_sandbox/requests", hub.counters, methods=["GET"]),
+    ]
+    routes = [Route(path, hub.counted(handler), methods=methods) for path, handler, methods in api]
+    handlers = {RefusedError: _refuse, HTTPException: _not_found}
+    return Starlette(routes=[*control, *routes], exception_handlers=handlers)
+
+
+async def _paths(request: Request) -> list[str]:
+    if "json" in request.headers.get("Content-Type", ""):
+        paths = (await request.json()).get("paths", [])
+        return [paths] if isinstance(paths, str) else list(paths)
+    # A form is parsed here: starlette's parser would need one more dependency.
+    from urllib.parse import parse_qs
+
+    return parse_qs((await request.body()).decode()).get("paths", [])
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)  # noqa: S101 -- registered for this class alone
+    headers = {"X-Error-Message": error.message}
+    if error.code:
+        headers["X-Error-Code"] = error.code
+    return JSONResponse({"error": error.message}, error.status, headers)
+
+
+async def _not_found(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this class alone
+    return JSONResponse({"error": error.detail}, error.status_code)

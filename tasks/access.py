@@ -1,0 +1,27 @@
+"""Ask the Hub about each model before anything is touched."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from tasks.running import RETRIED, say
+from vllm_flows.hub import Hub
+from vllm_flows.models import Model
+from vllm_flows.observed import Verdict
+from vllm_flows.sizes import human_bytes
+
+_LIMIT_SECONDS = 300
+
+
+@task(task_run_name="check access {model.name}", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def check_access(hub: Hub, model: Model) -> Verdict:
+    """Return the Hub's verdict on the model; a refusal is part of it, silence is an error."""
+    verdict = hub.verdict(model.name, model.model_url, model.revision)
+    if verdict.problem:
+        say(f"{model.name}: {verdict.problem.what}")
+    else:
+        say(
+            f"{model.name}: {model.model_url} at {verdict.commit[:8]}, "
+            f"{human_bytes(verdict.total_bytes)}, license {verdict.license or 'unknown'}"
+        )
+    return verdict

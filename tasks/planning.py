@@ -1,0 +1,38 @@
+"""See what is there, decide what to do, and show it before anything is touched."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from tasks.running import RETRIED, say
+from vllm_flows.observed import ClusterState
+from vllm_flows.plan import Plan
+from vllm_flows.report import plan_rows
+from vllm_flows.session import Session
+
+_LIMIT_SECONDS = 300
+
+
+@task(name="observe cluster", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def observe_cluster(session: Session) -> ClusterState:
+    """Return the state of the release, the engines and the volumes."""
+    state = session.observe()
+    release = state.release
+    named = f" ({release.status}, revision {release.revision})" if release.revision else ""
+    say(f"release {release.state}{named}, {len(state.deployments)} models deployed")
+    return state
+
+
+@task(name="show plan", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def show_plan(plan: Plan) -> None:
+    """Publish the plan as a table and say it line by line."""
+    create_table_artifact(table=plan_rows(plan), key="plan", description=_heading(plan))
+    for step in plan.steps:
+        say(f"plan: {step.model}: {step.action} ({step.reason})")
+
+
+def _heading(plan: Plan) -> str:
+    if plan.release_reason:
+        return f"Plan. The Helm release changes: {plan.release_reason}."
+    return "Plan. The Helm release stays as it is."

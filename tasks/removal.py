@@ -1,0 +1,79 @@
+"""Take away what is ours: Secrets, Jobs and, when asked, weights and the namespace."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from tasks.running import ONCE, RETRIED, say
+from vllm_flows.cluster import Cluster
+from vllm_flows.errors import TimedOutError
+from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
+from vllm_flows.observe import ENGINE_SELECTOR
+from vllm_flows.observed import MANAGED_BY, MODEL_LABEL
+from vllm_flows.session import Session
+from vllm_flows.waiting import Pending, wait_for
+
+_LIMIT_SECONDS = 300
+_GONE_SECONDS = 240.0
+
+
+@task(name="delete secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def delete_secrets(cluster: Cluster) -> None:
+    """Delete the token's and the API key's Secret, those that are there and ours."""
+    for name in (HF_TOKEN_SECRET, API_KEY_SECRET):
+        found = cluster.get("Secret", name)
+        if found is None:
+            continue
+        if MANAGED_BY.items() <= (found["metadata"].get("labels") or {}).items():
+            cluster.delete("Secret", name)
+            say(f"Secret {name} deleted")
+        else:
+            say(f"Secret {name} stays: it was not made by vllm-flows")
+
+
+@task(name="delete weights jobs", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def delete_weights_jobs(cluster: Cluster) -> None:
+    """Delete the weights Jobs, also those at work, and their programs."""
+    for kind in ("Job", "ConfigMap"):
+        _delete_all(cluster, kind)
+
+
+@task(name="delete weights", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def delete_weights(cluster: Cluster) -> None:
+    """Delete the volumes with the weights."""
+    _delete_all(cluster, "PersistentVolumeClaim")
+
+
+@task(name="delete namespace", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def delete_namespace(cluster: Cluster) -> None:
+    """Delete the namespace and everything in it."""
+    if cluster.delete("Namespace", cluster.namespace):
+        say(f"namespace {cluster.namespace} deleted")
+
+
+def _delete_all(cluster: Cluster, kind: str) -> None:
+    for item in cluster.find(kind, MODEL_LABEL):
+        name = item["metadata"]["name"]
+        if cluster.delete(kind, name):
+            say(f"{kind} {name} deleted")
+
+
+@task(name="wait until the engines are gone", timeout_seconds=_LIMIT_SECONDS, **ONCE)
+def wait_engines_gone(session: Session) -> None:
+    """Wait until no engine pod is left, so that their GPUs are free for others."""
+
+    def ask() -> bool | Pending:
+        left = len(session.cluster.find("Pod", ENGINE_SELECTOR))
+        return Pending(f"{left} engine pods are still ending") if left else True
+
+    wait_for(
+        ask,
+        seconds=_GONE_SECONDS,
+        every=1.0,
+        say=say,
+        out_of_time=lambda last: TimedOutError(
+            last,
+            next_command=f"kubectl -n {session.settings.namespace} get pods -l {ENGINE_SELECTOR}",
+        ),
+        clock=session.clock,
+    )

@@ -1,0 +1,50 @@
+"""What all tasks share: how they speak, and when a retry can help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
+
+from vllm_flows.errors import VllmFlowsError
+
+SPOKEN = "vllm_flows_spoken"
+"""The mark on log records meant for people; the command line prints these alone."""
+
+
+def say(text: str) -> None:
+    """Tell whoever watches, in the Prefect UI and on the command line."""
+    get_run_logger().info("%s", text, extra={SPOKEN: True})
+
+
+def speaker(model: str) -> Callable[[str], None]:
+    """Return a `say` that puts the model's name in front."""
+    return lambda text: say(f"{model}: {text}")
+
+
+def a_retry_can_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Retry what the error itself calls retryable, and nothing else.
+
+    Prefect passes all three by position.
+    """
+    del task, run
+    result = state.result(raise_on_failure=False)
+    return isinstance(result, VllmFlowsError) and result.retryable
+
+
+RETRIED: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": a_retry_can_help,
+}
+"""Options of a task that asks an outside system and can ask again."""
+
+ONCE: dict[str, Any] = {"cache_policy": NO_CACHE}
+"""Options of a task that waits or writes by itself, with an end of its own."""

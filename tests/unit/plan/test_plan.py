@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vllm_flows.chart import Chart
+from vllm_flows.desired import Desired
+from vllm_flows.errors import AccessError, BlockedError, ReleaseError
+from vllm_flows.models import Model
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    ClusterState,
+    DeployedModel,
+    HubFile,
+    Release,
+    ReleaseState,
+    Verdict,
+    WeightsClaim,
+)
+from vllm_flows.plan import RELEASE_ACTIONS, Action, make_plan
+from vllm_flows.settings import load_settings
+from vllm_flows.values import PinnedModel, release_values
+
+SHA = "a" * 40
+OTHER_SHA = "b" * 40
+
+
+def a_model(name: str = "qwen", **fields: Any) -> Model:
+    return Model(name=name, modelURL=f"org/{name}", **fields)
+
+
+def verdict(model: Model, commit: str = SHA, size: int = 1000, **fields: Any) -> Verdict:
+    files = (HubFile("model.safetensors", size),)
+    return Verdict(model.name, model.model_url, commit, files=files, **fields)
+
+
+def desired(
+    *models: Model, verdicts: list[Verdict] | None = None, version: str = "0.1.8"
+) -> Desired:
+    settings = load_settings()
+    found = verdicts or [verdict(model) for model in models]
+    pinned = [
+        PinnedModel(model, given.commit)
+        for model, given in zip(models, found, strict=True)
+        if not given.problem
+    ]
+    return Desired(
+        models,
+        {given.model: given for given in found},
+        release_values(pinned, settings, api_key=False),
+        Chart("vllm-stack", (), version),
+    )
+
+
+def as_deployed(aim: Desired) -> ClusterState:
+    """Return the state of a cluster in which `aim` was reached."""
+    entries = aim.values["servingEngineSpec"]["modelSpec"]
+    return ClusterState(
+        Release(ReleaseState.DEPLOYED, 3, aim.chart.version, "deployed", aim.values),
+        {entry["name"]: deployment(entry) for entry in entries},
+        {
+            model.name: WeightsClaim(model.name, model.pvc_storage, complete={SHA: 1000})
+            for model in aim.models
+        },
+    )
+
+
+def deployment(entry: Mapping[str, Any]) -> DeployedModel:
+    replicas = entry["replicaCount"]
+    digest = entry["podAnnotations"][DIGEST_ANNOTATION]
+    return DeployedModel(entry["name"], replicas, replicas, SHA, digest)
+
+
+NOTHING = ClusterState(Release(ReleaseState.ABSENT))
+
+
+def test_on_an_empty_cluster_every_model_is_created():
+    plan = make_plan(desired(a_model("a"), a_model("b")), NOTHING)
+    assert [(step.model, step.action) for step in plan.steps] == [
+        ("a", Action.CREATE),
+        ("b", Action.CREATE),
+    ]
+    assert [step.download_bytes for step in plan.steps] == [1000, 1000]
+    assert plan.release_reason == "not installed"
+
+
+def test_a_cluster_that_is_as_it_should_be_is_left_alone():
+    aim = desired(a_model("a"), a_model("b", replicaCount=2))
+    plan = make_plan(aim, as_deployed(aim))
+    assert {step.action for step in plan.steps} == {Action.NONE}
+    assert not plan.changes
+
+
+def test_adding_one_model_and_removing_one_touches_only_these_two():
+    before = desired(a_model("a"), a_model("b"), a_model("c"))
+    after = desired(a_model("a"), a_model("b"), a_model("d"))
+    plan = make_plan(after, as_deployed(before))
+    assert {step.model: step.action for step in plan.steps} == {
+        "a": Action.NONE,
+        "b": Action.NONE,
+        "d": Action.CREATE,
+        "c": Action.DESTROY,
+    }
+    assert "weights stay" in plan.steps[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "action", "reason"),
+    [
+        ({"replicaCount": 3}, Action.SCALE, "replicas 1 -> 3"),
+        ({"requestMemory": "32Gi"}, Action.RESTART, "requestMemory 16Gi -> 32Gi"),
+        (
+            {"vllmConfig": {"maxModelLen": 4096}},
+            Action.RESTART,
+            "vllmConfig.maxModelLen (not set) -> 4096",
+        ),
+    ],
+)
+def test_a_changed_field_is_the_reason_for_the_action(
+    fields: dict[str, Any], action: Action, reason: str
+):
+    (step,) = make_plan(desired(a_model(**fields)), as_deployed(desired(a_model()))).steps
+    assert (step.action, step.reason) == (action, reason)
+
+
+def test_a_new_commit_is_an_update_with_its_bytes_to_download():
+    model = a_model()
+    aim = desired(model, verdicts=[verdict(model, OTHER_SHA)])
+    (step,) = make_plan(aim, as_deployed(desired(model))).steps
+    assert (step.action, step.download_bytes) == (Action.UPDATE, 1000)
+    assert step.reason == "revision aaaaaaaa -> bbbbbbbb"
+
+
+def test_weights_that_are_complete_on_the_volume_are_not_fetched_again():
+    model = a_model()
+    state = replace(NOTHING, claims={model.name: WeightsClaim(model.name, "50Gi", (), {SHA: 1})})
+    (step,) = make_plan(desired(model), state).steps
+    assert step.download_bytes == 0
+
+
+def test_one_refused_model_blocks_the_whole_run_with_its_next_command():
+    good, bad = a_model("good"), a_model("bad")
+    problem = AccessError("gated", why="no token", next_command="accept it", model="bad")
+    aim = desired(good, bad, verdicts=[verdict(good), Verdict("bad", "org/bad", problem=problem)])
+    plan = make_plan(aim, NOTHING)
+    assert [step.action for step in plan.steps] == [Action.CREATE, Action.BLOCKED]
+    with pytest.raises(BlockedError) as caught:
+        plan.raise_if_blocked()
+    assert "1 of 2 models cannot be served; nothing was changed" in str(caught.value)
+    assert "bad: gated (no token)" in str(caught.value)
+    assert "next: accept it" in str(caught.value)
+
+
+def test_a_volume_too_small_for_the_weights_blocks_before_a_byte_is_fetched():
+    model = a_model(pvcStorage="1Gi")
+    aim = desired(model, verdicts=[verdict(model, size=2 * 1024**3)])
+    (step,) = make_plan(aim, NOTHING).steps
+    assert step.action is Action.BLOCKED
+    assert step.problem
+    assert step.problem.next_command == "set pvcStorage: 3Gi in models.yaml"
+
+
+def test_a_deployment_deleted_by_hand_is_made_again():
+    aim = desired(a_model("a"), a_model("b"))
+    state = as_deployed(aim)
+    state = replace(state, deployments={"a": state.deployments["a"]})
+    plan = make_plan(aim, state)
+    assert plan.release_reason == "missing Deployments: b"
+    assert [step.action for step in plan.steps] == [Action.NONE, Action.CREATE]
+
+
+def test_a_failed_release_is_upgraded_even_when_its_values_are_right():
+    aim = desired(a_model())
+    state = as_deployed(aim)
+    failed = replace(state.release, state=ReleaseState.FAILED, status="failed")
+    assert make_plan(aim, replace(state, release=failed)).release_reason
+
+
+@pytest.mark.parametrize("state", list(ReleaseState))
+def test_every_release_state_has_an_action(state: ReleaseState):
+    assert state in RELEASE_ACTIONS
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "revision", "next_command"),
+    [
+        (ReleaseState.PENDING, "pending-upgrade", 4, "helm rollback vllm"),
+        (ReleaseState.PENDING, "pending-install", 1, "helm uninstall vllm"),
+        (ReleaseState.UNMANAGED, "deployed", 2, "helm uninstall vllm"),
+    ],
+)
+def test_a_release_that_is_not_ours_to_touch_is_refused(
+    state: ReleaseState, status: str, revision: int, next_command: str
+):
+    release = Release(state, revision, "0.1.8", status)
+    with pytest.raises(ReleaseError) as caught:
+        make_plan(desired(a_model()), ClusterState(release))
+    assert next_command in caught.value.next_command
+
+
+@pytest.mark.parametrize(("deployed", "wanted"), [("0.1.9", "0.1.10"), ("0.1.12", "0.1.8")])
+def test_a_chart_with_other_selectors_is_refused_before_helm_is_run(deployed: str, wanted: str):
+    release = Release(ReleaseState.DEPLOYED, 1, deployed, "deployed")
+    with pytest.raises(ReleaseError, match="cannot be upgraded"):
+        make_plan(desired(a_model(), version=wanted), ClusterState(release))
+
+
+def test_a_chart_with_the_same_selectors_is_an_upgrade():
+    aim = desired(a_model())
+    state = as_deployed(aim)
+    newer = replace(aim, chart=Chart("vllm-stack", (), "0.1.9"))
+    assert make_plan(newer, state).release_reason == "chart 0.1.8 -> 0.1.9"

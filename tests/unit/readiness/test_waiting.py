@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from vllm_flows.errors import StoppedError, TimedOutError
+from vllm_flows.waiting import Pending, StoppableClock, wait_for
+
+
+class VirtualClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def waited(answers: list[str | int], seconds: float = 100.0) -> tuple[int, list[str]]:
+    said: list[str] = []
+    left = iter(answers)
+
+    def ask() -> int | Pending:
+        answer = next(left)
+        return Pending(answer) if isinstance(answer, str) else answer
+
+    result = wait_for(
+        ask,
+        seconds=seconds,
+        every=1.0,
+        say=said.append,
+        out_of_time=TimedOutError,
+        clock=VirtualClock(),
+    )
+    return result, said
+
+
+def test_each_change_is_said_once():
+    assert waited(["a", "a", "b", "b", 7]) == (7, ["a", "b"])
+
+
+def test_a_long_silence_is_broken_every_ten_seconds():
+    assert waited(["a"] * 22 + [1])[1] == ["a", "a (for 10 s)", "a (for 20 s)"]
+
+
+def test_the_wait_ends_with_the_last_text():
+    with pytest.raises(TimedOutError, match="stuck"):
+        waited(["stuck"] * 100, seconds=5)
+
+
+def test_what_is_there_at_the_end_is_still_seen():
+    assert waited(["a", "a", 3], seconds=2)[0] == 3
+
+
+def test_a_stopped_clock_wakes_whoever_sleeps():
+    clock = StoppableClock()
+    clock.stop()
+    with pytest.raises(StoppedError):
+        clock.sleep(1000)

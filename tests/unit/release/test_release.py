@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_flows.chart import locate_chart
+from vllm_flows.errors import ConfigurationError, MissingProgramError
+from vllm_flows.helm import Helm, release_from
+from vllm_flows.observed import DIGEST_ANNOTATION, ReleaseState
+from vllm_flows.settings import load_settings
+
+OURS = {"servingEngineSpec": {"modelSpec": [{"podAnnotations": {DIGEST_ANNOTATION: "x"}}]}}
+THEIRS = {"servingEngineSpec": {"modelSpec": [{"pvcStorage": "50Gi"}]}}
+
+
+def row(status: str, chart: str = "vllm-stack-0.1.8") -> dict[str, Any]:
+    return {"revision": 4, "status": status, "chart": chart}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("deployed", ReleaseState.DEPLOYED),
+        ("failed", ReleaseState.FAILED),
+        ("superseded", ReleaseState.FAILED),
+        ("pending-install", ReleaseState.PENDING),
+        ("pending-upgrade", ReleaseState.PENDING),
+        ("pending-rollback", ReleaseState.PENDING),
+        ("uninstalling", ReleaseState.PENDING),
+        ("uninstalled", ReleaseState.ABSENT),
+    ],
+)
+def test_helms_words_become_a_named_state(status: str, state: ReleaseState):
+    release = release_from(row(status), OURS)
+    assert (release.state, release.revision, release.chart_version) == (state, 4, "0.1.8")
+
+
+def test_a_release_that_somebody_else_made_is_unmanaged():
+    assert release_from(row("deployed"), THEIRS).state is ReleaseState.UNMANAGED
+    assert release_from(row("deployed", "other-1.0"), OURS).state is ReleaseState.UNMANAGED
+
+
+def test_a_release_of_ours_without_models_is_still_ours():
+    assert release_from(row("deployed"), {}).state is ReleaseState.DEPLOYED
+
+
+def test_the_default_chart_comes_from_its_repository_at_the_version_asked_for():
+    chart = locate_chart(load_settings())
+    assert chart.reference == "vllm-stack"
+    assert chart.arguments[0] == "--repo"
+    assert chart.arguments[-2:] == ("--version", "0.1.8")
+
+
+def test_a_chart_of_the_persons_own_repository_is_left_to_helm():
+    assert locate_chart(load_settings(chart="mirror/vllm-stack")).arguments == (
+        "--version",
+        "0.1.8",
+    )
+
+
+def test_an_oci_reference_is_passed_on():
+    chart = locate_chart(load_settings(chart="oci://registry/charts/vllm-stack"))
+    assert chart.reference == "oci://registry/charts/vllm-stack"
+
+
+def test_a_folder_is_taken_as_it_is_with_its_own_version(tmp_path: Path):
+    (tmp_path / "Chart.yaml").write_text("name: vllm-stack\nversion: 0.1.12\n")
+    chart = locate_chart(load_settings(chart=str(tmp_path)))
+    assert (chart.reference, chart.arguments, chart.version) == (str(tmp_path), (), "0.1.12")
+
+
+@pytest.mark.parametrize("content", [None, "", "name: x\n", "- 1\n", "a: b: c"])
+def test_a_folder_without_a_chart_is_refused(tmp_path: Path, content: str | None):
+    if content is not None:
+        (tmp_path / "Chart.yaml").write_text(content)
+    with pytest.raises(ConfigurationError, match="no chart in"):
+        locate_chart(load_settings(chart=str(tmp_path)))
+
+
+def test_a_missing_helm_is_said_with_where_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingProgramError, match="helm is not installed"):
+        Helm("vllm", "").release()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vllm_flows.manifests import job_name
+from vllm_flows.observed import Verdict
+from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
+
+VERDICT = Verdict("qwen", "Qwen/Qwen3-4B", "a" * 40)
+
+
+def a_job(*conditions: tuple[str, str], created: str = "2026-01-02T00:00:00Z") -> dict[str, Any]:
+    return {
+        "metadata": {"name": job_name("qwen", "a" * 40), "creationTimestamp": created},
+        "status": {
+            "conditions": [
+                {"type": kind, "status": "True", "reason": reason, "message": reason}
+                for kind, reason in conditions
+            ]
+        },
+    }
+
+
+def a_pod(created: str = "2026-01-02T00:00:01Z", **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "creationTimestamp": created}, "status": status}
+
+
+def test_progress_is_the_last_line_that_tells_it():
+    assert progress("progress 1 10\nwarning: x\nprogress 5 10\n{...}") == (5, 10)
+    assert progress("nothing yet") is None
+
+
+def test_a_running_job_says_how_far_it_is():
+    state = job_state(a_job(), [a_pod()], "progress 500000 2000000")
+    assert (state.phase, state.done, state.total) == ("running", 500000, 2000000)
+    assert state.text == "25 % of 2 MB fetched (500 kB)"
+
+
+def test_a_repository_without_bytes_is_no_division_by_zero():
+    assert "100 %" in job_state(a_job(), [a_pod()], "progress 0 0").text
+
+
+def test_a_pod_that_no_node_takes_is_said():
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}
+    state = job_state(a_job(), [a_pod(conditions=[condition])], "")
+    assert state.text == "no node takes the weights pod: 0/2 nodes"
+
+
+def test_a_complete_job_is_complete():
+    assert job_state(a_job(("Complete", "")), [], "").phase == "complete"
+
+
+def test_a_failed_job_gives_the_programs_own_reason():
+    ended = {"terminated": {"exitCode": 3, "message": json.dumps({"error": "no room"})}}
+    pod = a_pod(containerStatuses=[{"state": ended}])
+    state = job_state(a_job(("Failed", "PodFailurePolicy")), [pod], "some log")
+    assert (state.phase, state.text) == ("failed", "no room")
+
+
+def test_a_failed_job_without_a_reason_gives_its_last_line():
+    state = job_state(a_job(("Failed", "BackoffLimitExceeded")), [a_pod()], "a\nConnectionError\n")
+    assert state.text == "ConnectionError"
+
+
+def test_a_job_past_its_deadline_says_so_whatever_it_printed_last():
+    state = job_state(a_job(("Failed", "DeadlineExceeded")), [a_pod()], "progress 1 10")
+    assert state.text == "DeadlineExceeded"
+
+
+def test_the_newest_attempt_speaks():
+    old, new = a_pod("2026-01-02T00:00:01Z"), a_pod("2026-01-02T00:05:00Z")
+    assert newest_pod([new, old]) is new
+
+
+def claim(created: str) -> dict[str, Any]:
+    return {"metadata": {"creationTimestamp": created}}
+
+
+def test_a_job_at_work_on_this_claim_is_adopted():
+    assert may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), VERDICT)
+
+
+def test_a_job_that_filled_an_earlier_claim_of_the_same_name_is_not_adopted():
+    assert not may_adopt(a_job(("Complete", "")), claim("2026-01-03T00:00:00Z"), VERDICT)
+
+
+def test_a_failed_job_or_one_for_another_commit_is_not_adopted():
+    earlier = claim("2026-01-01T00:00:00Z")
+    assert not may_adopt(a_job(("Failed", "x")), earlier, VERDICT)
+    assert not may_adopt(a_job(), earlier, Verdict("qwen", "o/q", "b" * 40))

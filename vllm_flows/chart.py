@@ -1,0 +1,56 @@
+"""Where the chart `vllm-stack` comes from: a folder, an archive, OCI or a repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from vllm_flows.errors import ConfigurationError
+from vllm_flows.names import RELEASE
+from vllm_flows.settings import Settings
+
+CHART_NAME = "vllm-stack"
+_DEFAULT_CHART = f"{RELEASE}/{CHART_NAME}"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Where the chart is: arguments for helm, and its version as far as it is known before."""
+
+    reference: str
+    arguments: tuple[str, ...]
+    version: str
+
+
+def locate_chart(settings: Settings) -> Chart:
+    """Decide how helm is told where the chart is: a folder or archive, OCI, or a repository.
+
+    Raises ConfigurationError when a path names nothing, or a folder that holds no chart.
+    """
+    reference, version = settings.chart, settings.chart_version
+    if reference.startswith("oci://"):
+        return Chart(reference, ("--version", version), version)
+    if reference == _DEFAULT_CHART:
+        repository = ("--repo", settings.chart_repository, "--version", version)
+        return Chart(CHART_NAME, repository, version)
+    path = Path(reference).expanduser()
+    if path.exists() or reference.startswith(("/", ".", "~")):
+        return Chart(str(path.resolve()), (), _folder_version(path))
+    return Chart(reference, ("--version", version), version)
+
+
+def _folder_version(path: Path) -> str:
+    """Return the version in the folder's Chart.yaml; an archive's is in its name."""
+    if path.is_file():
+        return path.name.removesuffix(".tgz").rpartition("-")[2]
+    try:
+        text = (path / "Chart.yaml").read_text(encoding="utf-8")
+        return str(yaml.safe_load(text)["version"])
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise ConfigurationError(
+            f"no chart in {path}",
+            why="it has no Chart.yaml with a version",
+            next_command=f"name the chart's folder, or use VLLM_CHART={_DEFAULT_CHART}",
+        ) from error

@@ -1,0 +1,250 @@
+"""The adapter to Kubernetes: plain dictionaries in, plain dictionaries out.
+
+The only module, with `portforward`, that imports the `kubernetes` package. Requests have
+finite timeouts, and every refusal becomes one of our errors with the next command to run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client as kubernetes_client
+from kubernetes import config as kubernetes_config
+from kubernetes.dynamic import DynamicClient, Resource
+from kubernetes.dynamic.exceptions import DynamicApiError
+
+from vllm_flows.errors import ClusterError, ClusterUnavailableError
+
+Object = dict[str, Any]
+"""A Kubernetes object as its JSON reads."""
+
+FIELD_MANAGER = "vllm-flows"
+_CONNECT_AND_READ_SECONDS = (5.0, 30.0)
+_TRY_LATER = {429, 500, 502, 503, 504}
+_FORBIDDEN = 403
+_UNAUTHORIZED = 401
+_NOT_FOUND = 404
+
+_RESOURCES = {
+    # kind: (API group, version, plural, namespaced)
+    "ConfigMap": ("", "v1", "configmaps", True),
+    "Event": ("", "v1", "events", True),
+    "Namespace": ("", "v1", "namespaces", False),
+    "Node": ("", "v1", "nodes", False),
+    "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims", True),
+    "Pod": ("", "v1", "pods", True),
+    "Secret": ("", "v1", "secrets", True),
+    "Service": ("", "v1", "services", True),
+    "Deployment": ("apps", "v1", "deployments", True),
+    "Job": ("batch", "v1", "jobs", True),
+    "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses", False),
+    "StorageClass": ("storage.k8s.io", "v1", "storageclasses", False),
+}
+
+
+class _NoDiscovery:
+    """The dynamic client asks the API what it serves; we know, and save the requests."""
+
+    def __init__(self, client: DynamicClient, cache_file: str | None) -> None:
+        """Accept what the dynamic client passes; there is nothing to discover."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One namespace of one cluster, as the user's kubeconfig or the pod's account reaches it.
+
+    Every method raises ClusterError when the API refuses and ClusterUnavailableError, which a
+    retry can help, when it does not answer.
+    """
+
+    namespace: str
+    context: str
+    api: DynamicClient
+
+    @classmethod
+    def connect(cls, namespace: str, context: str = "") -> Cluster:
+        """Read the kubeconfig (or the pod's service account); no request is made yet."""
+        configuration = kubernetes_client.Configuration()
+        try:
+            if _in_cluster() and not context:
+                kubernetes_config.load_incluster_config(client_configuration=configuration)
+            else:
+                kubernetes_config.load_kube_config(
+                    context=context or None, client_configuration=configuration
+                )
+        except kubernetes_config.ConfigException as error:
+            raise ClusterError(
+                "no usable kubeconfig",
+                why=str(error),
+                next_command="kubectl config get-contexts   (or set KUBECONFIG, or --context)",
+            ) from error
+        configuration.retries = urllib3.Retry(total=2, connect=2, read=0, backoff_factor=0.3)
+        api = DynamicClient(kubernetes_client.ApiClient(configuration), discoverer=_NoDiscovery)
+        return cls(namespace, context, api)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """Return the object, or None when there is none of that name."""
+        resource = self._resource(kind)
+        with _explained(f"read {kind} {name}"):
+            try:
+                return self._request(resource.get, name=name)
+            except DynamicApiError as error:
+                if error.status == _NOT_FOUND:
+                    return None
+                raise
+
+    def find(self, kind: str, selector: str = "") -> list[Object]:
+        """Return all objects of the kind (of the namespace) that the label selector matches."""
+        resource = self._resource(kind)
+        with _explained(f"list {resource.name}"):
+            found = self._request(resource.get, label_selector=selector or None)
+        items: list[Object] = found.get("items", [])
+        return items
+
+    def find_everywhere(self, kind: str) -> list[Object]:
+        """Return all objects of a namespaced kind in every namespace."""
+        resource = self._resource(kind)
+        with _explained(f"list {resource.name} in all namespaces"):
+            found = resource.get(_request_timeout=_CONNECT_AND_READ_SECONDS).to_dict()
+        items: list[Object] = found.get("items", [])
+        return items
+
+    def apply(self, body: Mapping[str, Any]) -> Object:
+        """Create the object or bring it to `body`, by server-side apply; return it as it is."""
+        kind, name = body["kind"], body["metadata"]["name"]
+        resource = self._resource(kind)
+        with _explained(f"write {kind} {name}"):
+            return self._request(
+                resource.server_side_apply,
+                body=dict(body),
+                name=name,
+                field_manager=FIELD_MANAGER,
+                force_conflicts=True,
+            )
+
+    def annotate(self, kind: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set (or with None remove) annotations of an object; all others stay."""
+        resource = self._resource(kind)
+        with _explained(f"annotate {kind} {name}"):
+            self._request(
+                resource.patch,
+                name=name,
+                body={"metadata": {"annotations": dict(annotations)}},
+                content_type="application/merge-patch+json",
+            )
+
+    def delete(self, kind: str, name: str) -> bool:
+        """Delete the object and what it owns; return whether there was one."""
+        resource = self._resource(kind)
+        with _explained(f"delete {kind} {name}"):
+            try:
+                self._request(resource.delete, name=name, propagation_policy="Background")
+            except DynamicApiError as error:
+                if error.status == _NOT_FOUND:
+                    return False
+                raise
+        return True
+
+    def log(self, pod: str, container: str | None = None, lines: int = 50) -> str:
+        """Return the last lines of a container's log; empty when there is none yet."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        query: list[tuple[str, object]] = [("tailLines", lines)]
+        if container:
+            query.append(("container", container))
+        try:
+            with _explained(f"read the log of pod {pod}"):
+                response = self.api.request(
+                    "get",
+                    path,
+                    query_params=query,
+                    serialize=False,
+                    _request_timeout=_CONNECT_AND_READ_SECONDS,
+                )
+        except ClusterError:
+            return ""
+        return bytes(response.data).decode("utf-8", "replace")
+
+    def read_secret(self, name: str, key: str) -> str | None:
+        """Return one value of a Secret, or None when the Secret or the key is not there."""
+        secret = self.get("Secret", name)
+        value = ((secret or {}).get("data") or {}).get(key)
+        return base64.b64decode(value).decode() if value is not None else None
+
+    def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
+        result = call(
+            namespace=self.namespace, _request_timeout=_CONNECT_AND_READ_SECONDS, **parameters
+        )
+        found: Object = result.to_dict()
+        return found
+
+    def _resource(self, kind: str) -> Resource:
+        group, version, plural, namespaced = _RESOURCES[kind]
+        return Resource(
+            prefix="apis" if group else "api",
+            group=group,
+            api_version=version,
+            kind=kind,
+            namespaced=namespaced,
+            name=plural,
+            client=self.api,
+        )
+
+
+def _in_cluster() -> bool:
+    """Say whether this process runs in a pod with a service account."""
+    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn the client's exceptions into ours; 404 is left to those who expect it."""
+    try:
+        yield
+    except DynamicApiError as error:
+        raise _refusal(what, error) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ClusterUnavailableError(
+            f"cannot {what}: the Kubernetes API does not answer",
+            why=_root_cause(error),
+            next_command="kubectl cluster-info",
+        ) from error
+
+
+def _refusal(what: str, error: DynamicApiError) -> ClusterError:
+    message = _message(error)
+    if error.status in _TRY_LATER:
+        return ClusterUnavailableError(
+            f"cannot {what}: the Kubernetes API answered {error.status}",
+            why=message,
+            next_command="kubectl get --raw /readyz",
+        )
+    if error.status in {_FORBIDDEN, _UNAUTHORIZED}:
+        hint = "kubectl auth whoami; kubectl auth can-i --list"
+        return ClusterError(f"no right to {what}", why=message, next_command=hint)
+    return ClusterError(
+        f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message
+    )
+
+
+def _message(error: DynamicApiError) -> str:
+    """Return the `message` of the API's Status object, else the bare reason."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return the innermost exception's text, which names the address and what went wrong."""
+    while (inner := getattr(error, "reason", None) or error.__cause__) and isinstance(
+        inner, BaseException
+    ):
+        error = inner
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,128 @@
+"""Why a Deployment's pods are not ready, in one line. Pure: objects in, a diagnosis out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+
+_BAD_ARGUMENTS = 2
+"""vLLM's exit code for arguments it does not know or values it does not take."""
+_CRASHES_THAT_TELL = 3
+_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff"}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What keeps a pod from being ready.
+
+    `category` is a stable word; `definite` says that waiting cannot help; `pod` is the one to
+    look at, empty when there is none.
+    """
+
+    category: str
+    summary: str
+    next_command: str
+    definite: bool = False
+    pod: str = ""
+
+
+def rollout_complete(deployment: Object) -> bool:
+    """Say whether all replicas run the newest template, are ready, and no old pod is left."""
+    status = deployment.get("status", {})
+    wanted = deployment["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("readyReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
+    """Return the most telling reason why the Deployment is not complete."""
+    namespace = deployment["metadata"]["namespace"]
+    name = deployment["metadata"]["name"]
+    found = [*_refusals(deployment), *(_pod(pod, namespace) for pod in pods if not _ready(pod))]
+    if not found:
+        return Diagnosis(
+            "starting", "waiting for pods", f"kubectl -n {namespace} describe deployment {name}"
+        )
+    return min(found, key=lambda diagnosis: not diagnosis.definite)
+
+
+def _refusals(deployment: Object) -> Iterator[Diagnosis]:
+    """Yield why the API refuses to create pods at all: quota, Pod Security, RuntimeClass."""
+    namespace = deployment["metadata"]["namespace"]
+    for condition in deployment.get("status", {}).get("conditions") or []:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            yield Diagnosis(
+                "refused",
+                f"the cluster refuses the pod: {condition.get('message', '')}",
+                f"kubectl -n {namespace} get events --sort-by=.lastTimestamp",
+                definite=True,
+            )
+
+
+def _pod(pod: Object, namespace: str) -> Diagnosis:
+    name = pod["metadata"]["name"]
+    describe = f"kubectl -n {namespace} describe pod {name}"
+    if not pod["spec"].get("nodeName"):
+        return Diagnosis("unschedulable", _unscheduled(pod), describe, pod=name)
+    for status in pod.get("status", {}).get("containerStatuses") or []:
+        waiting = status.get("state", {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _IMAGE_REASONS or reason == "InvalidImageName":
+            definite = reason == "InvalidImageName"
+            text = f"the image cannot be pulled: {message or status.get('image', '')}"
+            return Diagnosis("image", text, describe, definite, name)
+        if reason == "CreateContainerConfigError":
+            return Diagnosis("configuration", message or reason, describe, pod=name)
+        ended = _last_end(status)
+        if ended and not status.get("ready"):
+            return _crash(name, namespace, status, ended)
+    return Diagnosis("loading", "the engine is starting and loading weights", describe, pod=name)
+
+
+def _unscheduled(pod: Object) -> str:
+    for condition in pod.get("status", {}).get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node takes the pod: {condition.get('message', '')}"
+    return "waiting for the scheduler"
+
+
+def _last_end(status: Object) -> Object | None:
+    for state in (status.get("state", {}), status.get("lastState", {})):
+        ended: Object | None = state.get("terminated")
+        if ended:
+            return ended
+    return None
+
+
+def _crash(name: str, namespace: str, status: Object, ended: Object) -> Diagnosis:
+    logs = f"kubectl -n {namespace} logs {name} --previous"
+    restarts, code = status.get("restartCount", 0), ended.get("exitCode")
+    if ended.get("reason") == "OOMKilled":
+        text = f"the engine was killed for memory ({restarts} restarts); raise requestMemory"
+        return Diagnosis("memory", text, logs, restarts >= _CRASHES_THAT_TELL, name)
+    definite = code == _BAD_ARGUMENTS or restarts >= _CRASHES_THAT_TELL
+    text = f"the engine ended with exit code {code} ({restarts} restarts)"
+    return Diagnosis("crash", text, logs, definite, name)
+
+
+def _ready(pod: Object) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return True  # on its way out: nothing of it is waited for
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod.get("status", {}).get("conditions") or []
+    )
+
+
+def last_words(log: str) -> str:
+    """Return the line of a log that says why the program ended: the last that names an error."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower()]
+    return (telling or lines or [""])[-1][:500]

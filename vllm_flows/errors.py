@@ -1,0 +1,136 @@
+"""Every error this product raises on purpose, and what each one tells its reader.
+
+    VllmFlowsError                exit  1
+    ├── ConfigurationError        exit 64   models.yaml, settings or options are wrong
+    │   └── ModelsFileError       exit 64   the problems of one models.yaml, all at once
+    ├── MissingProgramError       exit 64   helm is not installed
+    ├── AccessError               exit  1   the Hub refuses a model, or the model is not there
+    ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
+    ├── BlockedError              exit  1   the plan holds a model that must not be touched
+    ├── ClusterError              exit  1   the Kubernetes API refuses a request
+    │   └── ClusterUnavailableError         it does not answer (retryable)
+    ├── ReleaseError              exit  1   helm failed, or the release is in no state to act on
+    ├── WeightsError              exit  1   a weights Job failed
+    ├── NotReadyError             exit  1   a pod can never become ready
+    ├── TimedOutError             exit  4   a wait reached its end
+    ├── CompletionError           exit  1   a model does not answer as it should
+    └── StoppedError              exit 130  the run was interrupted
+
+An error says what failed, on which model, why, and which command to run next, and it
+knows whether trying again can help. The same text stands on the command line, in the
+Prefect state message and in artifacts.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VllmFlowsError(Exception):
+    """Something failed that the reader can act on.
+
+    `what` is a sentence without a full stop; `why` explains it; `next_command` is
+    something to run or open; `model` is the model's name when the error is about one.
+    """
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, what: str, *, why: str = "", next_command: str = "", model: str | None = None
+    ) -> None:
+        super().__init__(what, why, next_command, model)
+        self.what = what
+        self.why = why
+        self.next_command = next_command
+        self.model = model
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Prefect pickles exceptions between processes; keyword arguments must survive."""
+        return (_rebuild, (type(self), self.what, self.why, self.next_command, self.model))
+
+    def __str__(self) -> str:
+        subject = f"{self.model}: {self.what}" if self.model else self.what
+        lines = [subject]
+        if self.why:
+            lines.append(_indented("  why:  ", self.why))
+        if self.next_command:
+            lines.append(_indented("  next: ", self.next_command))
+        return "\n".join(lines)
+
+
+def _indented(label: str, text: str) -> str:
+    """Put a label before the first line, and align the others with it."""
+    return label + text.replace("\n", "\n" + " " * len(label))
+
+
+def _rebuild(
+    kind: type[VllmFlowsError], what: str, why: str, next_command: str, model: str | None
+) -> VllmFlowsError:
+    return kind(what, why=why, next_command=next_command, model=model)
+
+
+class ConfigurationError(VllmFlowsError):
+    """models.yaml, a setting or an option is wrong; nothing was touched."""
+
+    exit_code = 64
+
+
+class ModelsFileError(ConfigurationError):
+    """One or more problems of a models.yaml, each with its line and column."""
+
+
+class MissingProgramError(ConfigurationError):
+    """A program that must be on PATH is not."""
+
+
+class AccessError(VllmFlowsError):
+    """The Hub refuses a model to this token, or has no such model or revision."""
+
+
+class HubUnavailableError(VllmFlowsError):
+    """The Hub did not answer, or answered that it cannot now."""
+
+    retryable = True
+
+
+class BlockedError(VllmFlowsError):
+    """The plan holds at least one blocked model; nothing was written."""
+
+
+class ClusterError(VllmFlowsError):
+    """The Kubernetes API refused a request."""
+
+
+class ClusterUnavailableError(ClusterError):
+    """The Kubernetes API did not answer, or answered that it cannot now."""
+
+    retryable = True
+
+
+class ReleaseError(VllmFlowsError):
+    """Helm failed, or the release is in a state that must not be acted on."""
+
+
+class WeightsError(VllmFlowsError):
+    """The weights of a model could not be brought to its volume."""
+
+
+class NotReadyError(VllmFlowsError):
+    """A pod ended in a way from which waiting cannot bring it back."""
+
+
+class TimedOutError(VllmFlowsError):
+    """A wait reached its end without what it waited for."""
+
+    exit_code = 4
+
+
+class CompletionError(VllmFlowsError):
+    """A model did not answer a request, or answered wrongly."""
+
+
+class StoppedError(VllmFlowsError):
+    """The run was interrupted; what it had started in the cluster goes on or stays as it is."""
+
+    exit_code = 130

@@ -1,0 +1,228 @@
+"""models.yaml: text to models, or every problem of it at once with its line and column."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from vllm_flows.errors import ModelsFileError
+from vllm_flows.model_problems import (
+    CONFIG_KEYS,
+    MODEL_KEYS,
+    Problem,
+    dotted,
+    explain,
+    nearest,
+    unknown_key,
+)
+from vllm_flows.models import Model
+from vllm_flows.yaml_positions import Document, YamlProblem, read_document
+from vllm_flows.yaml_positions import Path as DataPath
+from vllm_flows.yaml_text import SIZE_LIMIT
+
+EXAMPLE = "models.example.yaml"
+
+
+def load_models(path: Path) -> list[Model]:
+    """Return the models that the file at `path` lists.
+
+    Raises ModelsFileError when it cannot be read or has any problem, with all of them.
+    """
+    return parse_models(read_text(path), str(path))
+
+
+def parse_models(text: str, source: str) -> list[Model]:
+    """Return the models that `text` lists; `source` names it in messages.
+
+    Raises ModelsFileError with all problems of the text.
+    """
+    models, problems = examine(text)
+    if problems:
+        raise as_error(problems, source)
+    return models
+
+
+def find_problems(text: str) -> list[Problem]:
+    """Return all problems of `text`, in the order of the lines; none for a good file."""
+    return examine(text)[1]
+
+
+def as_error(problems: list[Problem], source: str) -> ModelsFileError:
+    """Return the error that shows `problems`, one per line."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return ModelsFileError(
+        f"{source} has {count}",
+        why="\n".join(problem.text(source) for problem in problems),
+        next_command=f"correct the file, then run: vllm-flows validate {shlex.quote(source)}",
+    )
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at `path`, without a byte order mark.
+
+    Raises ModelsFileError when it is not there, cannot be opened, is larger than 1 MiB or is
+    not UTF-8.
+    """
+    again = f"vllm-flows validate {shlex.quote(str(path))}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+            size = max(path.stat().st_size, len(data))
+    except FileNotFoundError:
+        raise ModelsFileError(
+            f"{path} does not exist", next_command=f"cp {EXAMPLE} {shlex.quote(str(path))}"
+        ) from None
+    except OSError as error:
+        raise ModelsFileError(
+            f"{path} cannot be read",
+            why=error.strerror or type(error).__name__,
+            next_command=f"ls -ld {shlex.quote(str(path))}",
+        ) from None
+    if len(data) > SIZE_LIMIT:
+        raise ModelsFileError(
+            f"{path} is too large",
+            why=f"it holds {size / SIZE_LIMIT:.1f} MiB; at most 1 MiB is read",
+            next_command=f"keep the list of models alone in it, then run: {again}",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ModelsFileError(
+            f"{path} is not UTF-8 text",
+            why=f"line {line} holds the byte 0x{data[error.start]:02x}",
+            next_command=f"save it as UTF-8, then run: {again}",
+        ) from None
+
+
+def examine(text: str) -> tuple[list[Model], list[Problem]]:
+    """Return the models of `text` that are right, and all problems, in the order of the lines."""
+    document = read_document(text)
+    if not isinstance(document.data, list):
+        return [], _problems_of_the_whole(document)
+    models: list[Model] = []
+    unfit = [found for found in document.problems if not _is_number_as_name(document, found)]
+    problems = [_problem(document, found.path, found.message, found.mark) for found in unfit]
+    # What YAML itself says about a value, the schema need not say again.
+    spoiled = {found.path for found in unfit if document.values.get(found.path) == found.mark}
+    for index, entry in enumerate(document.data):
+        model, found_here = _examine_entry(document, index, entry, spoiled)
+        models += [model] if model else []
+        problems += found_here
+    problems += _repeated_names(document)
+    if not document.data and not problems:
+        problems = [_problem(document, (), f"lists no models; take one from {EXAMPLE}")]
+    return models, sorted(set(problems))
+
+
+def _is_number_as_name(document: Document, found: YamlProblem) -> bool:
+    """For a name such as 010 quotes would not help; the schema's check says what does."""
+    return found.path[1:] == ("name",) and found.path in document.written
+
+
+def _problems_of_the_whole(document: Document) -> list[Problem]:
+    problems = [Problem.at(found.mark, "", found.message) for found in document.problems]
+    data = document.data
+    if problems and data is None:
+        return problems
+    if data is None:
+        message = f"lists no models; take one from {EXAMPLE}"
+    elif isinstance(data, dict) and "models" in data:
+        message = "should be a list at the top level; remove the line `models:` and keep the list"
+    elif isinstance(data, dict) and "modelURL" in data:
+        message = "should be a list at the top level; begin each model with `- name:`"
+    else:
+        message = "should be a list of models at the top level, each beginning with `- name:`"
+    return sorted([*problems, _problem(document, (), message)])
+
+
+def _problem(
+    document: Document, path: DataPath, message: str, mark: tuple[int, int] | None = None
+) -> Problem:
+    """Say `message` about the value at `path`, which begins with the model's index."""
+    field = dotted(path[1:])
+    said = f"{field}: {message}" if field else message
+    return Problem.at(mark or document.place(path), _label(document, path), said)
+
+
+def _label(document: Document, path: DataPath) -> str:
+    """Return the model's name, or its number in the list when it has none."""
+    if not path or not isinstance(path[0], int):
+        return ""
+    entry = cast("list[object]", document.data)[path[0]]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    name = document.written.get((path[0], "name"), name)
+    return name if isinstance(name, str) and name else f"model {path[0] + 1}"
+
+
+def _examine_entry(
+    document: Document, index: int, entry: object, spoiled: set[DataPath]
+) -> tuple[Model | None, list[Problem]]:
+    if not isinstance(entry, dict):
+        message = "should be a mapping with name and modelURL"
+        if isinstance(entry, str) and re.match(r"\w+:\S", entry):
+            message += "; put a space after each colon"
+        return None, [] if (index,) in spoiled else [_problem(document, (index,), message)]
+    entry = cast("dict[str, object]", entry)
+    problems = _unknown_keys(document, (index,), entry, MODEL_KEYS)
+    known = {key: value for key, value in entry.items() if key in MODEL_KEYS}
+    config = known.get("vllmConfig")
+    if isinstance(config, dict):
+        problems += _unknown_keys(document, (index, "vllmConfig"), config, CONFIG_KEYS)
+        known["vllmConfig"] = {key: value for key, value in config.items() if key in CONFIG_KEYS}
+    if (index, "name") in document.written and known.get("name") is not None:
+        known["name"] = document.written[index, "name"]
+    try:
+        return Model.model_validate(known), problems
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    # A misspelt key is one mistake, not a missing one and an unknown one.
+    meant = {nearest(key, MODEL_KEYS) for key in entry.keys() - known.keys()}
+    described = [
+        _describe(document, index, item)
+        for item in found
+        if item["type"] != "missing" or item["loc"][-1] not in meant
+    ]
+    return None, problems + [problem for path, problem in described if path not in spoiled]
+
+
+def _unknown_keys(
+    document: Document, path: DataPath, mapping: dict[str, object], known: tuple[str, ...]
+) -> list[Problem]:
+    return [
+        _problem(
+            document,
+            (*path, key),
+            unknown_key(key, in_config=len(path) > 1),
+            document.keys[*path, key],
+        )
+        for key in mapping
+        if key not in known
+    ]
+
+
+def _describe(document: Document, index: int, error: ErrorDetails) -> tuple[DataPath, Problem]:
+    """Return the path a pydantic error is about, and the problem it makes."""
+    steps = error["ctx"]["at"] if error["type"] == "across_fields" else error["loc"]
+    path: DataPath = (index, *steps)
+    return path, _problem(document, path, explain(error, document.written.get(path)))
+
+
+def _repeated_names(document: Document) -> list[Problem]:
+    first: dict[str, int] = {}
+    problems = []
+    for index, entry in enumerate(cast("list[object]", document.data)):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        line = document.place((index, "name")).line
+        if name in first:
+            message = f"the model in line {first[name]} has this name too; choose another"
+            problems.append(_problem(document, (index, "name"), message))
+        first.setdefault(name, line)
+    return problems

@@ -1,0 +1,19 @@
+"""Names that the chart gives its objects, the same on versions 0.1.8 to 0.1.12."""
+
+from __future__ import annotations
+
+RELEASE = "vllm"
+"""The Helm release's name; the chart's object names begin with it."""
+
+ROUTER_SERVICE = f"{RELEASE}-router-service"
+ROUTER_DEPLOYMENT = f"{RELEASE}-deployment-router"
+
+
+def engine_deployment(model: str) -> str:
+    """Return the name of a model's Deployment."""
+    return f"{RELEASE}-{model}-deployment-vllm"
+
+
+def engine_service(model: str) -> str:
+    """Return the name of a model's own Service."""
+    return f"{RELEASE}-{model}-engine-service"

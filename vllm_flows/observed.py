@@ -1,0 +1,105 @@
+"""What a run saw: the Hub's answer per model, and the cluster's state. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from vllm_flows.errors import VllmFlowsError
+
+REVISION_ANNOTATION = "vllm-flows.io/revision"
+"""On engine pods: the commit they serve."""
+DIGEST_ANNOTATION = "vllm-flows.io/config-digest"
+"""On engine pods: the digest of the configuration they were made from."""
+WEIGHTS_ANNOTATION = "vllm-flows.io/weights"
+"""On weights claims: JSON, for each complete commit its `files` and `bytes`."""
+MODEL_LABEL = "vllm-flows.io/model"
+"""On everything of ours that belongs to one model: its name."""
+MANAGED_BY = {"app.kubernetes.io/managed-by": "vllm-flows"}
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a repository at a commit; size in bytes."""
+
+    name: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the Hub says of one model to the token at hand.
+
+    `commit` is the 40-digit sha that the revision stands for now; `gated` is "no", "auto" or
+    "manual"; `files` are those the engine needs. With a `problem` the rest may be empty.
+    """
+
+    model: str
+    repository: str
+    commit: str = ""
+    gated: str = "no"
+    license: str = ""
+    files: tuple[HubFile, ...] = ()
+    problem: VllmFlowsError | None = None
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files the engine needs."""
+        return sum(file.size for file in self.files)
+
+
+class ReleaseState(StrEnum):
+    """The name of what the Helm release is in; the plan's table is keyed by it."""
+
+    ABSENT = "absent"
+    DEPLOYED = "deployed"
+    PENDING = "pending"
+    FAILED = "failed"
+    UNMANAGED = "unmanaged"
+
+
+@dataclass(frozen=True)
+class Release:
+    """The Helm release as helm reports it; `values` are those its user supplied."""
+
+    state: ReleaseState
+    revision: int = 0
+    chart_version: str = ""
+    status: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeployedModel:
+    """The engine Deployment of one model."""
+
+    name: str
+    replicas: int
+    ready: int
+    revision: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class WeightsClaim:
+    """The volume claim that holds a model's weights.
+
+    `complete` maps each commit whose files are all there to their bytes.
+    """
+
+    model: str
+    size: str
+    access_modes: tuple[str, ...] = ()
+    complete: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """Everything of the namespace that the plan looks at."""
+
+    release: Release
+    deployments: Mapping[str, DeployedModel] = field(default_factory=dict)
+    claims: Mapping[str, WeightsClaim] = field(default_factory=dict)

@@ -1,0 +1,251 @@
+"""What to do about what was seen: one action per model and one for the release. Pure.
+
+Two tables decide, and nothing else: `RELEASE_ACTIONS` from the release's state, and the
+order of checks in `_step` for each model. ARCHITECTURE.md shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from vllm_flows.desired import Desired
+from vllm_flows.errors import BlockedError, ReleaseError, VllmFlowsError
+from vllm_flows.models import Model
+from vllm_flows.names import RELEASE
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    ClusterState,
+    DeployedModel,
+    Release,
+    ReleaseState,
+    Verdict,
+)
+from vllm_flows.quantities import parse_quantity
+from vllm_flows.sizes import human_bytes
+
+_NEW_SELECTORS_SINCE = (0, 1, 10)
+"""From this chart version on Deployments select other labels, which Kubernetes cannot change."""
+
+
+class Action(StrEnum):
+    """What happens to one model."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    RESTART = "restart"
+    SCALE = "scale"
+    DESTROY = "destroy"
+    NONE = "none"
+    BLOCKED = "blocked"
+
+
+class ReleaseAction(StrEnum):
+    """What happens to the Helm release."""
+
+    INSTALL = "install"
+    UPGRADE = "upgrade"
+    REFUSE = "refuse"
+
+
+RELEASE_ACTIONS: Mapping[ReleaseState, ReleaseAction] = {
+    ReleaseState.ABSENT: ReleaseAction.INSTALL,
+    ReleaseState.DEPLOYED: ReleaseAction.UPGRADE,
+    ReleaseState.FAILED: ReleaseAction.UPGRADE,
+    ReleaseState.PENDING: ReleaseAction.REFUSE,
+    ReleaseState.UNMANAGED: ReleaseAction.REFUSE,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens to one model, and why. `download_bytes` are still to be fetched."""
+
+    model: str
+    action: Action
+    reason: str
+    repository: str = ""
+    commit: str = ""
+    gpus: int = 0
+    download_bytes: int = 0
+    problem: VllmFlowsError | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do; `release_reason` is empty when the release stays as it is."""
+
+    steps: tuple[Step, ...]
+    release_reason: str
+
+    @property
+    def changes(self) -> bool:
+        """Say whether anything is to be written."""
+        return bool(self.release_reason) or any(step.download_bytes for step in self.steps)
+
+    def raise_if_blocked(self) -> None:
+        """Raise BlockedError with every blocked model's problem, if there is one."""
+        problems = [step.problem for step in self.steps if step.problem]
+        if not problems:
+            return
+        count = f"{len(problems)} of {len(self.steps)} models cannot be served"
+        hints = [problem.next_command for problem in problems if problem.next_command]
+        raise BlockedError(
+            f"{count}; nothing was changed",
+            why="\n".join(_in_one_line(problem) for problem in problems),
+            next_command="\n".join(dict.fromkeys(hints)),
+        )
+
+
+def _in_one_line(problem: VllmFlowsError) -> str:
+    subject = f"{problem.model}: {problem.what}" if problem.model else problem.what
+    return f"{subject} ({problem.why})" if problem.why else subject
+
+
+def make_plan(desired: Desired, state: ClusterState) -> Plan:
+    """Compare what should be with what is.
+
+    Raises ReleaseError when the release is in a state that must not be acted on.
+    """
+    check_release(state.release, desired.chart.version)
+    entries = _entries(desired.values)
+    steps = [_step(model, desired.verdicts[model.name], state, entries) for model in desired.models]
+    gone = sorted(set(state.deployments) - {model.name for model in desired.models})
+    steps += [_destroy(state.deployments[name]) for name in gone]
+    return Plan(tuple(steps), _release_reason(state, desired.values, desired.chart.version))
+
+
+def check_release(release: Release, chart_version: str) -> None:
+    """Refuse a release that somebody else works on or made, or that cannot be upgraded."""
+    if RELEASE_ACTIONS[release.state] is ReleaseAction.REFUSE:
+        raise _refused(release)
+    served = release.state in {ReleaseState.DEPLOYED, ReleaseState.FAILED}
+    if served and _selectors(release.chart_version) != _selectors(chart_version):
+        raise ReleaseError(
+            f"chart {release.chart_version} cannot be upgraded to {chart_version} in place",
+            why="the chart's Deployments select other pods since 0.1.10, and Kubernetes does not "
+            "change the selector of a Deployment",
+            next_command=f"stay with VLLM_CHART_VERSION={release.chart_version}, or (weights are "
+            "kept): vllm-flows uninstall, then vllm-flows install",
+        )
+
+
+def _refused(release: Release) -> ReleaseError:
+    if release.state is ReleaseState.UNMANAGED:
+        return ReleaseError(
+            f"the release {RELEASE!r} was not made by vllm-flows",
+            why="taking it over would delete volume claims that belong to it",
+            next_command="helm uninstall vllm -n NAMESPACE, or use another VLLM_NAMESPACE",
+        )
+    undo = "uninstall" if release.revision <= 1 else "rollback"
+    return ReleaseError(
+        f"the release is {release.status}",
+        why="another helm is at work on it, or one was killed there",
+        next_command=f"wait for it; if none runs: helm {undo} {RELEASE} -n NAMESPACE",
+    )
+
+
+def _selectors(version: str) -> bool:
+    numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
+    return numbers >= _NEW_SELECTORS_SINCE
+
+
+def _step(
+    model: Model, verdict: Verdict, state: ClusterState, desired: Mapping[str, Mapping[str, Any]]
+) -> Step:
+    problem = verdict.problem or _too_small(model, verdict)
+    if problem:
+        return Step(model.name, Action.BLOCKED, problem.what, model.model_url, problem=problem)
+    action, reason = _action(model, verdict, state, desired[model.name])
+    claim = state.claims.get(model.name)
+    complete = claim is not None and verdict.commit in claim.complete
+    return Step(
+        model.name,
+        action,
+        reason,
+        repository=model.model_url,
+        commit=verdict.commit,
+        gpus=model.request_gpu * model.replica_count,
+        download_bytes=0 if complete else verdict.total_bytes,
+    )
+
+
+def _action(
+    model: Model, verdict: Verdict, state: ClusterState, entry: Mapping[str, Any]
+) -> tuple[Action, str]:
+    deployed = state.deployments.get(model.name)
+    if deployed is None:
+        return Action.CREATE, "not deployed"
+    if deployed.revision != verdict.commit:
+        served = deployed.revision[:8] or "unknown"
+        return Action.UPDATE, f"revision {served} -> {verdict.commit[:8]}"
+    if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
+        before = _entries(state.release.values).get(model.name, {})
+        changes = list(differences(before, entry))
+        return Action.RESTART, ", ".join(changes) or "settings of all engines changed"
+    if deployed.replicas != model.replica_count:
+        return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
+    return Action.NONE, "as it should be"
+
+
+def _destroy(deployed: DeployedModel) -> Step:
+    return Step(
+        deployed.name,
+        Action.DESTROY,
+        "no longer listed; its weights stay on the volume",
+        commit=deployed.revision,
+    )
+
+
+def _too_small(model: Model, verdict: Verdict) -> VllmFlowsError | None:
+    """Refuse a volume that cannot hold the weights, before a byte is fetched."""
+    if verdict.total_bytes <= parse_quantity(model.pvc_storage):
+        return None
+    needed = -(-verdict.total_bytes * 11 // 10 // 1024**3)
+    return BlockedError(
+        f"pvcStorage {model.pvc_storage} is too small",
+        why=f"the weights are {human_bytes(verdict.total_bytes)}",
+        next_command=f"set pvcStorage: {needed}Gi in models.yaml",
+        model=model.name,
+    )
+
+
+def _release_reason(state: ClusterState, values: Mapping[str, Any], chart_version: str) -> str:
+    """Say why helm has to run; empty when the release is just as it should be."""
+    release = state.release
+    if release.state is ReleaseState.ABSENT:
+        return "not installed"
+    if release.state is not ReleaseState.DEPLOYED:
+        return f"the last helm run left it {release.status}"
+    if release.chart_version != chart_version:
+        return f"chart {release.chart_version} -> {chart_version}"
+    if release.values != values:
+        return "values changed"
+    missing = sorted(set(_entries(values)) - set(state.deployments))
+    return f"missing Deployments: {', '.join(missing)}" if missing else ""
+
+
+def _entries(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    entries = (values.get("servingEngineSpec") or {}).get("modelSpec") or []
+    return {entry["name"]: entry for entry in entries}
+
+
+def differences(before: object, after: object, path: str = "") -> Iterator[str]:
+    """Yield `field before -> after` for every field that differs, named as models.yaml does."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after} - {"podAnnotations", "replicaCount"}):
+            yield from differences(
+                before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
+            )
+    elif before != after:
+        yield f"{path} {_shown(before)} -> {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "(not set)"
+    if isinstance(value, list):
+        return "[" + " ".join(str(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,104 @@
+"""One run's view of the outside: settings and adapters for one namespace, and how to observe it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vllm_flows.cluster import Cluster
+from vllm_flows.completions import ModelsApi
+from vllm_flows.errors import ClusterUnavailableError
+from vllm_flows.helm import Helm
+from vllm_flows.hub import Hub
+from vllm_flows.manifests import API_KEY_KEY, API_KEY_SECRET, HF_TOKEN_KEY, HF_TOKEN_SECRET
+from vllm_flows.names import ROUTER_SERVICE, engine_service
+from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, weights_claims
+from vllm_flows.observed import ClusterState
+from vllm_flows.portforward import forwarded
+from vllm_flows.settings import Settings
+from vllm_flows.waiting import StoppableClock
+
+_API_PORT = 8000
+
+
+@dataclass(frozen=True)
+class Session:
+    """The adapters a run works with."""
+
+    settings: Settings
+    cluster: Cluster
+    helm: Helm
+    clock: StoppableClock
+
+    @classmethod
+    def open(cls, settings: Settings) -> Session:
+        """Read the kubeconfig; nothing is asked yet. Raises ClusterError without one."""
+        return cls(
+            settings,
+            Cluster.connect(settings.namespace, settings.kube_context),
+            Helm(settings.namespace, settings.kube_context),
+            StoppableClock(),
+        )
+
+    def token(self) -> str | None:
+        """Return the Hub token at hand: the environment's, else the cluster's Secret's."""
+        if self.settings.hf_token:
+            return self.settings.hf_token.get_secret_value()
+        return self.cluster.read_secret(HF_TOKEN_SECRET, HF_TOKEN_KEY)
+
+    def api_key(self) -> str | None:
+        """Return the API key: the environment's, else the cluster's Secret's."""
+        if self.settings.api_key:
+            return self.settings.api_key.get_secret_value()
+        return self.cluster.read_secret(API_KEY_SECRET, API_KEY_KEY)
+
+    def hub(self) -> Hub:
+        """Return the Hub with the token at hand."""
+        return Hub(self.settings.hub_endpoint, self.token())
+
+    def observe(self) -> ClusterState:
+        """Read everything that the plan looks at."""
+        return ClusterState(
+            release=self.helm.release(),
+            deployments=deployed_models(self.cluster.find("Deployment", ENGINE_SELECTOR)),
+            claims=weights_claims(self.cluster.find("PersistentVolumeClaim")),
+        )
+
+    @contextmanager
+    def models_api(self, model: str) -> Iterator[ModelsApi]:
+        """Reach the API: by VLLM_ROUTER_URL, in the cluster by its Service, else a port-forward.
+
+        Without a router, the model's own engine is asked.
+        """
+        if self.settings.router_url:
+            yield ModelsApi(self.settings.router_url.rstrip("/"), self.api_key())
+        elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+            yield ModelsApi(f"http://{self._service(model)}", self.api_key())
+        else:
+            with forwarded(self.cluster, lambda: self._ready_pod(model), _API_PORT) as port:
+                yield ModelsApi(f"http://127.0.0.1:{port}", self.api_key())
+
+    def _service(self, model: str) -> str:
+        enabled = self.settings.router_enabled
+        name = ROUTER_SERVICE if enabled else engine_service(model)
+        return f"{name}.{self.settings.namespace}.svc"
+
+    def _ready_pod(self, model: str) -> str:
+        """Name a ready pod behind the API; the router's labels are its Service's selector."""
+        selector = self._router_selector() if self.settings.router_enabled else f"model={model}"
+        for pod in self.cluster.find("Pod", selector):
+            conditions = pod.get("status", {}).get("conditions") or []
+            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+            if ready and not pod["metadata"].get("deletionTimestamp"):
+                return str(pod["metadata"]["name"])
+        raise ClusterUnavailableError(
+            "no ready pod serves the API",
+            next_command=f"kubectl -n {self.settings.namespace} get pods -l {selector}",
+        )
+
+    def _router_selector(self) -> str:
+        service = self.cluster.get("Service", ROUTER_SERVICE) or {}
+        labels = service.get("spec", {}).get("selector") or {"environment": "router"}
+        return ",".join(f"{key}={value}" for key, value in labels.items())

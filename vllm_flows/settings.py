@@ -1,0 +1,135 @@
+"""What the environment says: one class, one prefix, and a `.env` file beside models.yaml.
+
+A flag on the command line wins over the environment, the environment over `.env`, `.env`
+over the default. Secrets are `SecretStr`: no repr, log line or Prefect parameter shows them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from vllm_flows.errors import ConfigurationError
+from vllm_flows.quantities import parse_quantity
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def parse_duration(value: object) -> object:
+    """Turn Go's notation as helm takes it (`30m`, `1h30m`, `90s`) into a timedelta.
+
+    Raises ValueError for a string in another notation or for zero.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if not match or not any(match.groups()):
+        message = f"{value!r} is not a duration such as 30m, 1h30m or 90s"
+        raise ValueError(message)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    duration = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    if not duration:
+        message = f"{value!r} leaves no time at all"
+        raise ValueError(message)
+    return duration
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Settings(BaseSettings):
+    """The product's settings; each field's variable is its name in capitals after `VLLM_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VLLM_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+    )
+
+    namespace: str = Field("vllm", description="Kubernetes namespace")
+    chart: str = Field(
+        "vllm/vllm-stack",
+        description="Chart: a folder, an OCI reference, or a name in `chart_repository`",
+    )
+    chart_repository: str = Field(
+        "https://vllm-project.github.io/production-stack",
+        description="Chart repository asked when `chart` is a plain `repository/name`",
+    )
+    chart_version: str = Field("0.1.8", description="Helm chart version")
+    helm_timeout: Duration = Field(
+        timedelta(minutes=30), description="How long installing, loading and getting ready may take"
+    )
+    weights_timeout: Duration = Field(
+        timedelta(hours=4), description="How long one model's weights may take to arrive"
+    )
+    model_image: str = Field("vllm/vllm-openai", description="Engine image repository")
+    model_tag: str = Field("latest", description="Engine image tag")
+    runtime_class: str = Field(
+        "nvidia", description="RuntimeClass of engine pods; empty for the cluster's default"
+    )
+    storage_class: str = Field("", description="StorageClass; empty for the cluster's default")
+    storage_access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
+        "ReadWriteOnce", description="Access mode of the weights claims"
+    )
+    hf_token: SecretStr | None = Field(None, description="Hugging Face token for gated models")
+    api_key: SecretStr | None = Field(None, description="API key that protects the endpoint")
+    hub_endpoint: str = Field("https://huggingface.co", description="Address of the Hub")
+    router_enabled: bool = Field(default=True, description="Run the router")
+    router_replicas: int = Field(1, ge=1, le=100, description="Router replicas")
+    router_request_cpu: str = Field("100m", description="CPU request of a router replica")
+    router_request_memory: str = Field("256Mi", description="Memory request of a router replica")
+    router_limit_memory: str = Field("768Mi", description="Memory limit of a router replica")
+    router_url: str = Field(
+        "", description="Address of the API; empty for the Service or a port-forward"
+    )
+    kube_context: str = Field("", description="kubeconfig context; empty for the current one")
+    models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
+
+    @field_validator("hf_token", "api_key", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        """`VLLM_HF_TOKEN=` in a .env file means no token, not an empty one."""
+        if isinstance(value, str):
+            return value.strip() or None
+        return value
+
+    @field_validator("router_request_cpu", "router_request_memory", "router_limit_memory")
+    @classmethod
+    def _is_quantity(cls, value: str) -> str:
+        parse_quantity(value)
+        return value
+
+    @field_validator("namespace")
+    @classmethod
+    def _is_namespace_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+            message = f"{value!r} is not a namespace name: lower-case letters, digits and '-'"
+            raise ValueError(message)
+        return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` that are not None win over the environment.
+
+    Raises ConfigurationError that names each variable that is wrong.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic, field by field
+    except ValidationError as error:
+        problems = "; ".join(
+            f"VLLM_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(
+            "a setting is wrong",
+            why=problems,
+            next_command="correct the variable in the environment or in .env, then run again",
+        ) from None

@@ -1,0 +1,25 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+_STEP = 1000
+
+
+def human_bytes(count: float) -> str:
+    """Return bytes in the decimal unit that the Hub's pages use: `6.43 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < _STEP:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= _STEP
+    return f"{count:.3g} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration: `0.42 s`, `12 s`, `3 min 5 s`, `1 h 2 min`."""
+    if seconds < 10:  # noqa: PLR2004 -- below ten seconds, tenths matter
+        return f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

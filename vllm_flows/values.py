@@ -1,0 +1,155 @@
+"""The values that the chart `vllm-stack` is given. Pure; holds names of Secrets, never a secret.
+
+Keys that behave the same on chart versions 0.1.8 to 0.1.12 only: the commit travels in
+`extraArgs`, because `modelRevision` is ignored before 0.1.12, and the weights come through
+`extraVolumes`, because `pvcExistingClaimName` is not on all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_flows.manifests import (
+    API_KEY_KEY,
+    API_KEY_SECRET,
+    GPU_TOLERATION,
+    HUB_CACHE,
+    WEIGHTS_MOUNT,
+    claim_name,
+)
+from vllm_flows.models import Model
+from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.settings import Settings
+
+Values = dict[str, Any]
+
+_PROBE_PERIOD_SECONDS = 5
+_ENGINE_PORT = 8000
+_CHANGES_NO_POD = {"replicaCount", "podAnnotations"}
+
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """A model together with the commit that its revision stands for."""
+
+    model: Model
+    commit: str
+
+
+def release_values(models: Sequence[PinnedModel], settings: Settings, *, api_key: bool) -> Values:
+    """Return the values of the whole release, models in the order of their names.
+
+    `api_key`: the Secret vllm-api-key is there and protects the endpoint.
+    """
+    shared = _shared_engine_values(settings, api_key=api_key)
+    entries = [
+        engine_values(pinned, settings, shared)
+        for pinned in sorted(models, key=lambda pinned: pinned.model.name)
+    ]
+    return {
+        "servingEngineSpec": {**shared, "enableEngine": True, "modelSpec": entries},
+        "routerSpec": _router_values(settings),
+    }
+
+
+def engine_values(pinned: PinnedModel, settings: Settings, shared: Mapping[str, Any]) -> Values:
+    """Return one entry of `modelSpec`; its pods carry the commit and the configuration's digest."""
+    model = pinned.model
+    entry: Values = {
+        "name": model.name,
+        "repository": settings.model_image,
+        "tag": settings.model_tag,
+        "modelURL": model.model_url,
+        "replicaCount": model.replica_count,
+        "requestCPU": model.request_cpu,
+        "requestMemory": model.request_memory,
+        "requestGPU": model.request_gpu,
+        "vllmConfig": _engine_options(pinned),
+        "env": [
+            {"name": "HF_HUB_CACHE", "value": HUB_CACHE},
+            # Restarts meet no rate limit, and no engine needs the token.
+            {"name": "HF_HUB_OFFLINE", "value": "1"},
+        ],
+        "extraVolumes": [
+            {
+                "name": "weights",
+                "persistentVolumeClaim": {"claimName": claim_name(model.name)},
+            }
+        ],
+        "extraVolumeMounts": [{"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True}],
+    }
+    if model.limit_memory:
+        entry["limitMemory"] = model.limit_memory
+    entry["podAnnotations"] = {
+        REVISION_ANNOTATION: pinned.commit,
+        DIGEST_ANNOTATION: configuration_digest(entry, shared),
+    }
+    return entry
+
+
+def configuration_digest(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+    """Return a digest of all that makes the engine's pods: equal data, equal digest.
+
+    The number of replicas is not part of it: scaling restarts nothing.
+    """
+    relevant = {key: value for key, value in entry.items() if key not in _CHANGES_NO_POD}
+    text = json.dumps([relevant, shared], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _engine_options(pinned: PinnedModel) -> Values:
+    """Return vllmConfig; the chart would turn prefix caching off where nothing is said of it."""
+    options: Values = {"enablePrefixCaching": True, **pinned.model.vllm_config.as_chart_values()}
+    extra = options.get("extraArgs", [])
+    ours = ["--served-model-name", pinned.model.name, "--revision", pinned.commit]
+    return {**options, "extraArgs": [*ours, *extra]}
+
+
+def _shared_engine_values(settings: Settings, *, api_key: bool) -> Values:
+    period = _PROBE_PERIOD_SECONDS
+    # A large model loads for many minutes; the orchestrator, not the probe, decides when to stop.
+    startup_tries = max(1, int(settings.helm_timeout.total_seconds()) // period)
+    shared: Values = {
+        "runtimeClassName": settings.runtime_class,
+        # `latest` moves: without a pull, nodes would run different engines under one name.
+        "imagePullPolicy": "Always" if settings.model_tag == "latest" else "IfNotPresent",
+        "tolerations": [GPU_TOLERATION],
+        "startupProbe": _health_probe(period, startup_tries),
+        "readinessProbe": _health_probe(period, 3),
+    }
+    if api_key:
+        shared["vllmApiKey"] = {"secretName": API_KEY_SECRET, "secretKey": API_KEY_KEY}
+    return shared
+
+
+def _health_probe(period: int, tries: int) -> Values:
+    # From chart 0.1.12 on, an initial delay of 0 is read as not set and becomes 15.
+    return {
+        "initialDelaySeconds": 1,
+        "periodSeconds": period,
+        "failureThreshold": tries,
+        "httpGet": {"path": "/health", "port": _ENGINE_PORT},
+    }
+
+
+def _router_values(settings: Settings) -> Values:
+    return {
+        "enableRouter": settings.router_enabled,
+        "replicaCount": settings.router_replicas,
+        "serviceDiscovery": "k8s",
+        "routingLogic": "roundrobin",
+        "resources": {
+            "requests": {
+                "cpu": settings.router_request_cpu,
+                "memory": settings.router_request_memory,
+            },
+            "limits": {"memory": settings.router_limit_memory},
+        },
+        # The chart gives the router 20 seconds to start and makes it wait 30 to be ready.
+        "startupProbe": {"initialDelaySeconds": 2, "periodSeconds": 2, "failureThreshold": 60},
+        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 2},
+    }
