@@ -71,14 +71,8 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         _fail(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        _fail("interrupted", _INTERRUPTED)
-    except KeyboardInterrupt:
-        _fail(
-            "interrupted; what was started in the cluster goes on\n"
-            "  next: run the same command again, it goes on where this one was",
-            _INTERRUPTED,
-        )
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing was changed", _INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vllm_flows.errors import StoppedError
+
 LOCAL_API = "http://127.0.0.1:4200/api"
 _PROBE_SECONDS = 0.5
 
@@ -27,7 +29,14 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     prepare_environment()
     flow = load()
     _speak_plainly()
-    return flow(**parameters)
+    try:
+        return flow(**parameters)
+    except KeyboardInterrupt as error:
+        raise StoppedError(
+            "interrupted",
+            why="what was started in the cluster goes on there",
+            next_command="the same command again; it goes on where this one was",
+        ) from error
 
 
 def prepare_environment() -> None:

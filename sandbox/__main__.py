@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from sandbox import binaries, lifecycle, processes, state
+from sandbox import lifecycle, processes, state
 from sandbox.errors import SandboxError
 from sandbox.lifecycle import Health
 from sandbox.progress import to_stderr
@@ -74,9 +74,10 @@ def status(output: str) -> None:
 @_name
 def env(name: str) -> None:
     """Print `export` lines that point vllm-flows, helm and kubectl at a sandbox."""
-    for variable, value in lifecycle.exports(_loaded(name)).items():
+    sandbox = _loaded(name)
+    for variable, value in lifecycle.exports(sandbox).items():
         click.echo(f"export {variable}={shlex.quote(value)}")
-    click.echo(f'export PATH={shlex.quote(str(binaries.cache_directory()))}:"$PATH"')
+    click.echo(f'export PATH={shlex.quote(str(sandbox.tools))}:"$PATH"')
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -91,7 +92,7 @@ def start(name: str, process: str, command: tuple[str, ...]) -> None:
     """
     sandbox = _loaded(name)
     environ = dict(os.environ) | lifecycle.exports(sandbox)
-    environ["PATH"] = f"{binaries.cache_directory()}{os.pathsep}{os.environ.get('PATH', '')}"
+    environ["PATH"] = f"{sandbox.tools}{os.pathsep}{os.environ.get('PATH', '')}"
     click.echo(processes.start(sandbox, process, command, environ))
     click.echo(f"{process}: output in {processes.log_file(sandbox, process)}", err=True)
 

@@ -101,6 +101,7 @@ def health(sandbox: SandboxState) -> Health:
 
 def exports(sandbox: SandboxState) -> dict[str, str]:
     """Return the environment variables that point vllm-flows, helm and kubectl at the sandbox."""
+    prefect = {"PREFECT_API_URL": f"{sandbox.prefect_url}/api"}
     return {
         "KUBECONFIG": str(sandbox.kubeconfig),
         "VLLM_HUB_ENDPOINT": sandbox.hub_url,
@@ -108,6 +109,7 @@ def exports(sandbox: SandboxState) -> dict[str, str]:
         "VLLM_CHART": str(state.CHART),
         "VLLM_MODEL_TAG": "sandbox",
         "VLLM_SANDBOX_HF_TOKEN": sandbox.hub_token,
+        **(prefect if processes.is_running(sandbox, "prefect") else {}),
     }
 
 

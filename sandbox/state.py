@@ -32,6 +32,7 @@ class Ports:
     etcd_peer: int
     kwok: int
     hub: int
+    prefect: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class SandboxState:
         return self.directory / "hub"
 
     @property
+    def tools(self) -> Path:
+        """Links to the sandbox's programs, to put in front of PATH."""
+        return self.directory / "tools"
+
+    @property
     def agent_ready(self) -> Path:
         """The file the node agent writes as soon as it watches the cluster."""
         return self.directory / "agent.ready"
@@ -93,14 +99,23 @@ class SandboxState:
         return f"https://127.0.0.1:{self.ports.apiserver}"
 
     @property
+    def prefect_url(self) -> str:
+        """Where a Prefect server of this sandbox listens, when one was started."""
+        return f"http://127.0.0.1:{self.ports.prefect}"
+
+    @property
     def hub_url(self) -> str:
         """The simulated Hub's address."""
         return f"http://127.0.0.1:{self.ports.hub}"
 
     def make_directories(self) -> None:
         """Create the sandbox's directories, readable by their owner only."""
-        for name in ("", "kwok", "volumes", "pods", "logs", "bin", "hub", "processes"):
+        for name in ("", "kwok", "volumes", "pods", "logs", "bin", "hub", "processes", "tools"):
             (self.directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, path in self.programs.items():
+            link = self.tools / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
 
     def save(self) -> None:
         """Write the state file in one step, so that no reader sees half of it."""

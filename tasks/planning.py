@@ -14,7 +14,12 @@ from vllm_flows.session import Session
 _LIMIT_SECONDS = 300
 
 
-@task(name="observe cluster", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="observe cluster",
+    task_run_name="observe cluster",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
 def observe_cluster(session: Session) -> ClusterState:
     """Return the state of the release, the engines and the volumes."""
     state = session.observe()
@@ -24,7 +29,7 @@ def observe_cluster(session: Session) -> ClusterState:
     return state
 
 
-@task(name="show plan", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(name="show plan", task_run_name="show plan", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
 def show_plan(plan: Plan) -> None:
     """Publish the plan as a table and say it line by line."""
     create_table_artifact(table=plan_rows(plan), key="plan", description=_heading(plan))

@@ -12,7 +12,12 @@ from vllm_flows.session import Session
 _LIMIT_SECONDS = 120
 
 
-@task(name="prepare namespace", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="prepare namespace",
+    task_run_name="prepare namespace",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
 def prepare_namespace(session: Session) -> None:
     """Bring the namespace and its Secrets to what the settings say; write only differences."""
     settings = session.settings

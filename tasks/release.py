@@ -17,7 +17,7 @@ from vllm_flows.session import Session
 _LIMIT_SECONDS = 900
 
 
-@task(name="helm upgrade", timeout_seconds=_LIMIT_SECONDS, **ONCE)
+@task(name="helm upgrade", task_run_name="helm upgrade", timeout_seconds=_LIMIT_SECONDS, **ONCE)
 def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], reason: str) -> int:
     """Install or upgrade the release; return its new revision. Nothing is waited for."""
     say(f"helm upgrade: {reason}")
@@ -26,7 +26,7 @@ def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], rea
     return revision
 
 
-@task(name="helm uninstall", timeout_seconds=_LIMIT_SECONDS, **ONCE)
+@task(name="helm uninstall", task_run_name="helm uninstall", timeout_seconds=_LIMIT_SECONDS, **ONCE)
 def remove_release(session: Session) -> bool:
     """Remove the release if there is one; return whether there was.
 

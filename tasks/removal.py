@@ -17,7 +17,9 @@ _LIMIT_SECONDS = 300
 _GONE_SECONDS = 240.0
 
 
-@task(name="delete secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="delete secrets", task_run_name="delete secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED
+)
 def delete_secrets(cluster: Cluster) -> None:
     """Delete the token's and the API key's Secret, those that are there and ours."""
     for name in (HF_TOKEN_SECRET, API_KEY_SECRET):
@@ -31,20 +33,32 @@ def delete_secrets(cluster: Cluster) -> None:
             say(f"Secret {name} stays: it was not made by vllm-flows")
 
 
-@task(name="delete weights jobs", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="delete weights jobs",
+    task_run_name="delete weights jobs",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
 def delete_weights_jobs(cluster: Cluster) -> None:
     """Delete the weights Jobs, also those at work, and their programs."""
     for kind in ("Job", "ConfigMap"):
         _delete_all(cluster, kind)
 
 
-@task(name="delete weights", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="delete weights", task_run_name="delete weights", timeout_seconds=_LIMIT_SECONDS, **RETRIED
+)
 def delete_weights(cluster: Cluster) -> None:
     """Delete the volumes with the weights."""
     _delete_all(cluster, "PersistentVolumeClaim")
 
 
-@task(name="delete namespace", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(
+    name="delete namespace",
+    task_run_name="delete namespace",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
 def delete_namespace(cluster: Cluster) -> None:
     """Delete the namespace and everything in it."""
     if cluster.delete("Namespace", cluster.namespace):
@@ -58,7 +72,12 @@ def _delete_all(cluster: Cluster, kind: str) -> None:
             say(f"{kind} {name} deleted")
 
 
-@task(name="wait until the engines are gone", timeout_seconds=_LIMIT_SECONDS, **ONCE)
+@task(
+    name="wait until the engines are gone",
+    task_run_name="wait until the engines are gone",
+    timeout_seconds=_LIMIT_SECONDS,
+    **ONCE,
+)
 def wait_engines_gone(session: Session) -> None:
     """Wait until no engine pod is left, so that their GPUs are free for others."""
 

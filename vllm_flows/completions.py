@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -43,17 +45,30 @@ class Answer:
 class ModelsApi:
     """The API at one address, with the key that protects it (or none)."""
 
-    address: str
-    api_key: str | None
+    client: httpx.Client
+
+    @classmethod
+    @contextmanager
+    def at(cls, address: str, api_key: str | None) -> Iterator[ModelsApi]:
+        """Keep one connection to the address while the block runs."""
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # A company's proxy cannot reach a port of this machine.
+        proxied = not address.startswith("http://127.0.0.1")
+        with httpx.Client(
+            base_url=address, headers=headers, timeout=_TIMEOUT, trust_env=proxied
+        ) as client:
+            yield cls(client)
 
     def complete(self, model: str, prompt: str = PROMPT) -> Answer:
         """Ask for a short completion and check who answered, and that it is text.
 
-        Raises NotYetError when trying again can help, CompletionError when not.
+        The time is the request's own: the connection is made before it starts. Raises
+        NotYetError when trying again can help, CompletionError when not.
         """
         body = {"model": model, "prompt": prompt, "max_tokens": _MAX_TOKENS, "temperature": 0}
+        self._request("GET", "/health", model)
         begin = time.monotonic()
-        response = self._post("/v1/completions", body, model)
+        response = self._request("POST", "/v1/completions", model, body)
         seconds = time.monotonic() - begin
         try:
             document = response.json()
@@ -68,14 +83,11 @@ class ModelsApi:
             raise CompletionError("the answer has no text", model=model)
         return Answer(signed, text, seconds)
 
-    def _post(self, path: str, body: dict[str, object], model: str) -> httpx.Response:
-        # A company's proxy cannot reach a port of this machine.
-        proxied = not self.address.startswith("http://127.0.0.1")
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+    def _request(
+        self, method: str, path: str, model: str, body: dict[str, object] | None = None
+    ) -> httpx.Response:
         try:
-            response = httpx.post(
-                self.address + path, json=body, headers=headers, timeout=_TIMEOUT, trust_env=proxied
-            )
+            response = self.client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise NotYetError(
                 "no answer", why=str(error) or type(error).__name__, model=model

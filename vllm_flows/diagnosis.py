@@ -48,7 +48,9 @@ def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
     found = [*_refusals(deployment), *(_pod(pod, namespace) for pod in pods if not _ready(pod))]
     if not found:
         return Diagnosis(
-            "starting", "waiting for pods", f"kubectl -n {namespace} describe deployment {name}"
+            "starting",
+            "waiting for the rollout",
+            f"kubectl -n {namespace} describe deployment {name}",
         )
     return min(found, key=lambda diagnosis: not diagnosis.definite)
 
@@ -83,7 +85,9 @@ def _pod(pod: Object, namespace: str) -> Diagnosis:
         ended = _last_end(status)
         if ended and not status.get("ready"):
             return _crash(name, namespace, status, ended)
-    return Diagnosis("loading", "the engine is starting and loading weights", describe, pod=name)
+    engine = "model" in (pod["metadata"].get("labels") or {})
+    doing = "the engine is starting and loading weights" if engine else "starting"
+    return Diagnosis("loading", doing, describe, pod=name)
 
 
 def _unscheduled(pod: Object) -> str:

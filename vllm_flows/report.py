@@ -47,7 +47,9 @@ def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
             "revision": outcome.commit[:12],
             "GPUs": outcome.gpus,
             "replicas": outcome.replicas,
-            "ready in": human_seconds(outcome.ready_seconds),
+            "ready in": "was ready"
+            if outcome.action == "none"
+            else human_seconds(outcome.ready_seconds),
             "first answer in": "-"
             if outcome.answer_seconds is None
             else human_seconds(outcome.answer_seconds),

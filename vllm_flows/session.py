@@ -72,13 +72,18 @@ class Session:
 
         Without a router, the model's own engine is asked.
         """
+        with self._address(model) as address, ModelsApi.at(address, self.api_key()) as api:
+            yield api
+
+    @contextmanager
+    def _address(self, model: str) -> Iterator[str]:
         if self.settings.router_url:
-            yield ModelsApi(self.settings.router_url.rstrip("/"), self.api_key())
+            yield self.settings.router_url
         elif os.environ.get("KUBERNETES_SERVICE_HOST"):
-            yield ModelsApi(f"http://{self._service(model)}", self.api_key())
+            yield f"http://{self._service(model)}"
         else:
             with forwarded(self.cluster, lambda: self._ready_pod(model), _API_PORT) as port:
-                yield ModelsApi(f"http://127.0.0.1:{port}", self.api_key())
+                yield f"http://127.0.0.1:{port}"
 
     def _service(self, model: str) -> str:
         enabled = self.settings.router_enabled

@@ -1,9 +1,10 @@
 """The program of a weights Job: bring one commit of one repository to the volume.
 
 It runs in the engine image, so it uses only Python and that image's huggingface_hub (any
-version since 0.25), and nothing of this package. What was already on the volume is kept and
-a partial file is continued. Its words on stdout are `progress DONE TOTAL` in bytes; its last
-word, in the pod's termination message, is JSON: `{"commit", "files", "bytes"}` or `{"error"}`.
+version since 0.25), and nothing of this package. Files that are complete on the volume are kept;
+one that was cut off begins anew (huggingface_hub does not take up another process's part). Its
+words on stdout are `progress DONE TOTAL` in bytes; its last word, in the pod's termination
+message, is JSON: `{"commit", "files", "bytes"}` or `{"error"}`.
 
 Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT, WEIGHTS_FILES (path of a JSON file: a list of
 `{"name", "size"}`), HF_HUB_CACHE, TERMINATION_LOG, and HF_TOKEN and HF_ENDPOINT where needed.

@@ -2,7 +2,8 @@
 
 Writes DIR/agent.ready when it watches. VLLM_SANDBOX_BACKOFF_SECONDS (default 10) is the first
 wait before a failed container is started again; VLLM_SANDBOX_PROBE_FACTOR (default 1)
-multiplies the delays and periods of probes, so 0.1 makes pods ready ten times sooner.
+multiplies the delays and periods of probes, so with 0.1 a pod that is well gets ready
+sooner; what fails has as much time as before.
 """
 
 from __future__ import annotations

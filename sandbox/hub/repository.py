@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,12 +80,12 @@ class Store:
     next start, so a restarted Hub still knows the hash that a cluster serves.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, samples: Iterable[Sample] = SAMPLES) -> None:
         self._blobs = folder / "blobs"
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._journal = folder / "commits.json"
         self.repositories: dict[str, Repository] = {}
-        for sample in SAMPLES:
+        for sample in samples:
             self._create(sample)
         for repo_id, kind in self._added():
             self._add(self.repositories[repo_id], kind)

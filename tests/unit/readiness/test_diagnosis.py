@@ -17,7 +17,7 @@ def a_deployment(**status: Any) -> dict[str, Any]:
 
 def a_pod(node: str | None = "n1", conditions: list[Any] | None = None, **status: Any) -> Any:
     return {
-        "metadata": {"name": "pod-1"},
+        "metadata": {"name": "pod-1", "labels": {"model": "q"}},
         "spec": {"nodeName": node} if node else {},
         "status": {
             "conditions": conditions or [],

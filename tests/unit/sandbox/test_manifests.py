@@ -12,7 +12,7 @@ from sandbox.state import Ports, SandboxState
 STATE = SandboxState(
     directory=Path("/state/try"),
     identifier="0123",
-    ports=Ports(21, 22, 23, 24, 25, 26, 27),
+    ports=Ports(21, 22, 23, 24, 25, 26, 27, 28),
     hub_token="token",
     programs={name: f"/programs/{name}" for name in PROGRAMS},
 )

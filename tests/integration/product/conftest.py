@@ -1,0 +1,153 @@
+"""One whole sandbox for these tests, and a namespace of its own for each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox import demo, lifecycle
+from sandbox.progress import silent
+from sandbox.state import SandboxState
+
+# Building the sandbox's programs, once per machine, takes minutes.
+_FIRST_SECONDS = 1500
+_COMMAND_SECONDS = 150
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the first test the time to build the programs."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_FIRST_SECONDS))
+
+
+@dataclass(frozen=True)
+class Product:
+    """The command line `vllm-flows` in one namespace of the sandbox."""
+
+    sandbox: SandboxState
+    namespace: str
+    folder: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of the commands."""
+        return demo.environment(self.sandbox) | {"VLLM_NAMESPACE": self.namespace}
+
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a command; its stdout and stderr are pipes."""
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("vllm-flows"), *arguments],
+            cwd=self.folder,
+            env=self.environ | environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, *arguments: str, code: int = 0, stdin: str = "", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and insist on its exit code."""
+        with self.start(*arguments, **environ) as process:
+            output, errors = process.communicate(stdin, timeout=_COMMAND_SECONDS)
+        done = subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+        assert done.returncode == code, errors
+        return done
+
+    def models(self, *blocks: str) -> None:
+        """Write models.yaml."""
+        (self.folder / "models.yaml").write_text("".join(blocks))
+
+    def install(self, *blocks: str, code: int = 0, **environ: str) -> str:
+        """Write models.yaml, install, and return what was said."""
+        self.models(*blocks)
+        return self.run("install", "--yes", code=code, **environ).stderr
+
+    def set_token(self) -> None:
+        """Store the token that has access to the gated model."""
+        self.run("set-hf-token", "--stdin", stdin=self.sandbox.hub_token)
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl in the namespace."""
+        program = [self.sandbox.programs["kubectl"], "--kubeconfig", str(self.sandbox.kubeconfig)]
+        command = [*program, "-n", self.namespace, *arguments]
+        return subprocess.check_output(command, text=True, timeout=60)
+
+    def objects(self, kinds: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return objects of these kinds."""
+        text = self.kubectl("get", kinds, "-o", "json", "-l", selector)
+        found: list[dict[str, Any]] = json.loads(text)["items"]
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """Return every object's kind, name and version: equal means nothing was written."""
+        kinds = "all,pvc,configmap,secret,serviceaccount,role,rolebinding,pdb"
+        return {
+            f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            for item in self.objects(kinds)
+        }
+
+    def engine_pods(self) -> dict[str, str]:
+        """Return the engine pods' names and unique ids."""
+        pods = self.objects("pods", "helm-release-name=vllm")
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm in the namespace."""
+        command = [self.sandbox.programs["helm"], "-n", self.namespace, *arguments]
+        return subprocess.check_output(command, text=True, env=self.environ, timeout=60)
+
+    def hub(self, verb: str, **body: object) -> None:
+        """Tell the sandbox's Hub how to behave."""
+        url = f"{self.sandbox.hub_url}/_sandbox/{verb}"
+        httpx.post(url, json=body, trust_env=False).raise_for_status()
+
+    def prefect(self, path: str, **body: object) -> Any:
+        """Ask the Prefect API."""
+        url = f"{self.sandbox.prefect_url}/api/{path}"
+        return httpx.post(url, json=body, trust_env=False).raise_for_status().json()
+
+    def interrupt(self, process: subprocess.Popen[str]) -> str:
+        """Press Ctrl-C and return what the command said until it ended."""
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=_COMMAND_SECONDS)
+        return errors
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxState]:
+    """Bring up a sandbox with a Prefect server, in a place of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    # The simulated kubelet looks at healthy pods more often than their probes ask it to.
+    patch.setenv("VLLM_SANDBOX_PROBE_FACTOR", "0.2")
+    try:
+        made = lifecycle.up("product", silent)
+        demo.start_prefect(made, silent)
+        yield made
+    finally:
+        lifecycle.down("product", silent)
+        patch.undo()
+
+
+@pytest.fixture
+def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
+    """Give each test a namespace, and free its GPUs afterwards."""
+    made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
+    yield made
+    made.hub("rate", bytes_per_second=None)
+    made.run("uninstall", "--yes", "--delete-namespace")
