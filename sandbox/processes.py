@@ -166,6 +166,7 @@ def stop_all(directory: Path, grace: float = 5.0, at_once: Collection[str] = ())
     for _ in range(_ROUNDS_OF_KILLING):
         found = _signal(directory, psutil.Process.kill, grace)
         if not found:
+            _started[:] = [process for process in _started if process.poll() is None]
             return len(ended)
         ended |= found
     left = ", ".join(str(process.pid) for process in belonging_to(directory))

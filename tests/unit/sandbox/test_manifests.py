@@ -53,7 +53,7 @@ def test_kwok_gets_stages_for_nodes_alone() -> None:
 def test_every_component_listens_on_the_sandboxs_own_ports_of_127_0_0_1() -> None:
     options = manifests.kwokctl_configuration(STATE)[0]["options"]
     used = {value for key, value in options.items() if key.endswith("Port") and key != "securePort"}
-    assert used == set(astuple(STATE.ports)) - {STATE.ports.hub}
+    assert used == set(astuple(STATE.ports)) - {STATE.ports.hub, STATE.ports.prefect}
     assert options["bindAddress"] == "127.0.0.1"
 
 
