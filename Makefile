@@ -16,9 +16,12 @@ setup: $(STAMP) ## Install everything into .venv, from requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing the Python packages into $(VENV)"
-	@test -x $(VENV)/bin/uv || { python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet uv==$(UV_VERSION); }
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --editable .
+	@( while sleep 8; do echo "still installing the Python packages"; done ) & ticker=$$!; \
+	trap "kill $$ticker" EXIT; set -e; \
+	test -x $(VENV)/bin/uv || { python3 -m venv $(VENV); $(VENV)/bin/pip install --quiet uv==$(UV_VERSION); }; \
+	export VIRTUAL_ENV=$(VENV); \
+	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock; \
+	$(VENV)/bin/uv pip install --quiet --no-deps --editable .
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Four models from models.yaml to answers, on a sandbox cluster
@@ -36,7 +39,7 @@ check: $(STAMP) ## Lint, types, import contracts, unit tests
 	@$(PYTHON) -m pytest -q tests/unit
 
 bench: $(STAMP) ## Measure one thing beside its peer: make bench NAME=x
-	@$(PYTHON) bench/$(or $(NAME),list).py
+	@PYTHONPATH=. $(PYTHON) bench/$(or $(NAME),list).py
 
 sandbox-up: $(STAMP) ## Start the sandbox cluster
 	@$(PYTHON) -m sandbox up

@@ -11,7 +11,7 @@ from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
 from vllm_flows.chart import locate_chart
-from vllm_flows.report import Outcome, outcome_rows, plan_rows
+from vllm_flows.report import Report, outcome_rows, plan_rows
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _chart = click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
@@ -49,7 +49,7 @@ def _deploy(
     locate_chart(settings)
     if not yes:
         _show_and_ask(options, verb, chart=chart, chart_version=chart_version)
-    outcomes = run_flow(
+    report = run_flow(
         _load_deploy,
         models=models,
         models_file=str(settings.models_file),
@@ -58,9 +58,8 @@ def _deploy(
         chart=chart,
         chart_version=chart_version,
     )
-    table(outcome_rows(outcomes))
-    changed = any(outcome.action != "none" for outcome in outcomes)
-    note("all models answer" if changed else "nothing to change; all models answer")
+    table(outcome_rows(report.outcomes))
+    note(report.sentence)
 
 
 def _show_and_ask(options: Options, verb: str, **overrides: str | None) -> None:
@@ -96,7 +95,7 @@ def uninstall(options: Options, *, yes: bool, delete_weights: bool, delete_names
     note("uninstalled" if delete_weights or delete_namespace else "uninstalled; the weights stay")
 
 
-def _load_deploy() -> Callable[..., list[Outcome]]:
+def _load_deploy() -> Callable[..., Report]:
     from flows.deploy import deploy
 
     return deploy

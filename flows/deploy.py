@@ -23,9 +23,8 @@ from vllm_flows.desired import Desired, desired_state
 from vllm_flows.models import Model
 from vllm_flows.models_file import load_models
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
-from vllm_flows.observed import ClusterState
-from vllm_flows.plan import Plan, make_plan
-from vllm_flows.report import Outcome, outcome_rows
+from vllm_flows.plan import ClaimAction, Plan, make_plan
+from vllm_flows.report import Outcome, Report, outcome_rows
 from vllm_flows.session import Session
 
 _TASKS_AT_ONCE = 16
@@ -44,7 +43,7 @@ def deploy(
     chart: str | None = None,
     chart_version: str | None = None,
     kube_context: str | None = None,
-) -> list[Outcome]:
+) -> Report:
     """Bring the cluster to what models.yaml says, and prove it with a completion per model.
 
     A run that finds everything as it should be writes nothing and still asks every model.
@@ -63,16 +62,15 @@ def deploy(
     ) as session:
         listed = models or load_models(Path(models_file))
         desired = _desired(session, listed)
-        state = observe_cluster(session)
-        plan = make_plan(desired, state)
+        plan = make_plan(desired, observe_cluster(session))
         show_plan(plan)
         plan.raise_if_blocked()
-        _act(session, desired, state, plan)
+        changed = _act(session, desired, plan)
         outcomes = _prove(session, desired, plan)
     create_table_artifact(
         table=outcome_rows(outcomes), key="models", description="Models that answer"
     )
-    return outcomes
+    return Report(outcomes, changed)
 
 
 def _desired(session: Session, models: Sequence[Model]) -> Desired:
@@ -82,24 +80,29 @@ def _desired(session: Session, models: Sequence[Model]) -> Desired:
     return desired_state(models, verdicts, session.settings, api_key=session.api_key() is not None)
 
 
-def _act(session: Session, desired: Desired, state: ClusterState, plan: Plan) -> None:
-    """Write what the plan says: namespace, volumes and weights, then the release."""
+def _act(session: Session, desired: Desired, plan: Plan) -> bool:
+    """Write what the plan says: namespace, volumes and weights, then the release.
+
+    Returns whether anything was written.
+    """
+    written = prepare_namespace(session)
     if not plan.changes:
-        say("nothing to change")
-        return
-    prepare_namespace(session)
+        say("nothing else to change" if written else "nothing to change")
+        return bool(written)
+    models = {model.name: model for model in desired.models}
     results(
-        ensure_claim.submit(session, model, state.claims.get(model.name))
-        for model in desired.models
+        ensure_claim.submit(session, models[step.model], step.claim)
+        for step in plan.steps
+        if step.claim is not ClaimAction.NONE
     )
-    missing = {step.model for step in plan.steps if step.download_bytes}
     results(
-        fetch_weights.submit(session, desired.verdicts[model.name], model.request_gpu)
-        for model in desired.models
-        if model.name in missing
+        fetch_weights.submit(session, desired.verdicts[step.model], models[step.model].request_gpu)
+        for step in plan.steps
+        if step.download_bytes
     )
     if plan.release_reason:
         apply_release(session, desired.chart, desired.values, plan.release_reason)
+    return True
 
 
 def _prove(session: Session, desired: Desired, plan: Plan) -> list[Outcome]:

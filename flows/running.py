@@ -57,5 +57,5 @@ def results(futures: Iterable[PrefectFuture[Result]]) -> list[Result]:
     for future in as_completed(pending):
         error = future.result(raise_on_failure=False)
         if isinstance(error, VllmFlowsError):
-            say(f"failed: {error}")
+            say(f"failed: {error.model}: {error.what}" if error.model else f"failed: {error.what}")
     return [future.result() for future in pending]

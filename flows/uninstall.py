@@ -34,4 +34,4 @@ def uninstall(
         if delete_weights:
             removal.delete_weights(session.cluster)
         if delete_namespace:
-            removal.delete_namespace(session.cluster)
+            removal.delete_namespace(session)

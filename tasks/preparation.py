@@ -18,18 +18,20 @@ _LIMIT_SECONDS = 120
     timeout_seconds=_LIMIT_SECONDS,
     **RETRIED,
 )
-def prepare_namespace(session: Session) -> None:
-    """Bring the namespace and its Secrets to what the settings say; write only differences."""
+def prepare_namespace(session: Session) -> list[str]:
+    """Bring the namespace and its Secrets to what the settings say; return what was written."""
     settings = session.settings
     bodies = [manifests.namespace(settings.namespace)]
     bodies += _secret(settings.hf_token, manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY)
     bodies += _secret(settings.api_key, manifests.API_KEY_SECRET, manifests.API_KEY_KEY)
+    written = []
     for body in bodies:
         kind, name = body["kind"], body["metadata"]["name"]
-        if manifests.already_there(session.cluster.get(kind, name), body):
-            continue
-        session.cluster.apply(body)
-        say(f"{kind} {name} written")
+        if not manifests.already_there(session.cluster.get(kind, name), body):
+            session.cluster.apply(body)
+            written.append(f"{kind} {name}")
+            say(f"{kind} {name} written")
+    return written
 
 
 def _secret(value: SecretStr | None, name: str, key: str) -> list[manifests.Object]:

@@ -57,12 +57,29 @@ def delete_weights(cluster: Cluster) -> None:
     name="delete namespace",
     task_run_name="delete namespace",
     timeout_seconds=_LIMIT_SECONDS,
-    **RETRIED,
+    **ONCE,
 )
-def delete_namespace(cluster: Cluster) -> None:
-    """Delete the namespace and everything in it."""
-    if cluster.delete("Namespace", cluster.namespace):
-        say(f"namespace {cluster.namespace} deleted")
+def delete_namespace(session: Session) -> None:
+    """Delete the namespace and everything in it, and wait until it is gone."""
+    name = session.settings.namespace
+    if not session.cluster.delete("Namespace", name):
+        return
+
+    def ask() -> bool | Pending:
+        there = session.cluster.get("Namespace", name)
+        return Pending(f"namespace {name} is being emptied") if there else True
+
+    wait_for(
+        ask,
+        seconds=_GONE_SECONDS,
+        every=1.0,
+        say=say,
+        out_of_time=lambda last: TimedOutError(
+            last, next_command=f"kubectl get namespace {name} -o yaml   (its status says why)"
+        ),
+        clock=session.clock,
+    )
+    say(f"namespace {name} deleted")
 
 
 def _delete_all(cluster: Cluster, kind: str) -> None:

@@ -12,8 +12,8 @@ from vllm_flows import manifests
 from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observe import ENGINE_SELECTOR, weights_nodes, with_complete_commit
-from vllm_flows.observed import MODEL_LABEL, WEIGHTS_ANNOTATION, Verdict, WeightsClaim
-from vllm_flows.quantities import parse_quantity
+from vllm_flows.observed import MODEL_LABEL, WEIGHTS_ANNOTATION, Verdict
+from vllm_flows.plan import ClaimAction
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 from vllm_flows.weights import WeightsJobState, job_state, may_adopt, newest_pod
@@ -25,16 +25,11 @@ _SPARE_SECONDS = 120
 
 
 @task(task_run_name="weights claim {model.name}", timeout_seconds=_SPARE_SECONDS, **ONCE)
-def ensure_claim(session: Session, model: Model, claim: WeightsClaim | None) -> None:
-    """Create the model's claim, or let it grow; a volume is never made smaller."""
-    wanted = manifests.weights_claim(model, session.settings)
-    if claim is None:
-        session.cluster.apply(wanted)
-        speaker(model.name)(f"claim of {model.pvc_storage} made")
-    elif parse_quantity(model.pvc_storage) > parse_quantity(claim.size):
-        spec = wanted["spec"] | {"accessModes": list(claim.access_modes)}
-        session.cluster.apply(wanted | {"spec": spec})
-        speaker(model.name)(f"claim grows from {claim.size} to {model.pvc_storage}")
+def ensure_claim(session: Session, model: Model, action: ClaimAction) -> None:
+    """Create the model's claim, or let it grow."""
+    session.cluster.apply(manifests.weights_claim(model, session.settings))
+    done = "made" if action is ClaimAction.CREATE else "grown"
+    speaker(model.name)(f"claim of {model.pvc_storage} {done}")
 
 
 @task(task_run_name="fetch weights {verdict.model}", **ONCE)
@@ -83,7 +78,7 @@ def _start_job(session: Session, verdict: Verdict, gpus: int) -> None:
         gpus,
         session.settings.storage_access_mode,
     )
-    token = cluster.get("Secret", manifests.HF_TOKEN_SECRET) is not None
+    token = cluster.read_secret(manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY) is not None
     cluster.apply(manifests.weights_program(verdict))
     cluster.apply(manifests.weights_job(verdict, session.settings, nodes, token=token))
 

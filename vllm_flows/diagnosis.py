@@ -109,10 +109,10 @@ def _crash(name: str, namespace: str, status: Object, ended: Object) -> Diagnosi
     logs = f"kubectl -n {namespace} logs {name} --previous"
     restarts, code = status.get("restartCount", 0), ended.get("exitCode")
     if ended.get("reason") == "OOMKilled":
-        text = f"the engine was killed for memory ({restarts} restarts); raise requestMemory"
+        text = f"the container was killed for memory ({restarts} restarts); raise requestMemory"
         return Diagnosis("memory", text, logs, restarts >= _CRASHES_THAT_TELL, name)
     definite = code == _BAD_ARGUMENTS or restarts >= _CRASHES_THAT_TELL
-    text = f"the engine ended with exit code {code} ({restarts} restarts)"
+    text = f"the container ended with exit code {code} ({restarts} restarts)"
     return Diagnosis("crash", text, logs, definite, name)
 
 

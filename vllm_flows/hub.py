@@ -7,7 +7,7 @@ huggingface_hub 2.x speaks HTTP through httpx2; its errors are reached through
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from huggingface_hub import HfApi
@@ -45,7 +45,7 @@ class Hub:
     """The Hub at one address, asked with one token (or none)."""
 
     endpoint: str
-    token: str | None
+    token: str | None = field(repr=False)
 
     def verdict(self, model: str, repository: str, revision: str) -> Verdict:
         """Ask whether this token may read the model, and which commit and files it would get.

@@ -22,6 +22,7 @@ from vllm_flows.observed import (
     Release,
     ReleaseState,
     Verdict,
+    WeightsClaim,
 )
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.sizes import human_bytes
@@ -40,6 +41,14 @@ class Action(StrEnum):
     DESTROY = "destroy"
     NONE = "none"
     BLOCKED = "blocked"
+
+
+class ClaimAction(StrEnum):
+    """What happens to the claim that holds a model's weights."""
+
+    CREATE = "create"
+    GROW = "grow"
+    NONE = "none"
 
 
 class ReleaseAction(StrEnum):
@@ -61,7 +70,7 @@ RELEASE_ACTIONS: Mapping[ReleaseState, ReleaseAction] = {
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one model, and why. `download_bytes` are still to be fetched."""
+    """What happens to one model and its claim, and why; `download_bytes` are yet to be fetched."""
 
     model: str
     action: Action
@@ -70,6 +79,7 @@ class Step:
     commit: str = ""
     gpus: int = 0
     download_bytes: int = 0
+    claim: ClaimAction = ClaimAction.NONE
     problem: VllmFlowsError | None = None
 
 
@@ -83,7 +93,9 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Say whether anything is to be written."""
-        return bool(self.release_reason) or any(step.download_bytes for step in self.steps)
+        return bool(self.release_reason) or any(
+            step.download_bytes or step.claim is not ClaimAction.NONE for step in self.steps
+        )
 
     def raise_if_blocked(self) -> None:
         """Raise BlockedError with every blocked model's problem, if there is one."""
@@ -161,15 +173,29 @@ def _step(
     action, reason = _action(model, verdict, state, desired[model.name])
     claim = state.claims.get(model.name)
     complete = claim is not None and verdict.commit in claim.complete
+    claim_action, note = _claim(model, claim)
     return Step(
         model.name,
         action,
-        reason,
+        reason + note,
         repository=model.model_url,
         commit=verdict.commit,
         gpus=model.request_gpu * model.replica_count,
         download_bytes=0 if complete else verdict.total_bytes,
+        claim=claim_action,
     )
+
+
+def _claim(model: Model, claim: WeightsClaim | None) -> tuple[ClaimAction, str]:
+    """Decide on the claim; a volume can grow, and never shrinks."""
+    if claim is None:
+        return ClaimAction.CREATE, ""
+    wanted, there = parse_quantity(model.pvc_storage), parse_quantity(claim.size)
+    if wanted > there:
+        return ClaimAction.GROW, f"; its volume grows from {claim.size} to {model.pvc_storage}"
+    if wanted < there:
+        return ClaimAction.NONE, f"; its volume stays {claim.size}, volumes do not shrink"
+    return ClaimAction.NONE, ""
 
 
 def _action(

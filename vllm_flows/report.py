@@ -9,6 +9,8 @@ from vllm_flows.sizes import human_bytes, human_seconds
 
 Row = dict[str, str | int]
 
+_AT_ONCE_SECONDS = 1
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -21,6 +23,19 @@ class Outcome:
     replicas: int
     ready_seconds: float
     answer_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run ended with; `changed` says whether it wrote anything."""
+
+    outcomes: list[Outcome]
+    changed: bool
+
+    @property
+    def sentence(self) -> str:
+        """Say it in a line."""
+        return "all models answer" if self.changed else "nothing to change; all models answer"
 
 
 def plan_rows(plan: Plan) -> list[Row]:
@@ -48,7 +63,7 @@ def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
             "GPUs": outcome.gpus,
             "replicas": outcome.replicas,
             "ready in": "was ready"
-            if outcome.action == "none"
+            if outcome.ready_seconds < _AT_ONCE_SECONDS
             else human_seconds(outcome.ready_seconds),
             "first answer in": "-"
             if outcome.answer_seconds is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,7 @@ def plan(
     message_path = container.get("terminationMessagePath") or _MESSAGE_PATH
     paths = volumes.places_of(container, directories, folder) | {message_path: str(message_file)}
     variables = _variables(node, pod, container, pod_ip)
-    command = [*(container.get("command") or image.entrypoint), *(container.get("args") or [])]
-    arguments = [
-        rewriting.rewrite_paths(environment.expand(word, variables), paths) for word in command
-    ]
+    arguments = command_line(container, image.entrypoint, variables, paths)
     declared = [each["containerPort"] for each in container.get("ports") or []]
     ports = {port: node.ports.take() for port in rewriting.wanted_ports(arguments, declared)}
     own = node.environment(pod, folder, engine=image.engine, router=image.router)
@@ -58,6 +55,25 @@ def plan(
         message_file=message_file,
         ports=ports,
     )
+
+
+def command_line(
+    container: Object,
+    entrypoint: Sequence[str],
+    variables: Mapping[str, str],
+    paths: Mapping[str, str],
+) -> list[str]:
+    """Return the command: the container's own, or its arguments behind the image's entrypoint.
+
+    The entrypoint is a program of this machine, whose path may lie below one that the container
+    has for its own: it is left as it is.
+    """
+    command = container.get("command") or []
+    words = [*command, *(container.get("args") or [])]
+    resolved = [
+        rewriting.rewrite_paths(environment.expand(word, variables), paths) for word in words
+    ]
+    return resolved if command else [*entrypoint, *resolved]
 
 
 def start(planned: Plan, log: Path, ended: Callable[[], None]) -> Process:

@@ -121,7 +121,7 @@ def test_a_download_that_was_interrupted_goes_on_where_it_was(product: Product):
 def test_an_argument_that_the_engine_does_not_know_ends_the_wait_with_its_words(product: Product):
     wrong = "  vllmConfig: {extraArgs: [--no-such-flag]}\n"
     said = product.install(QWEN + wrong, code=1)
-    assert "the engine ended with exit code 2" in said
+    assert "the container ended with exit code 2" in said
     assert "unrecognized arguments: --no-such-flag" in said
     assert "next: kubectl -n" in said
 

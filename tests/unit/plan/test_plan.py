@@ -20,7 +20,7 @@ from vllm_flows.observed import (
     Verdict,
     WeightsClaim,
 )
-from vllm_flows.plan import RELEASE_ACTIONS, Action, make_plan
+from vllm_flows.plan import RELEASE_ACTIONS, Action, ClaimAction, make_plan
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -139,6 +139,26 @@ def test_weights_that_are_complete_on_the_volume_are_not_fetched_again():
     state = replace(NOTHING, claims={model.name: WeightsClaim(model.name, "50Gi", (), {SHA: 1})})
     (step,) = make_plan(desired(model), state).steps
     assert step.download_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "claim", "note"),
+    [
+        ("80Gi", "50Gi", ClaimAction.GROW, "; its volume grows from 50Gi to 80Gi"),
+        ("0.1Ti", "102.4Gi", ClaimAction.NONE, ""),
+        ("20Gi", "50Gi", ClaimAction.NONE, "; its volume stays 50Gi, volumes do not shrink"),
+    ],
+)
+def test_a_volume_can_grow_and_never_shrinks(
+    wanted: str, there: str, claim: ClaimAction, note: str
+):
+    aim = desired(a_model(pvcStorage=wanted))
+    state = as_deployed(aim)
+    state = replace(state, claims={"qwen": WeightsClaim("qwen", there, (), {SHA: 1})})
+    plan = make_plan(aim, state)
+    assert plan.steps[0].claim is claim
+    assert plan.steps[0].reason == "as it should be" + note
+    assert plan.changes is (claim is ClaimAction.GROW)
 
 
 def test_one_refused_model_blocks_the_whole_run_with_its_next_command():
