@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -38,7 +37,7 @@ _TASKS_AT_ONCE = 16
 )
 def deploy(
     models: list[Model] | None = None,
-    models_file: str = "models.yaml",
+    models_file: str | None = None,
     namespace: str | None = None,
     chart: str | None = None,
     chart_version: str | None = None,
@@ -50,7 +49,7 @@ def deploy(
 
     Args:
         models: Models to serve; leave out to read the models file.
-        models_file: Path of models.yaml on the machine that runs the flow.
+        models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
         namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
         chart: Chart folder, OCI reference or repository/name; leave out for VLLM_CHART.
         chart_version: Chart version; leave out for VLLM_CHART_VERSION.
@@ -58,9 +57,13 @@ def deploy(
 
     """
     with session_for(
-        namespace=namespace, chart=chart, chart_version=chart_version, kube_context=kube_context
+        models_file=models_file,
+        namespace=namespace,
+        chart=chart,
+        chart_version=chart_version,
+        kube_context=kube_context,
     ) as session:
-        listed = models or load_models(Path(models_file))
+        listed = models or load_models(session.settings.models_file)
         desired = _desired(session, listed)
         plan = make_plan(desired, observe_cluster(session))
         show_plan(plan)

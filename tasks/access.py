@@ -10,10 +10,8 @@ from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 from vllm_flows.sizes import human_bytes
 
-_LIMIT_SECONDS = 300
 
-
-@task(task_run_name="check access {model.name}", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+@task(task_run_name="check access {model.name}", **RETRIED)
 def check_access(hub: Hub, model: Model) -> Verdict:
     """Return the Hub's verdict on the model; a refusal is part of it, silence is an error."""
     verdict = hub.verdict(model.name, model.model_url, model.revision)

@@ -1,4 +1,9 @@
-"""What all tasks share: how they speak, and when a retry can help."""
+"""What all tasks share: how they speak, and when a retry can help.
+
+Tasks that run one at a time have Prefect's timeout. Those submitted to threads cannot be broken
+by it (Prefect says so in a warning each time); every request and every wait in them has a limit of
+its own.
+"""
 
 from __future__ import annotations
 

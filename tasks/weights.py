@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.running import ONCE, speaker
+from tasks.running import ONCE, RETRIED, speaker
 from vllm_flows import manifests
 from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
@@ -24,7 +24,7 @@ _LOG_LINES = 20
 _SPARE_SECONDS = 120
 
 
-@task(task_run_name="weights claim {model.name}", timeout_seconds=_SPARE_SECONDS, **ONCE)
+@task(task_run_name="weights claim {model.name}", **RETRIED)
 def ensure_claim(session: Session, model: Model, action: ClaimAction) -> None:
     """Create the model's claim, or let it grow."""
     session.cluster.apply(manifests.weights_claim(model, session.settings))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_session
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,7 +25,8 @@ from vllm_flows.observed import HubFile, Verdict
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
-_TIMEOUT_SECONDS = 20.0
+_TRY_LATER = {408, 429}
+_SERVER_ERRORS = 500
 
 _OTHER_FORMATS = (
     "original/*",
@@ -46,6 +47,7 @@ class Hub:
 
     endpoint: str
     token: str | None = field(repr=False)
+    timeout_seconds: float = 20.0
 
     def verdict(self, model: str, repository: str, revision: str) -> Verdict:
         """Ask whether this token may read the model, and which commit and files it would get.
@@ -54,10 +56,12 @@ class Hub:
         when the Hub does not answer; asking again can help.
         """
         api = HfApi(endpoint=self.endpoint, token=self.token or False)
+        # huggingface_hub's client waits for ever, and auth_check() takes no timeout.
+        get_session().timeout = self.timeout_seconds
         try:
             api.auth_check(repository)
             info = api.model_info(
-                repository, revision=revision, files_metadata=True, timeout=_TIMEOUT_SECONDS
+                repository, revision=revision, files_metadata=True, timeout=self.timeout_seconds
             )
         except HfHubHTTPError as error:
             problem = self._problem(error, model, repository, revision)
@@ -81,11 +85,7 @@ class Hub:
                 next_command=f"open {page}/commits/main and set `revision` in models.yaml",
                 model=model,
             )
-        if (
-            status == _UNAUTHORIZED
-            and self.token
-            and not isinstance(error, RepositoryNotFoundError)
-        ):
+        if status == _UNAUTHORIZED and self.token and not _not_found(error):
             return AccessError(
                 "the Hub does not accept the token",
                 why="it is mistyped, expired or was revoked",
@@ -93,14 +93,22 @@ class Hub:
                 f"{self.endpoint}/settings/tokens)",
                 model=model,
             )
-        if isinstance(error, RepositoryNotFoundError):
+        # Without a token the Hub answers 401 for what it does not have as for what is private.
+        if _not_found(error) or status == _UNAUTHORIZED:
             return AccessError(
                 f"the Hub has no model {repository}",
                 why="the id is misspelt, or the repository is private and this token cannot see it",
                 next_command=f"open {page} and correct `modelURL` in models.yaml",
                 model=model,
             )
-        raise self._unavailable(model, f"HTTP {status}") from error
+        if status in _TRY_LATER or status >= _SERVER_ERRORS:
+            raise self._unavailable(model, f"HTTP {status}") from error
+        return AccessError(
+            f"the Hub refuses {repository}",
+            why=f"HTTP {status}: {error.server_message or ''}",
+            next_command=f"open {page}",
+            model=model,
+        )
 
     def _gated(self, status: int, model: str, repository: str, page: str) -> AccessError:
         if status == _FORBIDDEN:
@@ -124,6 +132,10 @@ class Hub:
             next_command=f"curl -sSI {self.endpoint}",
             model=model,
         )
+
+
+def _not_found(error: HfHubHTTPError) -> bool:
+    return isinstance(error, RepositoryNotFoundError)
 
 
 def _gate(error: HfHubHTTPError) -> str:
