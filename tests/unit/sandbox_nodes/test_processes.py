@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,19 @@ def run(tmp_path: Path, *arguments: str) -> tuple[Process, threading.Event]:
     environment = {"PATH": "/usr/bin:/bin", POD_VARIABLE: f"{tmp_path}/pods/uid"}
     log = tmp_path / "logs" / "0.log"
     return Process(arguments, environment, tmp_path, log, ended.set), ended
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Fail when it does not become so: the test's own timeout ends the wait."""
+    while not is_so():
+        time.sleep(0.01)
 
 
 def test_output_and_exit_code_are_kept(tmp_path: Path) -> None:
@@ -63,7 +78,7 @@ def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
     process, ended = run(tmp_path, "sh", "-c", "sleep 60 & echo $!")
     assert ended.wait(5)
     child = int(process.log.read_text().split()[-1])
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+    wait_until(lambda: not lives(child))
 
 
 def test_an_unknown_program_is_told(tmp_path: Path) -> None:
@@ -74,7 +89,9 @@ def test_an_unknown_program_is_told(tmp_path: Path) -> None:
 def test_leftovers_are_found_by_their_pods_folder(tmp_path: Path) -> None:
     # As after a killed agent: nobody's child, but for the variable that it carries.
     environ = {"PATH": "/usr/bin:/bin", POD_VARIABLE: f"{tmp_path}/pods/uid"}
-    subprocess.run(["sh", "-c", "sleep 60 > /dev/null 2>&1 &"], env=environ, check=True)  # noqa: S607 -- whichever sh is on PATH
+    script = "sleep 60 > /dev/null 2>&1 & echo $!"
+    started = subprocess.check_output(["sh", "-c", script], env=environ, text=True)  # noqa: S607 -- whichever sh is on PATH
+    wait_until(lambda: psutil.Process(int(started)).name() == "sleep")
     assert end_leftovers(tmp_path / "others") == 0
     assert end_leftovers(tmp_path / "pods") == 1
     assert end_leftovers(tmp_path / "pods") == 0
