@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from cli.confirming import confirm, confirm_by_name
+from cli.confirming import confirm, confirm_by_name, require_terminal
 from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
@@ -48,6 +48,7 @@ def _deploy(
     settings = options.settings(chart=chart, chart_version=chart_version)
     locate_chart(settings)
     if not yes:
+        require_terminal(f"vllm-flows {verb} --yes")
         _show_and_ask(options, verb, chart=chart, chart_version=chart_version)
     report = run_flow(
         _load_deploy,

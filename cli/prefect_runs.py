@@ -27,6 +27,7 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     `vllm-flows serve` keeps on this machine; else by a throw-away one.
     """
     prepare_environment()
+    _find_server()
     flow = load()
     _speak_plainly()
     try:
@@ -48,6 +49,10 @@ def prepare_environment() -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def _find_server() -> None:
+    """Use the server that `vllm-flows serve` keeps on this machine, when none is configured."""
     if not prefect_is_configured() and answers(LOCAL_API):
         os.environ["PREFECT_API_URL"] = LOCAL_API
 

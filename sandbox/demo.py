@@ -42,7 +42,8 @@ def main() -> None:
 
 
 def _run(report: Report) -> None:
-    sandbox = lifecycle.up(state.DEFAULT_NAME, report)
+    # The Prefect server takes longest to start: it starts beside the control plane.
+    sandbox = lifecycle.up(state.DEFAULT_NAME, report, alongside=launch_prefect)
     start_prefect(sandbox, report)
     models = _write_models(sandbox)
     environ = environment(sandbox)
@@ -97,19 +98,30 @@ def environment(sandbox: SandboxState) -> dict[str, str]:
     return kept | lifecycle.exports(sandbox) | prefect | {"PATH": path}
 
 
+def launch_prefect(sandbox: SandboxState) -> None:
+    """Start `vllm-flows serve`, with a server of its own, as a process of the sandbox."""
+    command = [str(_COMMAND), "serve", "--port", str(sandbox.ports.prefect)]
+    processes.start(sandbox, "prefect", command, environment(sandbox))
+
+
 def start_prefect(sandbox: SandboxState, report: Report) -> None:
-    """Start `vllm-flows serve` as a process of the sandbox, with a server of its own."""
+    """Start Prefect unless it runs, and wait until it answers.
+
+    Raises SandboxError with its last words when it does not.
+    """
     if not processes.is_running(sandbox, "prefect"):
-        report("starting a Prefect server and the flows' deployments")
-        command = [str(_COMMAND), "serve", "--port", str(sandbox.ports.prefect)]
-        environ = environment(sandbox)
-        processes.start(sandbox, "prefect", command, environ)
+        launch_prefect(sandbox)
+    report("waiting for the Prefect server")
     begun = told = time.monotonic()
     while not _answers(f"{sandbox.prefect_url}/api/health"):
         now = time.monotonic()
         if not processes.is_running(sandbox, "prefect") or now - begun > _SERVER_SECONDS:
             why = processes.last_words(sandbox, "prefect")
-            raise SandboxError("the Prefect server does not start", why=why)
+            raise SandboxError(
+                "the Prefect server does not start",
+                why=why,
+                next_command="make sandbox-down, then the same command again",
+            )
         if now - told > INTERVAL:
             told = now
             report("waiting for the Prefect server")

@@ -40,12 +40,18 @@ class Health:
 
 
 def up(
-    name: str, report: Report, *, cpu_node: bool = False, without: Collection[str] = ()
+    name: str,
+    report: Report,
+    *,
+    cpu_node: bool = False,
+    without: Collection[str] = (),
+    alongside: Callable[[SandboxState], None] = lambda _sandbox: None,
 ) -> SandboxState:
     """Bring up the sandbox `name`, or find it up and leave it alone.
 
     A broken one (a process died) is taken down and made anew. What fails or is interrupted
-    is cleaned up. `without` names those of `MODULES` not to start.
+    is cleaned up. `without` names those of `MODULES` not to start; `alongside` is called as
+    soon as a new sandbox has its directory and ports, to start something of one's own early.
 
     Raises SandboxError with what failed.
     """
@@ -56,11 +62,14 @@ def up(
         _remove(directory)
         programs = binaries.ensure(report)
         try:
-            return _make(directory, programs, report, cpu_node=cpu_node, without=without)
+            sandbox = _choose(directory, programs, report)
+            alongside(sandbox)
+            _start(sandbox, report, cpu_node=cpu_node, without=without)
         except BaseException:
             report(f"cleaning up sandbox {name}")
             _remove(directory)
             raise
+    return sandbox
 
 
 def down(name: str, report: Report) -> bool:
@@ -126,14 +135,8 @@ def _healthy(name: str, report: Report) -> SandboxState | None:
     return None
 
 
-def _make(
-    directory: Path,
-    programs: dict[str, str],
-    report: Report,
-    *,
-    cpu_node: bool,
-    without: Collection[str],
-) -> SandboxState:
+def _choose(directory: Path, programs: dict[str, str], report: Report) -> SandboxState:
+    """Make the sandbox's directory, with ports that nobody else counts on."""
     with locks.held(state.root() / ".ports.lock", "choosing ports", report):
         sandbox = SandboxState(
             directory=directory,
@@ -144,13 +147,18 @@ def _make(
         )
         sandbox.make_directories()
         sandbox.save()
+    return sandbox
+
+
+def _start(
+    sandbox: SandboxState, report: Report, *, cpu_node: bool, without: Collection[str]
+) -> None:
     report(f"starting the control plane on {sandbox.api_url}")
     controlplane.create(sandbox)
     controlplane.apply(sandbox, manifests.cluster_objects(cpu_node=cpu_node))
     report("the control plane is ready, its nodes have joined")
     _start_modules(sandbox, without, report)
     report(f"sandbox {sandbox.name} is up")
-    return sandbox
 
 
 def _start_modules(sandbox: SandboxState, without: Collection[str], report: Report) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ class Cluster:
                 kubernetes_config.load_incluster_config(client_configuration=configuration)
             else:
                 kubernetes_config.load_kube_config(
-                    context=context or None, client_configuration=configuration
+                    config_file=os.environ.get("KUBECONFIG") or None,
+                    context=context or None,
+                    client_configuration=configuration,
                 )
         except kubernetes_config.ConfigException as error:
             raise ClusterError(

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import main as entry
+from cli.main import cli
+from vllm_flows import errors
+
+MODELS = """\
+- name: qwen3
+  modelURL: Qwen/Qwen3-4B
+  requestGPU: 2
+  vllmConfig: {tensorParallelSize: 2}
+"""
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line as the installed program does; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["vllm-flows", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_help_lists_every_exit_code_that_an_error_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "--help") == 0
+    shown = capsys.readouterr().out
+    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    for code in codes:
+        assert f"{code:5d}  " in shown
+
+
+def test_every_verb_has_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for verb in cli.commands:
+        assert run(monkeypatch, verb, "--help") == 0
+        assert "Usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["instal"], ["install", "--no-such"], ["plan", "-o", "xml"]])
+def test_wrong_usage_ends_with_64(monkeypatch: pytest.MonkeyPatch, arguments: list[str]):
+    assert run(monkeypatch, *arguments) == 64
+
+
+@pytest.mark.parametrize("verb", ["install", "upgrade", "plan", "validate"])
+def test_a_missing_models_file_is_said_with_how_to_make_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+):
+    assert run(monkeypatch, verb) == 64
+    assert "cp models.example.yaml models.yaml" in capsys.readouterr().err
+
+
+def test_validate_lists_the_models_as_data_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    Path("models.yaml").write_text(MODELS)
+    assert run(monkeypatch, "validate", "-o", "json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row == {
+        "name": "qwen3",
+        "modelURL": "Qwen/Qwen3-4B",
+        "revision": "main",
+        "replicas": 1,
+        "GPUs": 2,
+        "storage": "50Gi",
+    }
+
+
+@pytest.mark.parametrize("verb", ["install", "upgrade", "uninstall"])
+def test_without_a_terminal_the_flag_is_named_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+):
+    Path("models.yaml").write_text(MODELS)
+    assert run(monkeypatch, verb) == 64
+    assert f"next: vllm-flows {verb} --yes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["set-hf-token", "set-api-key"])
+def test_a_secret_is_not_waited_for_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+):
+    assert run(monkeypatch, verb) == 64
+    assert f"vllm-flows {verb} --stdin" in capsys.readouterr().err
+
+
+def test_a_kubeconfig_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    Path("models.yaml").write_text(MODELS)
+    monkeypatch.setenv("KUBECONFIG", str(Path("none").absolute()))
+    assert run(monkeypatch, "plan") == 1
+    assert "no usable kubeconfig" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_said_with_its_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    Path("models.yaml").write_text(MODELS)
+    Path("config").write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+        "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+        "users: [{name: u, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(Path("config").absolute()))
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _seconds: None)
+    assert run(monkeypatch, "plan") == 1
+    said = capsys.readouterr().err
+    assert "the Kubernetes API does not answer" in said
+    assert "next: kubectl cluster-info" in said
