@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cli.output import note
 from vllm_flows.errors import StoppedError
 
 LOCAL_API = "http://127.0.0.1:4200/api"
@@ -29,10 +30,12 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     prepare_environment()
     _find_server()
     flow = load()
+    from prefect.exceptions import TerminationSignal
+
     _speak_plainly()
     try:
         return flow(**parameters)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, TerminationSignal) as error:
         raise StoppedError(
             "interrupted",
             why="what was started in the cluster goes on there",
@@ -53,8 +56,12 @@ def prepare_environment() -> None:
 
 def _find_server() -> None:
     """Use the server that `vllm-flows serve` keeps on this machine, when none is configured."""
-    if not prefect_is_configured() and answers(LOCAL_API):
+    if prefect_is_configured():
+        return
+    if answers(LOCAL_API):
         os.environ["PREFECT_API_URL"] = LOCAL_API
+    else:
+        note("no Prefect server is configured: a temporary one records this run (some seconds)")
 
 
 def prefect_is_configured() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prefect import task
 
 from tasks.running import ONCE, RETRIED, say
@@ -69,16 +71,7 @@ def delete_namespace(session: Session) -> None:
         there = session.cluster.get("Namespace", name)
         return Pending(f"namespace {name} is being emptied") if there else True
 
-    wait_for(
-        ask,
-        seconds=_GONE_SECONDS,
-        every=1.0,
-        say=say,
-        out_of_time=lambda last: TimedOutError(
-            last, next_command=f"kubectl get namespace {name} -o yaml   (its status says why)"
-        ),
-        clock=session.clock,
-    )
+    _wait_gone(session, ask, f"kubectl get namespace {name} -o yaml   (its status says why)")
     say(f"namespace {name} deleted")
 
 
@@ -102,14 +95,16 @@ def wait_engines_gone(session: Session) -> None:
         left = len(session.cluster.find("Pod", ENGINE_SELECTOR))
         return Pending(f"{left} engine pods are still ending") if left else True
 
+    namespace = session.settings.namespace
+    _wait_gone(session, ask, f"kubectl -n {namespace} get pods -l {ENGINE_SELECTOR}")
+
+
+def _wait_gone(session: Session, ask: Callable[[], bool | Pending], next_command: str) -> None:
     wait_for(
         ask,
         seconds=_GONE_SECONDS,
         every=1.0,
         say=say,
-        out_of_time=lambda last: TimedOutError(
-            last,
-            next_command=f"kubectl -n {session.settings.namespace} get pods -l {ENGINE_SELECTOR}",
-        ),
+        out_of_time=lambda last: TimedOutError(last, next_command=next_command),
         clock=session.clock,
     )

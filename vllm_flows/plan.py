@@ -1,7 +1,7 @@
 """What to do about what was seen: one action per model and one for the release. Pure.
 
-Two tables decide, and nothing else: `RELEASE_ACTIONS` from the release's state, and the
-order of checks in `_step` for each model. ARCHITECTURE.md shows both.
+The order of checks in `_step` decides for each model, `release_rules` for the release.
+ARCHITECTURE.md shows both as tables.
 """
 
 from __future__ import annotations
@@ -12,23 +12,19 @@ from enum import StrEnum
 from typing import Any
 
 from vllm_flows.desired import Desired
-from vllm_flows.errors import BlockedError, ReleaseError, VllmFlowsError
+from vllm_flows.errors import BlockedError, VllmFlowsError
 from vllm_flows.models import Model
-from vllm_flows.names import RELEASE
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
     ClusterState,
     DeployedModel,
-    Release,
     ReleaseState,
     Verdict,
     WeightsClaim,
 )
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.release_rules import check_release
 from vllm_flows.sizes import human_bytes
-
-_NEW_SELECTORS_SINCE = (0, 1, 10)
-"""From this chart version on Deployments select other labels, which Kubernetes cannot change."""
 
 
 class Action(StrEnum):
@@ -49,23 +45,6 @@ class ClaimAction(StrEnum):
     CREATE = "create"
     GROW = "grow"
     NONE = "none"
-
-
-class ReleaseAction(StrEnum):
-    """What happens to the Helm release."""
-
-    INSTALL = "install"
-    UPGRADE = "upgrade"
-    REFUSE = "refuse"
-
-
-RELEASE_ACTIONS: Mapping[ReleaseState, ReleaseAction] = {
-    ReleaseState.ABSENT: ReleaseAction.INSTALL,
-    ReleaseState.DEPLOYED: ReleaseAction.UPGRADE,
-    ReleaseState.FAILED: ReleaseAction.UPGRADE,
-    ReleaseState.PENDING: ReleaseAction.REFUSE,
-    ReleaseState.UNMANAGED: ReleaseAction.REFUSE,
-}
 
 
 @dataclass(frozen=True)
@@ -127,41 +106,6 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
     gone = sorted(set(state.deployments) - {model.name for model in desired.models})
     steps += [_destroy(state.deployments[name]) for name in gone]
     return Plan(tuple(steps), _release_reason(state, desired.values, desired.chart.version))
-
-
-def check_release(release: Release, chart_version: str) -> None:
-    """Refuse a release that somebody else works on or made, or that cannot be upgraded."""
-    if RELEASE_ACTIONS[release.state] is ReleaseAction.REFUSE:
-        raise _refused(release)
-    served = release.state in {ReleaseState.DEPLOYED, ReleaseState.FAILED}
-    if served and _selectors(release.chart_version) != _selectors(chart_version):
-        raise ReleaseError(
-            f"chart {release.chart_version} cannot be upgraded to {chart_version} in place",
-            why="the chart's Deployments select other pods since 0.1.10, and Kubernetes does not "
-            "change the selector of a Deployment",
-            next_command=f"stay with VLLM_CHART_VERSION={release.chart_version}, or (weights are "
-            "kept): vllm-flows uninstall, then vllm-flows install",
-        )
-
-
-def _refused(release: Release) -> ReleaseError:
-    if release.state is ReleaseState.UNMANAGED:
-        return ReleaseError(
-            f"the release {RELEASE!r} was not made by vllm-flows",
-            why="taking it over would delete volume claims that belong to it",
-            next_command="helm uninstall vllm -n NAMESPACE, or use another VLLM_NAMESPACE",
-        )
-    undo = "uninstall" if release.revision <= 1 else "rollback"
-    return ReleaseError(
-        f"the release is {release.status}",
-        why="another helm is at work on it, or one was killed there",
-        next_command=f"wait for it; if none runs: helm {undo} {RELEASE} -n NAMESPACE",
-    )
-
-
-def _selectors(version: str) -> bool:
-    numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
-    return numbers >= _NEW_SELECTORS_SINCE
 
 
 def _step(

@@ -20,7 +20,8 @@ from vllm_flows.observed import (
     Verdict,
     WeightsClaim,
 )
-from vllm_flows.plan import RELEASE_ACTIONS, Action, ClaimAction, make_plan
+from vllm_flows.plan import Action, ClaimAction, make_plan
+from vllm_flows.release_rules import RELEASE_ACTIONS
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 

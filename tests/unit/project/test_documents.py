@@ -10,7 +10,8 @@ from prefect.flows import load_flow_from_entrypoint
 
 from cli.main import cli
 from vllm_flows.observed import ReleaseState
-from vllm_flows.plan import RELEASE_ACTIONS, Action
+from vllm_flows.plan import Action
+from vllm_flows.release_rules import RELEASE_ACTIONS
 from vllm_flows.settings import Settings
 
 ROOT = Path(__file__).parents[3]
