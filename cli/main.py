@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 import click
 
@@ -68,19 +70,27 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except VllmFlowsError as error:
-        if "--debug" in sys.argv:
-            raise
         _fail(str(error), error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was changed", _INTERRUPTED)
+        _fail("interrupted", _INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has seen enough; Python must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 -- the edge: nobody is shown a traceback unasked
+        text = str(error).splitlines()
+        _fail(
+            f"something unexpected: {type(error).__name__}: {text[0] if text else ''}\n"
+            "  next: the same command with --debug before the verb shows where",
+            1,
+        )
 
 
 def _fail(text: str, code: int) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
     click.echo(f"error: {text}", err=True)
     sys.exit(code)

@@ -19,7 +19,7 @@ def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in rows[0] if rows else ():
-        drawn.add_column(heading)
+        drawn.add_column(heading, overflow="fold")
     for row in rows:
         drawn.add_row(*(str(value) for value in row.values()))
     Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False).print(drawn)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cli.output import note
-from vllm_flows.errors import StoppedError
+from vllm_flows.errors import ConfigurationError, StoppedError
 
 LOCAL_API = "http://127.0.0.1:4200/api"
 _PROBE_SECONDS = 0.5
@@ -30,6 +30,7 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     prepare_environment()
     _find_server()
     flow = load()
+    from httpx import ConnectError, UnsupportedProtocol
     from prefect.exceptions import TerminationSignal
 
     _speak_plainly()
@@ -41,6 +42,20 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
             why="what was started in the cluster goes on there",
             next_command="the same command again; it goes on where this one was",
         ) from error
+    except (ConnectError, UnsupportedProtocol) as error:
+        raise _no_server() from error
+    except RuntimeError as error:
+        if "reach API" in str(error):
+            raise _no_server() from error
+        raise
+
+
+def _no_server() -> ConfigurationError:
+    address = os.environ.get("PREFECT_API_URL", "of the active Prefect profile")
+    return ConfigurationError(
+        f"the Prefect server {address} does not answer",
+        next_command="start it (vllm-flows serve), or unset PREFECT_API_URL",
+    )
 
 
 def prepare_environment() -> None:

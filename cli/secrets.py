@@ -6,10 +6,13 @@ import secrets
 import sys
 
 import click
+from pydantic import SecretStr
 
 from cli.options import Options
 from cli.output import note
-from vllm_flows import manifests
+from vllm_flows import credentials
+from vllm_flows.cluster import Cluster
+from vllm_flows.credentials import Place
 from vllm_flows.errors import ConfigurationError
 
 _GENERATED_BYTES = 32
@@ -25,8 +28,8 @@ def set_hf_token(options: Options, *, from_stdin: bool) -> None:
     It is asked for without echo, or taken from VLLM_HF_TOKEN, or read with --stdin.
     """
     given = options.settings().hf_token
-    value = _read("Hugging Face token", "set-hf-token", from_stdin=from_stdin, given=given)
-    _store(options, manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY, value)
+    value = _read("Hugging Face token", credentials.HF_TOKEN, given, from_stdin=from_stdin)
+    _store(options, credentials.HF_TOKEN, value)
 
 
 @click.command("set-api-key")
@@ -39,41 +42,34 @@ def set_api_key(options: Options, *, from_stdin: bool, generate: bool) -> None:
     It is asked for without echo, or taken from VLLM_API_KEY, read with --stdin, or generated.
     """
     if generate:
-        value = secrets.token_urlsafe(_GENERATED_BYTES)
+        value = SecretStr(secrets.token_urlsafe(_GENERATED_BYTES))
     else:
         given = options.settings().api_key
-        value = _read("API key", "set-api-key", from_stdin=from_stdin, given=given)
-    _store(options, manifests.API_KEY_SECRET, manifests.API_KEY_KEY, value)
+        value = _read("API key", credentials.API_KEY, given, from_stdin=from_stdin)
+    _store(options, credentials.API_KEY, value)
 
 
-def _read(label: str, verb: str, *, from_stdin: bool, given: object) -> str:
-    """Return the secret; raises ConfigurationError when it is empty, or nobody can be asked."""
-    from pydantic import SecretStr
-
+def _read(label: str, place: Place, given: SecretStr | None, *, from_stdin: bool) -> SecretStr:
+    """Return the secret; raises ConfigurationError when nobody can be asked."""
     if from_stdin:
-        value = sys.stdin.read().strip()
-    elif isinstance(given, SecretStr):
-        value = given.get_secret_value()
-    elif sys.stdin.isatty():
-        value = str(click.prompt(label, hide_input=True, err=True)).strip()
-    else:
+        return SecretStr(sys.stdin.read())
+    if given is not None:
+        note(f"taken from {place.variable}")
+        return given
+    if not sys.stdin.isatty():
         raise ConfigurationError(
-            "there is no terminal to ask on", next_command=f"vllm-flows {verb} --stdin < FILE"
+            "there is no terminal to ask on",
+            next_command=f"vllm-flows {place.verb} --stdin < FILE",
         )
-    if not value.isprintable() or not value or " " in value:
-        raise ConfigurationError(
-            f"the {label} is empty, or has blanks or line breaks in it",
-            next_command=f"vllm-flows {verb}",
-        )
-    return value
+    return SecretStr(str(click.prompt(label, hide_input=True, err=True)))
 
 
-def _store(options: Options, name: str, key: str, value: str) -> None:
-    from vllm_flows.cluster import Cluster
-
+def _store(options: Options, place: Place, value: SecretStr) -> None:
+    credentials.checked(value.get_secret_value(), "what was given", place)
     settings = options.settings()
     cluster = Cluster.connect(settings.namespace, settings.kube_context)
-    for body in (manifests.namespace(settings.namespace), manifests.secret(name, key, value)):
-        if not manifests.already_there(cluster.get(body["kind"], body["metadata"]["name"]), body):
-            cluster.apply(body)
-    note(f"Secret {name} is set in namespace {settings.namespace}")
+    credentials.ensure_namespace(cluster)
+    credential = credentials.read(cluster, place, value)
+    changed = credential is not None and credentials.store(cluster, place, credential)
+    state = "is set" if changed else "holds that value already"
+    note(f"Secret {place.secret} {state} in namespace {settings.namespace}")

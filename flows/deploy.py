@@ -18,9 +18,10 @@ from tasks.running import say
 from tasks.smoke import first_answer
 from tasks.weights import ensure_claim, fetch_weights
 from vllm_flows.completions import answers_prompts
+from vllm_flows.credentials import Credential
 from vllm_flows.desired import Desired, desired_state
 from vllm_flows.models import Model
-from vllm_flows.models_file import load_models
+from vllm_flows.models_file import checked, load_models
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.plan import ClaimAction, Plan, make_plan
 from vllm_flows.report import Outcome, Report, outcome_rows
@@ -63,12 +64,13 @@ def deploy(
         chart_version=chart_version,
         kube_context=kube_context,
     ) as session:
-        listed = models or load_models(session.settings.models_file)
-        desired = _desired(session, listed)
+        listed = load_models(session.settings.models_file) if models is None else checked(models)
+        api_key = session.api_key()
+        desired = _desired(session, listed, api_key)
         plan = make_plan(desired, observe_cluster(session))
         show_plan(plan)
         plan.raise_if_blocked()
-        changed = _act(session, desired, plan)
+        changed = _act(session, desired, plan, api_key)
         outcomes = _prove(session, desired, plan)
     create_table_artifact(
         table=outcome_rows(outcomes), key="models", description="Models that answer"
@@ -76,19 +78,19 @@ def deploy(
     return Report(outcomes, changed)
 
 
-def _desired(session: Session, models: Sequence[Model]) -> Desired:
+def _desired(session: Session, models: Sequence[Model], api_key: Credential | None) -> Desired:
     """Ask the Hub about every model, and render the values for those it grants."""
     hub = session.hub()
     verdicts = results(check_access.submit(hub, model) for model in models)
-    return desired_state(models, verdicts, session.settings, api_key=session.api_key() is not None)
+    return desired_state(models, verdicts, session.settings, api_key.version if api_key else None)
 
 
-def _act(session: Session, desired: Desired, plan: Plan) -> bool:
+def _act(session: Session, desired: Desired, plan: Plan, api_key: Credential | None) -> bool:
     """Write what the plan says: namespace, volumes and weights, then the release.
 
     Returns whether anything was written.
     """
-    written = prepare_namespace(session)
+    written = prepare_namespace(session, api_key)
     if not plan.changes:
         say("nothing else to change" if written else "nothing to change")
         return bool(written)

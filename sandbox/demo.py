@@ -101,7 +101,11 @@ def environment(sandbox: SandboxState) -> dict[str, str]:
 def launch_prefect(sandbox: SandboxState) -> None:
     """Start `vllm-flows serve`, with a server of its own, as a process of the sandbox."""
     command = [str(_COMMAND), "serve", "--port", str(sandbox.ports.prefect)]
-    processes.start(sandbox, "prefect", command, environment(sandbox))
+    temporary = sandbox.directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    # Prefect's runner leaves folders behind in the temporary directory.
+    environ = environment(sandbox) | {"TMPDIR": str(temporary)}
+    processes.start(sandbox, "prefect", command, environ)
 
 
 def start_prefect(sandbox: SandboxState, report: Report) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from prefect import task
-from pydantic import SecretStr
 
 from tasks.running import RETRIED, say
-from vllm_flows import manifests
+from vllm_flows import credentials
+from vllm_flows.credentials import Credential
 from vllm_flows.session import Session
 
 _LIMIT_SECONDS = 120
@@ -18,21 +18,19 @@ _LIMIT_SECONDS = 120
     timeout_seconds=_LIMIT_SECONDS,
     **RETRIED,
 )
-def prepare_namespace(session: Session) -> list[str]:
-    """Bring the namespace and its Secrets to what the settings say; return what was written."""
-    settings = session.settings
-    bodies = [manifests.namespace(settings.namespace)]
-    bodies += _secret(settings.hf_token, manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY)
-    bodies += _secret(settings.api_key, manifests.API_KEY_SECRET, manifests.API_KEY_KEY)
+def prepare_namespace(session: Session, api_key: Credential | None) -> list[str]:
+    """Make the namespace and bring its Secrets to the values in use; return what was written.
+
+    Raises ConfigurationError when a Secret is somebody else's and holds another value.
+    """
+    cluster = session.cluster
     written = []
-    for body in bodies:
-        kind, name = body["kind"], body["metadata"]["name"]
-        if not manifests.already_there(session.cluster.get(kind, name), body):
-            session.cluster.apply(body)
-            written.append(f"{kind} {name}")
-            say(f"{kind} {name} written")
+    if credentials.ensure_namespace(cluster):
+        written.append(f"namespace {cluster.namespace}")
+    in_use = {credentials.HF_TOKEN: session.token(), credentials.API_KEY: api_key}
+    for place, credential in in_use.items():
+        if credential and credentials.store(cluster, place, credential):
+            written.append(f"Secret {place.secret}")
+    for what in written:
+        say(f"{what} written")
     return written
-
-
-def _secret(value: SecretStr | None, name: str, key: str) -> list[manifests.Object]:
-    return [manifests.secret(name, key, value.get_secret_value())] if value else []

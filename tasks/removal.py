@@ -8,10 +8,11 @@ from prefect import task
 
 from tasks.running import ONCE, RETRIED, say
 from vllm_flows.cluster import Cluster
+from vllm_flows.credentials import is_ours
 from vllm_flows.errors import TimedOutError
 from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
-from vllm_flows.observed import MANAGED_BY, MODEL_LABEL
+from vllm_flows.observed import MODEL_LABEL
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -28,7 +29,7 @@ def delete_secrets(cluster: Cluster) -> None:
         found = cluster.get("Secret", name)
         if found is None:
             continue
-        if MANAGED_BY.items() <= (found["metadata"].get("labels") or {}).items():
+        if is_ours(found):
             cluster.delete("Secret", name)
             say(f"Secret {name} deleted")
         else:

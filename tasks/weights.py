@@ -9,7 +9,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.running import ONCE, RETRIED, speaker
 from vllm_flows import manifests
-from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
+from vllm_flows.errors import ClusterError, NoRightError, TimedOutError, WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observe import ENGINE_SELECTOR, weights_nodes, with_complete_commit
 from vllm_flows.observed import MODEL_LABEL, WEIGHTS_ANNOTATION, Verdict
@@ -65,22 +65,33 @@ def fetch_weights(session: Session, verdict: Verdict, gpus: int) -> None:
 def _start_job(session: Session, verdict: Verdict, gpus: int) -> None:
     """Make the Job unless it is there; one that failed, or brings another commit, goes first."""
     cluster = session.cluster
-    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(verdict.model)) or {}
+    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(verdict.model))
+    if claim is None:
+        raise _no_claim(verdict)
     for job in cluster.find("Job", f"{MODEL_LABEL}={verdict.model}"):
         if may_adopt(job, claim, verdict):
             speaker(verdict.model)("weights Job found at work")
             return
         _remove_job(session, verdict.model, job["metadata"]["name"])
     nodes = weights_nodes(
-        cluster.find("Node"),
+        _nodes(session, verdict.model),
         cluster.find("Pod", ENGINE_SELECTOR),
         verdict.model,
         gpus,
         session.settings.storage_access_mode,
     )
-    token = cluster.read_secret(manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY) is not None
+    token = session.token() is not None
     cluster.apply(manifests.weights_program(verdict))
     cluster.apply(manifests.weights_job(verdict, session.settings, nodes, token=token))
+
+
+def _nodes(session: Session, model: str) -> list[dict[str, object]]:
+    """Return the cluster's nodes; without the right to see them the Job may run on any."""
+    try:
+        return session.cluster.find("Node")
+    except NoRightError:
+        speaker(model)("no right to list nodes: the weights pod may run on any of them")
+        return []
 
 
 def _remove_job(session: Session, model: str, name: str) -> None:
@@ -119,10 +130,20 @@ def _look(session: Session, verdict: Verdict) -> WeightsJobState:
 def _record(session: Session, verdict: Verdict) -> None:
     """Write on the claim that the commit is complete; from then on nothing is fetched for it."""
     name = manifests.claim_name(verdict.model)
-    claim = session.cluster.get("PersistentVolumeClaim", name) or {}
+    claim = session.cluster.get("PersistentVolumeClaim", name)
+    if claim is None:
+        raise _no_claim(verdict)
     text = with_complete_commit(claim, verdict.commit, len(verdict.files), verdict.total_bytes)
     session.cluster.annotate("PersistentVolumeClaim", name, {WEIGHTS_ANNOTATION: text})
     session.cluster.delete("ConfigMap", manifests.job_name(verdict.model, verdict.commit))
+
+
+def _no_claim(verdict: Verdict) -> WeightsError:
+    return WeightsError(
+        "the weights claim was deleted meanwhile",
+        next_command="vllm-flows install   (it makes a new one)",
+        model=verdict.model,
+    )
 
 
 def _gave_up(session: Session, verdict: Verdict, why: str) -> WeightsError:

@@ -6,7 +6,6 @@ finite timeouts, and every refusal becomes one of our errors with the next comma
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
 from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import DynamicApiError
 
-from vllm_flows.errors import ClusterError, ClusterUnavailableError
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 
 Object = dict[str, Any]
 """A Kubernetes object as its JSON reads."""
@@ -82,10 +82,10 @@ class Cluster:
                     context=context or None,
                     client_configuration=configuration,
                 )
-        except kubernetes_config.ConfigException as error:
+        except (kubernetes_config.ConfigException, yaml.YAMLError, TypeError, OSError) as error:
             raise ClusterError(
                 "no usable kubeconfig",
-                why=str(error),
+                why=str(error).splitlines()[0],
                 next_command="kubectl config get-contexts   (or set KUBECONFIG, or --context)",
             ) from error
         configuration.retries = urllib3.Retry(total=2, connect=2, read=0, backoff_factor=0.3)
@@ -174,12 +174,6 @@ class Cluster:
             return ""
         return bytes(response.data).decode("utf-8", "replace")
 
-    def read_secret(self, name: str, key: str) -> str | None:
-        """Return one value of a Secret, or None when the Secret or the key is not there."""
-        secret = self.get("Secret", name)
-        value = ((secret or {}).get("data") or {}).get(key)
-        return base64.b64decode(value).decode() if value is not None else None
-
     def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
         result = call(
             namespace=self.namespace, _request_timeout=_CONNECT_AND_READ_SECONDS, **parameters
@@ -228,9 +222,12 @@ def _refusal(what: str, error: DynamicApiError) -> ClusterError:
             why=message,
             next_command="kubectl get --raw /readyz",
         )
+    if "being terminated" in message:
+        hint = "wait until `kubectl get namespaces` no longer lists it, then run this again"
+        return ClusterError(f"cannot {what}: the namespace is being deleted", next_command=hint)
     if error.status in {_FORBIDDEN, _UNAUTHORIZED}:
         hint = "kubectl auth whoami; kubectl auth can-i --list"
-        return ClusterError(f"no right to {what}", why=message, next_command=hint)
+        return NoRightError(f"no right to {what}", why=message, next_command=hint)
     return ClusterError(
         f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message
     )

@@ -24,7 +24,10 @@ class Desired:
 
 
 def desired_state(
-    models: Sequence[Model], verdicts: Sequence[Verdict], settings: Settings, *, api_key: bool
+    models: Sequence[Model],
+    verdicts: Sequence[Verdict],
+    settings: Settings,
+    api_key_version: str | None,
 ) -> Desired:
     """Render what should be; `verdicts` are in the order of `models`.
 
@@ -38,6 +41,6 @@ def desired_state(
     return Desired(
         models=models,
         verdicts={verdict.model: verdict for verdict in verdicts},
-        values=release_values(pinned, settings, api_key=api_key),
+        values=release_values(pinned, settings, api_key_version),
         chart=locate_chart(settings),
     )

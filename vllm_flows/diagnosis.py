@@ -42,10 +42,14 @@ def rollout_complete(deployment: Object) -> bool:
 
 
 def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
-    """Return the most telling reason why the Deployment is not complete."""
+    """Return the most telling reason why the Deployment is not complete.
+
+    Pods of an earlier template do not count: what was wrong with them may be mended.
+    """
     namespace = deployment["metadata"]["namespace"]
     name = deployment["metadata"]["name"]
-    found = [*_refusals(deployment), *(_pod(pod, namespace) for pod in pods if not _ready(pod))]
+    waited_for = [pod for pod in pods if _is_newest(pod, deployment) and not _ready(pod)]
+    found = [*_refusals(deployment), *(_pod(pod, namespace) for pod in waited_for)]
     if not found:
         return Diagnosis(
             "starting",
@@ -83,11 +87,23 @@ def _pod(pod: Object, namespace: str) -> Diagnosis:
         if reason == "CreateContainerConfigError":
             return Diagnosis("configuration", message or reason, describe, pod=name)
         ended = _last_end(status)
-        if ended and not status.get("ready"):
+        if ended and "running" not in status.get("state", {}):
             return _crash(name, namespace, status, ended)
     engine = "model" in (pod["metadata"].get("labels") or {})
     doing = "the engine is starting and loading weights" if engine else "starting"
+    restarts = sum(
+        status.get("restartCount", 0)
+        for status in pod.get("status", {}).get("containerStatuses") or []
+    )
+    doing += f" (after {restarts} restarts)" if restarts else ""
     return Diagnosis("loading", doing, describe, pod=name)
+
+
+def _is_newest(pod: Object, deployment: Object) -> bool:
+    """Compare what our values write into a template, which differs whenever its pods would."""
+    template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    annotations = pod["metadata"].get("annotations") or {}
+    return all(annotations.get(key) == value for key, value in template.items())
 
 
 def _unscheduled(pod: Object) -> str:

@@ -8,6 +8,7 @@
     ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
     ├── BlockedError              exit  1   the plan holds a model that must not be touched
     ├── ClusterError              exit  1   the Kubernetes API refuses a request
+    │   ├── NoRightError          exit  1   this account may not do that
     │   └── ClusterUnavailableError         it does not answer (retryable)
     ├── ReleaseError              exit  1   helm failed, or the release is in no state to act on
     ├── WeightsError              exit  1   a weights Job failed
@@ -100,6 +101,10 @@ class BlockedError(VllmFlowsError):
 
 class ClusterError(VllmFlowsError):
     """The Kubernetes API refused a request."""
+
+
+class NoRightError(ClusterError):
+    """The account lacks a right; its administrator has to grant it."""
 
 
 class ClusterUnavailableError(ClusterError):

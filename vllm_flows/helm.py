@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 from vllm_flows.chart import CHART_NAME, Chart
 from vllm_flows.errors import MissingProgramError, ReleaseError
@@ -37,10 +38,12 @@ class Helm:
         if answer.returncode != 0:
             if "not found" in answer.stderr:
                 return Release(ReleaseState.ABSENT)
-            raise _failure("read the release", answer.stderr)
+            raise self._failure("read the release", answer.stderr)
         latest = json.loads(answer.stdout)[-1]
         values = self._run(["get", "values", RELEASE, *scope, "-o", "json"])
-        return release_from(latest, json.loads(values.stdout) or {})
+        return replace(
+            release_from(latest, json.loads(values.stdout) or {}), namespace=self.namespace
+        )
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
         """Install the release or bring it to `values`; return its new revision.
@@ -48,13 +51,13 @@ class Helm:
         The Kubernetes objects are written when this returns; nothing is waited for.
         """
         command = ["upgrade", "--install", RELEASE, chart.reference, *chart.arguments]
-        options = ["--values", "-", "--history-max", str(_HISTORY_MAX), "-o", "json"]
-        answer = self._run(
+        options = ["--values", "-", "--history-max", str(_HISTORY_MAX)]
+        self._run(
             [*command, *options, *self._scope()],
             stdin=json.dumps(values),
             seconds=_WRITE_SECONDS,
         )
-        return int(json.loads(answer.stdout)["version"])
+        return self.release().revision
 
     def uninstall(self) -> bool:
         """Remove the release; return whether there was one."""
@@ -62,7 +65,7 @@ class Helm:
             ["uninstall", RELEASE, *self._scope()], seconds=_WRITE_SECONDS, check=False
         )
         if answer.returncode != 0 and "not found" not in answer.stderr:
-            raise _failure("uninstall the release", answer.stderr)
+            raise self._failure("uninstall the release", answer.stderr)
         return answer.returncode == 0
 
     def _scope(self) -> list[str]:
@@ -77,31 +80,43 @@ class Helm:
         seconds: int = _READ_SECONDS,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run helm to its end, also when this process is interrupted meanwhile.
+        """Run helm to its end, also when this process is interrupted or killed meanwhile.
 
-        A helm that is killed while it writes leaves the release pending, and the next run stuck.
+        A helm that dies while it writes leaves the release pending, and the next run stuck. So it
+        has a session of its own, which Ctrl-C does not reach, and files instead of pipes, which
+        do not break when their reader is gone.
         """
         program = _program()
-        with subprocess.Popen(
-            [program, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C on the terminal does not reach it
-        ) as process:
+        with _file(stdin) as given, _file() as output, _file() as errors:
+            process = subprocess.Popen(
+                [program, *arguments],
+                stdin=given,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
             try:
-                output, errors = process.communicate(stdin, timeout=seconds)
+                code = process.wait(seconds)
             except subprocess.TimeoutExpired as error:
                 process.terminate()
-                raise _failure(arguments[0], f"no end after {seconds} s") from error
+                process.wait()
+                raise self._failure(arguments[0], f"no end after {seconds} s") from error
             except BaseException:
-                process.wait(timeout=seconds)
+                process.wait(seconds)
                 raise
-        answer = subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+            answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
         if check and answer.returncode != 0:
-            raise _failure(arguments[0], errors)
+            raise self._failure(arguments[0], answer.stderr)
         return answer
+
+    def _failure(self, what: str, errors: str) -> ReleaseError:
+        """Say what helm said; its last line holds the reason, warnings stand before it."""
+        lines = [line for line in errors.strip().splitlines() if line.strip()]
+        reason = lines[-1].removeprefix("Error: ") if lines else "helm said nothing"
+        hint = f"helm -n {self.namespace} history {RELEASE}"
+        if "dependencies" in reason or "dependency" in reason:
+            hint = "helm dependency build CHART_FOLDER"
+        return ReleaseError(f"helm failed: {what}", why=reason, next_command=hint)
 
 
 def _program() -> str:
@@ -115,14 +130,17 @@ def _program() -> str:
     return program
 
 
-def _failure(what: str, errors: str) -> ReleaseError:
-    """Say what helm said; its last line holds the reason, warnings stand before it."""
-    lines = [line for line in errors.strip().splitlines() if line.strip()]
-    reason = lines[-1].removeprefix("Error: ") if lines else "helm said nothing"
-    hint = f"helm history {RELEASE} -n NAMESPACE"
-    if "dependencies" in reason or "dependency" in reason:
-        hint = "helm dependency build CHART_FOLDER"
-    return ReleaseError(f"helm failed: {what}", why=reason, next_command=hint)
+def _file(content: str = "") -> IO[bytes]:
+    """Return an unnamed file that holds `content`, ready to be read from its beginning."""
+    made = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller's `with` closes it
+    made.write(content.encode())
+    made.seek(0)
+    return made
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 def release_from(latest: Mapping[str, Any], values: Mapping[str, Any]) -> Release:
@@ -141,7 +159,7 @@ def release_from(latest: Mapping[str, Any], values: Mapping[str, Any]) -> Releas
 def _state(chart: str, status: str, values: Mapping[str, Any]) -> ReleaseState:
     entries = (values.get("servingEngineSpec") or {}).get("modelSpec") or []
     ours = all(DIGEST_ANNOTATION in (entry.get("podAnnotations") or {}) for entry in entries)
-    if chart != CHART_NAME or not ours:
+    if chart != CHART_NAME or not (entries and ours):
         return ReleaseState.UNMANAGED
     if status == "deployed":
         return ReleaseState.DEPLOYED

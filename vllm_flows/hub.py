@@ -47,6 +47,7 @@ class Hub:
 
     endpoint: str
     token: str | None = field(repr=False)
+    token_source: str = ""
     timeout_seconds: float = 20.0
 
     def verdict(self, model: str, repository: str, revision: str) -> Verdict:
@@ -87,10 +88,10 @@ class Hub:
             )
         if status == _UNAUTHORIZED and self.token and not _not_found(error):
             return AccessError(
-                "the Hub does not accept the token",
+                f"the Hub does not accept the token of {self.token_source or 'this run'}",
                 why="it is mistyped, expired or was revoked",
-                next_command="vllm-flows set-hf-token   (a new one: "
-                f"{self.endpoint}/settings/tokens)",
+                next_command=f"make a new one at {self.endpoint}/settings/tokens, then "
+                + self._how_to_set(),
                 model=model,
             )
         # Without a token the Hub answers 401 for what it does not have as for what is private.
@@ -110,6 +111,11 @@ class Hub:
             model=model,
         )
 
+    def _how_to_set(self) -> str:
+        if self.token_source.startswith("VLLM_"):
+            return f"set {self.token_source} to it (or unset it and: vllm-flows set-hf-token)"
+        return "vllm-flows set-hf-token"
+
     def _gated(self, status: int, model: str, repository: str, page: str) -> AccessError:
         if status == _FORBIDDEN:
             return AccessError(
@@ -126,9 +132,10 @@ class Hub:
         )
 
     def _unavailable(self, model: str, why: str) -> HubUnavailableError:
+        text = why.splitlines()[0] if why else "no answer"
         return HubUnavailableError(
             f"the Hub at {self.endpoint} does not answer",
-            why=why.splitlines()[0] if why else "no answer",
+            why=text.replace(self.token, "***") if self.token else text,
             next_command=f"curl -sSI {self.endpoint}",
             model=model,
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from vllm_flows.models import Model
-from vllm_flows.observed import MANAGED_BY, MODEL_LABEL, Verdict
+from vllm_flows.observed import MANAGED_BY, MODEL_LABEL, VERSION_ANNOTATION, Verdict
 from vllm_flows.settings import Settings
 
 Object = dict[str, Any]
@@ -42,36 +41,19 @@ def namespace(name: str) -> Object:
     }
 
 
-def secret(name: str, key: str, value: str) -> Object:
-    """Return a Secret with one value."""
+def secret(name: str, key: str, value: str, version: str) -> Object:
+    """Return a Secret with one value and the random mark that is new with each new value."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "labels": dict(MANAGED_BY)},
+        "metadata": {
+            "name": name,
+            "labels": dict(MANAGED_BY),
+            "annotations": {VERSION_ANNOTATION: version},
+        },
         "type": "Opaque",
         "stringData": {key: value},
     }
-
-
-def already_there(existing: Mapping[str, Any] | None, wanted: Object) -> bool:
-    """Say whether applying `wanted` would change nothing of what it names."""
-    if existing is None:
-        return False
-    if wanted["kind"] == "Secret":
-        data = existing.get("data") or {}
-        return all(
-            base64.b64decode(data.get(key, "")).decode() == value
-            for key, value in wanted["stringData"].items()
-        )
-    return _holds(existing, wanted)
-
-
-def _holds(existing: object, wanted: object) -> bool:
-    if isinstance(wanted, Mapping):
-        return isinstance(existing, Mapping) and all(
-            _holds(existing.get(key), value) for key, value in wanted.items()
-        )
-    return existing == wanted
 
 
 def claim_name(model: str) -> str:
@@ -102,7 +84,9 @@ def job_name(model: str, commit: str) -> str:
 
 def weights_program(verdict: Verdict) -> Object:
     """Return the ConfigMap with the Job's program and the list of files it is to bring."""
-    files = [{"name": file.name, "size": file.size} for file in verdict.files]
+    files = [
+        {"name": file.name, "size": file.size, "sha256": file.sha256} for file in verdict.files
+    ]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from vllm_flows.errors import ModelsFileError
+from vllm_flows.errors import ConfigurationError, ModelsFileError
 from vllm_flows.model_problems import (
     CONFIG_KEYS,
     MODEL_KEYS,
@@ -44,6 +45,21 @@ def parse_models(text: str, source: str) -> list[Model]:
     models, problems = examine(text)
     if problems:
         raise as_error(problems, source)
+    return models
+
+
+def checked(models: Sequence[Model]) -> Sequence[Model]:
+    """Return models that came from elsewhere than a file, such as a form.
+
+    Raises ConfigurationError when there are none or two have one name.
+    """
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise ConfigurationError(
+            f"two models have the name {twice[0]!r}" if twice else "the list has no models",
+            next_command="correct the parameter `models`, or leave it out to read the models file",
+        )
     return models
 
 

@@ -53,6 +53,7 @@ def weights_claims(claims: Iterable[Object]) -> dict[str, WeightsClaim]:
             size=item["spec"]["resources"]["requests"]["storage"],
             access_modes=tuple(item["spec"]["accessModes"]),
             complete=complete_commits(item),
+            leaving="deletionTimestamp" in item["metadata"],
         )
     return found
 

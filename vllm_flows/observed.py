@@ -15,6 +15,10 @@ DIGEST_ANNOTATION = "vllm-flows.io/config-digest"
 """On engine pods: the digest of the configuration they were made from."""
 WEIGHTS_ANNOTATION = "vllm-flows.io/weights"
 """On weights claims: JSON, for each complete commit its `files` and `bytes`."""
+VERSION_ANNOTATION = "vllm-flows.io/version"
+"""On our Secrets: a random mark, new with each new value; no trace of the value itself."""
+API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
+"""On engine and router pods: the version of the API key that they were started with."""
 MODEL_LABEL = "vllm-flows.io/model"
 """On everything of ours that belongs to one model: its name."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "vllm-flows"}
@@ -70,6 +74,7 @@ class Release:
     chart_version: str = ""
     status: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,22 @@ class DeployedModel:
 class WeightsClaim:
     """The volume claim that holds a model's weights.
 
-    `complete` maps each commit whose files are all there to their bytes.
+    `complete` maps each commit whose files are all there to their bytes; `leaving` says that it was
+    deleted and only waits for the pods that use it.
     """
 
     model: str
     size: str
     access_modes: tuple[str, ...] = ()
     complete: Mapping[str, int] = field(default_factory=dict)
+    leaving: bool = False
 
 
 @dataclass(frozen=True)
 class ClusterState:
-    """Everything of the namespace that the plan looks at."""
+    """Everything of the namespace that the plan looks at; `router`: it has a Deployment."""
 
     release: Release
     deployments: Mapping[str, DeployedModel] = field(default_factory=dict)
     claims: Mapping[str, WeightsClaim] = field(default_factory=dict)
+    router: bool = False

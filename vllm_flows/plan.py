@@ -6,7 +6,7 @@ ARCHITECTURE.md shows both as tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from vllm_flows.desired import Desired
 from vllm_flows.errors import BlockedError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
+    API_KEY_ANNOTATION,
     DIGEST_ANNOTATION,
     ClusterState,
     DeployedModel,
@@ -105,17 +106,17 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
     steps = [_step(model, desired.verdicts[model.name], state, entries) for model in desired.models]
     gone = sorted(set(state.deployments) - {model.name for model in desired.models})
     steps += [_destroy(state.deployments[name]) for name in gone]
-    return Plan(tuple(steps), _release_reason(state, desired.values, desired.chart.version))
+    return Plan(tuple(steps), _release_reason(state, desired, steps))
 
 
 def _step(
     model: Model, verdict: Verdict, state: ClusterState, desired: Mapping[str, Mapping[str, Any]]
 ) -> Step:
-    problem = verdict.problem or _too_small(model, verdict)
+    claim = state.claims.get(model.name)
+    problem = verdict.problem or _too_small(model, verdict) or _leaving(claim)
     if problem:
         return Step(model.name, Action.BLOCKED, problem.what, model.model_url, problem=problem)
     action, reason = _action(model, verdict, state, desired[model.name])
-    claim = state.claims.get(model.name)
     complete = claim is not None and verdict.commit in claim.complete
     claim_action, note = _claim(model, claim)
     return Step(
@@ -153,11 +154,18 @@ def _action(
         return Action.UPDATE, f"revision {served} -> {verdict.commit[:8]}"
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
         before = _entries(state.release.values).get(model.name, {})
-        changes = list(differences(before, entry))
+        changes = [*_key_change(before, entry), *differences(before, entry)]
         return Action.RESTART, ", ".join(changes) or "settings of all engines changed"
     if deployed.replicas != model.replica_count:
         return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
     return Action.NONE, "as it should be"
+
+
+def _key_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    versions = [
+        (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION) for entry in (before, after)
+    ]
+    return ["the API key changed"] if versions[0] != versions[1] else []
 
 
 def _destroy(deployed: DeployedModel) -> Step:
@@ -182,9 +190,21 @@ def _too_small(model: Model, verdict: Verdict) -> VllmFlowsError | None:
     )
 
 
-def _release_reason(state: ClusterState, values: Mapping[str, Any], chart_version: str) -> str:
+def _leaving(claim: WeightsClaim | None) -> VllmFlowsError | None:
+    """Refuse a volume on its way out: it goes as soon as the pods that hold it are gone."""
+    if claim is None or not claim.leaving:
+        return None
+    return BlockedError(
+        "its volume is being deleted",
+        why="somebody deleted the claim; it stays only while pods use it",
+        next_command="vllm-flows uninstall, then vllm-flows install",
+        model=claim.model,
+    )
+
+
+def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]) -> str:
     """Say why helm has to run; empty when the release is just as it should be."""
-    release = state.release
+    release, values, chart_version = state.release, desired.values, desired.chart.version
     if release.state is ReleaseState.ABSENT:
         return "not installed"
     if release.state is not ReleaseState.DEPLOYED:
@@ -194,7 +214,11 @@ def _release_reason(state: ClusterState, values: Mapping[str, Any], chart_versio
     if release.values != values:
         return "values changed"
     missing = sorted(set(_entries(values)) - set(state.deployments))
-    return f"missing Deployments: {', '.join(missing)}" if missing else ""
+    missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
+    if missing:
+        return f"missing Deployments: {', '.join(missing)}"
+    drifted = [step.model for step in steps if step.action not in {Action.NONE, Action.BLOCKED}]
+    return f"changed outside: {', '.join(drifted)}" if drifted else ""
 
 
 def _entries(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

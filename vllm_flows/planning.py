@@ -22,5 +22,6 @@ def plan_now(settings: Settings, models: Sequence[Model]) -> Plan:
         verdicts = list(
             pool.map(lambda model: hub.verdict(model.name, model.model_url, model.revision), models)
         )
-    api_key = session.api_key() is not None
-    return make_plan(desired_state(models, verdicts, settings, api_key=api_key), session.observe())
+    key = session.api_key()
+    desired = desired_state(models, verdicts, settings, key.version if key else None)
+    return make_plan(desired, session.observe())

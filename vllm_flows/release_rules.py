@@ -40,8 +40,8 @@ def check_release(release: Release, chart_version: str) -> None:
             f"chart {release.chart_version} cannot be upgraded to {chart_version} in place",
             why="the chart's Deployments select other pods since 0.1.10, and Kubernetes does not "
             "change the selector of a Deployment",
-            next_command=f"stay with VLLM_CHART_VERSION={release.chart_version}, or (weights are "
-            "kept): vllm-flows uninstall, then vllm-flows install",
+            next_command=f"stay with chart {release.chart_version}; or vllm-flows uninstall, then "
+            "set-hf-token for gated models, then this again (weights are kept)",
         )
 
 
@@ -50,13 +50,14 @@ def _refused(release: Release) -> ReleaseError:
         return ReleaseError(
             f"the release {RELEASE!r} was not made by vllm-flows",
             why="taking it over would delete volume claims that belong to it",
-            next_command="helm uninstall vllm -n NAMESPACE, or use another VLLM_NAMESPACE",
+            next_command=f"helm -n {release.namespace} uninstall {RELEASE}   (or use another "
+            "namespace)",
         )
     undo = "uninstall" if release.revision <= 1 else "rollback"
     return ReleaseError(
         f"the release is {release.status}",
         why="another helm is at work on it, or one was killed there",
-        next_command=f"wait for it; if none runs: helm {undo} {RELEASE} -n NAMESPACE",
+        next_command=f"wait for it; if none runs: helm -n {release.namespace} {undo} {RELEASE}",
     )
 
 

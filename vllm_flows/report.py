@@ -38,6 +38,22 @@ class Report:
         return "all models answer" if self.changed else "nothing to change; all models answer"
 
 
+def plan_data(plan: Plan) -> list[Row]:
+    """Return one record for each model, with stable keys; sizes in bytes."""
+    return [
+        {
+            "model": step.model,
+            "action": str(step.action),
+            "reason": step.reason,
+            "modelURL": step.repository,
+            "revision": step.commit,
+            "gpus": step.gpus,
+            "downloadBytes": step.download_bytes,
+        }
+        for step in plan.steps
+    ]
+
+
 def plan_rows(plan: Plan) -> list[Row]:
     """Return one row for each model of the plan."""
     return [

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from vllm_flows import credentials
 from vllm_flows.cluster import Cluster
 from vllm_flows.completions import ModelsApi
+from vllm_flows.credentials import Credential
 from vllm_flows.errors import ClusterUnavailableError
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
-from vllm_flows.manifests import API_KEY_KEY, API_KEY_SECRET, HF_TOKEN_KEY, HF_TOKEN_SECRET
-from vllm_flows.names import ROUTER_SERVICE, engine_service
+from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, weights_claims
 from vllm_flows.observed import ClusterState
 from vllm_flows.portforward import forwarded
@@ -42,21 +43,20 @@ class Session:
             StoppableClock(),
         )
 
-    def token(self) -> str | None:
+    def token(self) -> Credential | None:
         """Return the Hub token at hand: the environment's, else the cluster's Secret's."""
-        if self.settings.hf_token:
-            return self.settings.hf_token.get_secret_value()
-        return self.cluster.read_secret(HF_TOKEN_SECRET, HF_TOKEN_KEY)
+        return credentials.read(self.cluster, credentials.HF_TOKEN, self.settings.hf_token)
 
-    def api_key(self) -> str | None:
+    def api_key(self) -> Credential | None:
         """Return the API key: the environment's, else the cluster's Secret's."""
-        if self.settings.api_key:
-            return self.settings.api_key.get_secret_value()
-        return self.cluster.read_secret(API_KEY_SECRET, API_KEY_KEY)
+        return credentials.read(self.cluster, credentials.API_KEY, self.settings.api_key)
 
     def hub(self) -> Hub:
         """Return the Hub with the token at hand."""
-        return Hub(self.settings.hub_endpoint, self.token())
+        token = self.token()
+        if token is None:
+            return Hub(self.settings.hub_endpoint, None)
+        return Hub(self.settings.hub_endpoint, token.value, token.source)
 
     def observe(self) -> ClusterState:
         """Read everything that the plan looks at."""
@@ -64,6 +64,7 @@ class Session:
             release=self.helm.release(),
             deployments=deployed_models(self.cluster.find("Deployment", ENGINE_SELECTOR)),
             claims=weights_claims(self.cluster.find("PersistentVolumeClaim")),
+            router=self.cluster.get("Deployment", ROUTER_DEPLOYMENT) is not None,
         )
 
     @contextmanager
@@ -72,7 +73,11 @@ class Session:
 
         Without a router, the model's own engine is asked.
         """
-        with self._address(model) as address, ModelsApi.at(address, self.api_key()) as api:
+        key = self.api_key()
+        with (
+            self._address(model) as address,
+            ModelsApi.at(address, key.value if key else None) as api,
+        ):
             yield api
 
     @contextmanager

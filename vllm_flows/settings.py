@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         parse_quantity(value)
         return value
 
+    @field_validator("router_url", "hub_endpoint")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[^\s]*)?", value):
+            message = f"{value!r} is not an address such as https://models.example.com"
+            raise ValueError(message)
+        return value.rstrip("/")
+
     @field_validator("namespace")
     @classmethod
     def _is_namespace_name(cls, value: str) -> str:

@@ -22,7 +22,7 @@ from vllm_flows.manifests import (
     claim_name,
 )
 from vllm_flows.models import Model
-from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.observed import API_KEY_ANNOTATION, DIGEST_ANNOTATION, REVISION_ANNOTATION
 from vllm_flows.settings import Settings
 
 Values = dict[str, Any]
@@ -40,23 +40,32 @@ class PinnedModel:
     commit: str
 
 
-def release_values(models: Sequence[PinnedModel], settings: Settings, *, api_key: bool) -> Values:
+def release_values(
+    models: Sequence[PinnedModel], settings: Settings, api_key_version: str | None
+) -> Values:
     """Return the values of the whole release, models in the order of their names.
 
-    `api_key`: the Secret vllm-api-key is there and protects the endpoint.
+    `api_key_version` marks the key that protects the endpoint, so that a new one restarts who
+    holds the old; None without a key, empty for a key whose changes cannot be seen.
     """
-    shared = _shared_engine_values(settings, api_key=api_key)
+    shared = _shared_engine_values(settings, api_key=api_key_version is not None)
+    marks = {API_KEY_ANNOTATION: api_key_version} if api_key_version else {}
     entries = [
-        engine_values(pinned, settings, shared)
+        engine_values(pinned, settings, shared, marks)
         for pinned in sorted(models, key=lambda pinned: pinned.model.name)
     ]
     return {
         "servingEngineSpec": {**shared, "enableEngine": True, "modelSpec": entries},
-        "routerSpec": _router_values(settings),
+        "routerSpec": _router_values(settings, marks),
     }
 
 
-def engine_values(pinned: PinnedModel, settings: Settings, shared: Mapping[str, Any]) -> Values:
+def engine_values(
+    pinned: PinnedModel,
+    settings: Settings,
+    shared: Mapping[str, Any],
+    marks: Mapping[str, str],
+) -> Values:
     """Return one entry of `modelSpec`; its pods carry the commit and the configuration's digest."""
     model = pinned.model
     entry: Values = {
@@ -86,18 +95,21 @@ def engine_values(pinned: PinnedModel, settings: Settings, shared: Mapping[str, 
         entry["limitMemory"] = model.limit_memory
     entry["podAnnotations"] = {
         REVISION_ANNOTATION: pinned.commit,
-        DIGEST_ANNOTATION: configuration_digest(entry, shared),
+        DIGEST_ANNOTATION: configuration_digest(entry, shared, marks),
+        **marks,
     }
     return entry
 
 
-def configuration_digest(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+def configuration_digest(
+    entry: Mapping[str, Any], shared: Mapping[str, Any], marks: Mapping[str, str]
+) -> str:
     """Return a digest of all that makes the engine's pods: equal data, equal digest.
 
     The number of replicas is not part of it: scaling restarts nothing.
     """
     relevant = {key: value for key, value in entry.items() if key not in _CHANGES_NO_POD}
-    text = json.dumps([relevant, shared], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([relevant, shared, marks], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -136,8 +148,9 @@ def _health_probe(period: int, tries: int) -> Values:
     }
 
 
-def _router_values(settings: Settings) -> Values:
+def _router_values(settings: Settings, marks: Mapping[str, str]) -> Values:
     return {
+        "podAnnotations": dict(marks),
         "enableRouter": settings.router_enabled,
         "replicaCount": settings.router_replicas,
         "serviceDiscovery": "k8s",

@@ -10,6 +10,7 @@ from typing import Any
 from vllm_flows.manifests import job_name
 from vllm_flows.observed import Verdict
 from vllm_flows.sizes import human_bytes
+from vllm_flows.weights_job import PERMANENT
 
 Object = Mapping[str, Any]
 
@@ -36,6 +37,9 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
     newest = newest_pod(pods)
     if "Failed" in conditions:
         return WeightsJobState("failed", _failure(conditions["Failed"], newest, log))
+    if newest is not None and _has_failed(newest):
+        final = "FailureTarget" in conditions
+        return _failed_attempt(job, pods, newest, log, final=final)
     return _running(newest, log)
 
 
@@ -88,15 +92,63 @@ def _running(pod: Object | None, log: str) -> WeightsJobState:
     return WeightsJobState("running", text, done, total)
 
 
+def _failed_attempt(
+    job: Object, pods: Sequence[Object], pod: Object, log: str, *, final: bool
+) -> WeightsJobState:
+    """Say why the newest attempt failed; `final`: Kubernetes has decided that it was the last."""
+    count = sum(map(_has_failed, pods))
+    done, total = progress(log) or (0, 0)
+    text = f"attempt {count} failed ({_last_words(pod, log)})"
+    final = final or count > job.get("spec", {}).get("backoffLimit", count)
+    if not final and _exit_code(pod) != PERMANENT:
+        text += "; trying again"
+    return WeightsJobState("running", text, done, total)
+
+
+def _has_failed(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") == "Failed" or bool(_exit_code(pod))
+
+
+def _ended(pod: Object) -> Object:
+    """Return how the pod's container ended, nothing while it runs."""
+    for status in pod.get("status", {}).get("containerStatuses") or []:
+        ended: Object | None = status.get("state", {}).get("terminated")
+        if ended:
+            return ended
+    return {}
+
+
+def _exit_code(pod: Object) -> int:
+    return int(_ended(pod).get("exitCode", 0))
+
+
+def _program_error(pod: Object) -> str | None:
+    """Return the `error` of the program's termination message, None when it left none."""
+    try:
+        return str(json.loads(_ended(pod).get("message") or "")["error"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _last_words(pod: Object, log: str) -> str:
+    """Say why a pod failed: the program's error, else Kubernetes' reason, else the log's end."""
+    status, ended = pod.get("status", {}), _ended(pod)
+    error = _program_error(pod)
+    if error:
+        return error
+    if ended.get("reason", "Error") != "Error":  # OOMKilled, StartError
+        return ": ".join(filter(None, (ended["reason"], ended.get("message"))))
+    if status.get("message") or status.get("reason"):  # Evicted
+        return str(status.get("message") or status["reason"])
+    lines = [line for line in log.splitlines() if line.strip() and progress(line) is None]
+    return lines[-1][:500] if lines else f"exit code {_exit_code(pod)}"
+
+
 def _failure(condition: Object, pod: Object | None, log: str) -> str:
     """Prefer the program's own last word to Kubernetes' count of attempts."""
-    for status in (pod or {}).get("status", {}).get("containerStatuses") or []:
-        ended = status.get("state", {}).get("terminated") or {}
-        try:
-            return str(json.loads(ended.get("message") or "")["error"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    lines = [line for line in log.splitlines() if line.strip()]
-    if condition.get("reason") == "DeadlineExceeded" or not lines:
+    error = _program_error(pod) if pod else None
+    if error:
+        return error
+    if pod is None or condition.get("reason") == "DeadlineExceeded":
         return str(condition.get("message") or condition.get("reason"))
-    return lines[-1][:500]
+    return _last_words(pod, log)

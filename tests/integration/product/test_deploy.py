@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -134,15 +135,57 @@ def test_a_new_revision_on_the_hub_is_fetched_and_served_and_the_old_one_kept(pr
     assert len(json.loads(claim["metadata"]["annotations"]["vllm-flows.io/weights"])) == 2
 
 
-def test_the_api_key_protects_the_endpoint(product: Product):
-    product.run("set-api-key", "--generate")
-    said = product.install(QWEN)
-    assert "qwen3: answered in" in said
+def test_the_api_key_protects_the_endpoint_and_a_new_one_replaces_it(product: Product):
+    assert "qwen3: answered in" in product.install(QWEN, VLLM_API_KEY="first-key")
     values = yaml.safe_load(product.helm("get", "values", "vllm"))
     assert values["servingEngineSpec"]["vllmApiKey"] == {
         "secretName": "vllm-api-key",
         "secretKey": "api-key",
     }
+    product.run("set-api-key", "--stdin", stdin="second-key")
+    said = product.install(QWEN)
+    assert "plan: qwen3: restart (the API key changed)" in said
+    assert "qwen3: answered in" in said
+    assert "nothing to change" in product.install(QWEN)
+
+
+def test_what_was_changed_by_hand_is_set_right(product: Product):
+    product.install(QWEN)
+    product.kubectl("scale", "deployment/vllm-qwen3-deployment-vllm", "--replicas=0")
+    said = product.install(QWEN)
+    assert "helm upgrade: changed outside: qwen3" in said
+    assert "qwen3: answered in" in said
+    product.kubectl("delete", "deployment", "vllm-deployment-router", "--wait")
+    said = product.install(QWEN)
+    assert "helm upgrade: missing Deployments: router" in said
+    assert "qwen3: answered in" in said
+
+
+def test_a_mistake_that_was_mended_is_not_held_against_the_next_run(product: Product):
+    product.install(QWEN + "  vllmConfig: {extraArgs: [--no-such-flag]}\n", code=1)
+    assert "qwen3: answered in" in product.install(QWEN)
+
+
+def test_a_run_that_is_killed_while_helm_works_leaves_a_release_that_can_go_on(product: Product):
+    product.models(QWEN)
+    with product.start("install", "--yes") as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "helm upgrade" in line:
+                break
+        process.kill()
+    while "pending" in product.helm("list", "-a", "-o", "json"):
+        time.sleep(0.5)
+    assert "qwen3: answered in" in product.install(QWEN)
+
+
+def test_a_token_that_no_header_can_hold_is_refused_and_shown_nowhere(product: Product):
+    product.kubectl("create", "namespace", product.namespace)
+    product.kubectl("create", "secret", "generic", "hf-token", "--from-literal=token=hf_ca\nnary")
+    product.models(LLAMA)
+    done = product.run("--debug", "install", "--yes", code=64)
+    assert "Secret hf-token holds no usable value" in done.stderr
+    assert "nary" not in done.stderr + done.stdout
 
 
 def test_uninstall_keeps_the_weights_and_installing_again_fetches_nothing(product: Product):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -68,7 +67,7 @@ def test_the_job_is_kept_to_the_nodes_it_is_given():
 
 def test_the_program_comes_with_the_list_of_files():
     data = manifests.weights_program(VERDICT)["data"]
-    assert json.loads(data["files.json"]) == [{"name": "a.safetensors", "size": 7}]
+    assert json.loads(data["files.json"]) == [{"name": "a.safetensors", "size": 7, "sha256": None}]
     assert "snapshot_download" in data["weights_job.py"]
 
 
@@ -79,22 +78,6 @@ def test_the_claim_names_a_storage_class_only_when_one_is_set():
     assert spec["resources"]["requests"]["storage"] == "20Gi"
     spec = manifests.weights_claim(model, load_settings(storage_class="fast"))["spec"]
     assert spec["storageClassName"] == "fast"
-
-
-def test_what_is_already_there_is_not_written_again():
-    wanted = manifests.namespace("vllm")
-    existing = {**wanted, "status": {"phase": "Active"}}
-    assert manifests.already_there(existing, wanted)
-    assert not manifests.already_there(None, wanted)
-    assert not manifests.already_there({"metadata": {"name": "vllm"}}, wanted)
-
-
-def test_a_secret_is_written_again_when_its_value_changed():
-    wanted = manifests.secret("hf-token", "token", "new")
-    old = {"data": {"token": base64.b64encode(b"old").decode()}}
-    new = {"data": {"token": base64.b64encode(b"new").decode()}}
-    assert not manifests.already_there(old, wanted)
-    assert manifests.already_there(new, wanted)
 
 
 def a_claim(annotations: dict[str, str] | None = None) -> dict[str, Any]:

@@ -39,7 +39,10 @@ def verdict(model: Model, commit: str = SHA, size: int = 1000, **fields: Any) ->
 
 
 def desired(
-    *models: Model, verdicts: list[Verdict] | None = None, version: str = "0.1.8"
+    *models: Model,
+    verdicts: list[Verdict] | None = None,
+    version: str = "0.1.8",
+    api_key: str | None = None,
 ) -> Desired:
     settings = load_settings()
     found = verdicts or [verdict(model) for model in models]
@@ -51,7 +54,7 @@ def desired(
     return Desired(
         models,
         {given.model: given for given in found},
-        release_values(pinned, settings, api_key=False),
+        release_values(pinned, settings, api_key),
         Chart("vllm-stack", (), version),
     )
 
@@ -66,6 +69,7 @@ def as_deployed(aim: Desired) -> ClusterState:
             model.name: WeightsClaim(model.name, model.pvc_storage, complete={SHA: 1000})
             for model in aim.models
         },
+        router=True,
     )
 
 
@@ -125,6 +129,12 @@ def test_a_changed_field_is_the_reason_for_the_action(
 ):
     (step,) = make_plan(desired(a_model(**fields)), as_deployed(desired(a_model()))).steps
     assert (step.action, step.reason) == (action, reason)
+
+
+def test_a_new_api_key_is_the_reason_for_a_restart():
+    before, after = (desired(a_model(), api_key=version) for version in ("v1", "v2"))
+    (step,) = make_plan(after, as_deployed(before)).steps
+    assert (step.action, step.reason) == (Action.RESTART, "the API key changed")
 
 
 def test_a_new_commit_is_an_update_with_its_bytes_to_download():
@@ -193,6 +203,29 @@ def test_a_deployment_deleted_by_hand_is_made_again():
     assert [step.action for step in plan.steps] == [Action.NONE, Action.CREATE]
 
 
+def test_a_router_deleted_by_hand_is_made_again():
+    aim = desired(a_model())
+    plan = make_plan(aim, replace(as_deployed(aim), router=False))
+    assert plan.release_reason == "missing Deployments: router"
+
+
+def test_replicas_changed_by_hand_are_set_right():
+    aim = desired(a_model())
+    state = as_deployed(aim)
+    scaled = replace(state.deployments["qwen"], replicas=0)
+    plan = make_plan(aim, replace(state, deployments={"qwen": scaled}))
+    assert plan.steps[0].action is Action.SCALE
+    assert plan.release_reason == "changed outside: qwen"
+
+
+def test_a_claim_that_is_being_deleted_blocks_with_the_way_out():
+    aim = desired(a_model())
+    claim = WeightsClaim("qwen", "50Gi", complete={SHA: 1}, leaving=True)
+    (step,) = make_plan(aim, replace(as_deployed(aim), claims={"qwen": claim})).steps
+    assert step.problem
+    assert "is being deleted" in step.problem.what
+
+
 def test_a_failed_release_is_upgraded_even_when_its_values_are_right():
     aim = desired(a_model())
     state = as_deployed(aim)
@@ -208,15 +241,15 @@ def test_every_release_state_has_an_action(state: ReleaseState):
 @pytest.mark.parametrize(
     ("state", "status", "revision", "next_command"),
     [
-        (ReleaseState.PENDING, "pending-upgrade", 4, "helm rollback vllm"),
-        (ReleaseState.PENDING, "pending-install", 1, "helm uninstall vllm"),
-        (ReleaseState.UNMANAGED, "deployed", 2, "helm uninstall vllm"),
+        (ReleaseState.PENDING, "pending-upgrade", 4, "helm -n ns rollback vllm"),
+        (ReleaseState.PENDING, "pending-install", 1, "helm -n ns uninstall vllm"),
+        (ReleaseState.UNMANAGED, "deployed", 2, "helm -n ns uninstall vllm"),
     ],
 )
 def test_a_release_that_is_not_ours_to_touch_is_refused(
     state: ReleaseState, status: str, revision: int, next_command: str
 ):
-    release = Release(state, revision, "0.1.8", status)
+    release = Release(state, revision, "0.1.8", status, namespace="ns")
     with pytest.raises(ReleaseError) as caught:
         make_plan(desired(a_model()), ClusterState(release))
     assert next_command in caught.value.next_command

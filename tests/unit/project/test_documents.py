@@ -67,5 +67,5 @@ def test_every_command_an_error_recommends_exists():
     assert not unknown
 
 
-PROSE = {"does", "keeps"}
+PROSE = {"and", "does", "keeps"}
 """Words that follow the product's name in sentences."""

@@ -10,14 +10,14 @@ from vllm_flows.diagnosis import diagnose, last_words, rollout_complete
 def a_deployment(**status: Any) -> dict[str, Any]:
     return {
         "metadata": {"name": "vllm-q-deployment-vllm", "namespace": "vllm", "generation": 2},
-        "spec": {"replicas": 1},
+        "spec": {"replicas": 1, "template": {"metadata": {"annotations": {"digest": "new"}}}},
         "status": status,
     }
 
 
 def a_pod(node: str | None = "n1", conditions: list[Any] | None = None, **status: Any) -> Any:
     return {
-        "metadata": {"name": "pod-1", "labels": {"model": "q"}},
+        "metadata": {"name": "pod-1", "labels": {"model": "q"}, "annotations": {"digest": "new"}},
         "spec": {"nodeName": node} if node else {},
         "status": {
             "conditions": conditions or [],
@@ -127,6 +127,18 @@ def test_pods_that_the_cluster_refuses_to_create_are_a_definite_failure():
 def test_a_definite_failure_of_one_replica_is_told_before_the_waiting_of_another():
     crashed = a_pod(lastState={"terminated": {"exitCode": 2}}, restartCount=1)
     assert diagnose(a_deployment(), [a_pod(), crashed]).definite
+
+
+def test_what_was_wrong_with_a_pod_of_the_template_before_no_longer_counts():
+    old = a_pod(state={"terminated": {"exitCode": 2}}, restartCount=5)
+    old["metadata"]["annotations"] = {"digest": "old"}
+    assert diagnose(a_deployment(), [old]).category == "starting"
+
+
+def test_a_pod_that_crashed_before_and_loads_now_is_waited_for():
+    found = diagnose(a_deployment(), [a_pod(state={"running": {}}, restartCount=3)])
+    assert not found.definite
+    assert found.summary.endswith("(after 3 restarts)")
 
 
 def test_a_pod_on_its_way_out_is_no_reason():

@@ -42,8 +42,8 @@ def test_a_release_that_somebody_else_made_is_unmanaged():
     assert release_from(row("deployed", "other-1.0"), OURS).state is ReleaseState.UNMANAGED
 
 
-def test_a_release_of_ours_without_models_is_still_ours():
-    assert release_from(row("deployed"), {}).state is ReleaseState.DEPLOYED
+def test_a_release_without_models_is_nothing_that_we_make():
+    assert release_from(row("deployed"), {}).state is ReleaseState.UNMANAGED
 
 
 def test_the_default_chart_comes_from_its_repository_at_the_version_asked_for():

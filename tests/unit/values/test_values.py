@@ -13,9 +13,9 @@ from vllm_flows.values import PinnedModel, release_values
 SHA = "c" * 40
 
 
-def rendered(*models: Model, api_key: bool = False, **settings: object) -> dict[str, Any]:
+def rendered(*models: Model, api_key: str | None = None, **settings: object) -> dict[str, Any]:
     pinned = [PinnedModel(model, SHA) for model in models]
-    return release_values(pinned, load_settings(**settings), api_key=api_key)
+    return release_values(pinned, load_settings(**settings), api_key)
 
 
 def entry_of(model: Model, **settings: object) -> dict[str, Any]:
@@ -89,15 +89,32 @@ def test_the_order_in_models_yaml_does_not_matter():
 
 
 def test_the_api_key_is_a_reference_and_no_secret_is_in_the_values():
-    values = rendered(QWEN, api_key=True)
+    values = rendered(QWEN, api_key="v1")
     reference = values["servingEngineSpec"]["vllmApiKey"]
     assert reference == {"secretName": "vllm-api-key", "secretKey": "api-key"}
+
+
+def test_a_new_api_key_restarts_engines_and_router():
+    old, new = (rendered(QWEN, api_key=version) for version in ("v1", "v2"))
+    for values in ("servingEngineSpec", "routerSpec"):
+        assert old[values] != new[values]
+    digests = {
+        values["servingEngineSpec"]["modelSpec"][0]["podAnnotations"][DIGEST_ANNOTATION]
+        for values in (old, new)
+    }
+    assert len(digests) == 2
+
+
+def test_a_key_whose_changes_cannot_be_seen_is_used_all_the_same():
+    values = rendered(QWEN, api_key="")
+    assert "vllmApiKey" in values["servingEngineSpec"]
+    assert values["routerSpec"]["podAnnotations"] == {}
 
 
 def test_settings_with_secrets_leave_no_trace_in_the_values(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VLLM_HF_TOKEN", "hf_canary")
     monkeypatch.setenv("VLLM_API_KEY", "key-canary")
-    assert "canary" not in json.dumps(rendered(QWEN, api_key=True))
+    assert "canary" not in json.dumps(rendered(QWEN, api_key="v1"))
 
 
 def test_without_an_api_key_the_chart_is_told_nothing_of_one():
@@ -123,5 +140,5 @@ def test_the_startup_probe_lasts_as_long_as_the_timeout():
 
 
 def test_values_survive_helm_which_keeps_them_as_json():
-    values = rendered(QWEN, api_key=True)
+    values = rendered(QWEN, api_key="v1")
     assert json.loads(json.dumps(values)) == values

@@ -1,0 +1,133 @@
+"""The Hub token and the API key: read, checked, stored; never shown, never taken from others.
+
+A value that cannot stand in an HTTP header is refused here, by the name of where it came from:
+further on, libraries would quote it in their errors.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from vllm_flows import manifests
+from vllm_flows.cluster import Cluster
+from vllm_flows.errors import ConfigurationError
+from vllm_flows.observed import MANAGED_BY, VERSION_ANNOTATION
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one kind of secret lives: the Secret, its key, the variable that overrides it."""
+
+    secret: str
+    key: str
+    variable: str
+    verb: str
+
+
+HF_TOKEN = Place(manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY, "VLLM_HF_TOKEN", "set-hf-token")
+API_KEY = Place(manifests.API_KEY_SECRET, manifests.API_KEY_KEY, "VLLM_API_KEY", "set-api-key")
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A value in use, where it came from, and a random mark that changes whenever it does.
+
+    `stored` says that the Secret holds this very value already.
+    """
+
+    value: str = field(repr=False)
+    source: str
+    version: str
+    stored: bool
+
+
+def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential | None:
+    """Return what is in use: `given` (the environment's) or the Secret's; None without either.
+
+    Raises ConfigurationError for a value that cannot be sent.
+    """
+    existing = cluster.get("Secret", place.secret)
+    there = _stored(existing, place)
+    if given is not None:
+        value = checked(given.get_secret_value(), place.variable, place)
+    elif there is not None:
+        value = checked(there, f"Secret {place.secret}", place)
+    else:
+        return None
+    stored = there == value
+    version = _version(existing) if stored else secrets.token_hex(6)
+    source = place.variable if given is not None else f"Secret {place.secret}"
+    return Credential(value, source, version, stored)
+
+
+def checked(value: str, source: str, place: Place) -> str:
+    """Return the value without surrounding blanks.
+
+    Raises ConfigurationError, without the value, when it is empty or has characters inside that
+    no token has.
+    """
+    text = value.strip()
+    if text and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    raise ConfigurationError(
+        f"{source} holds no usable value",
+        why="it is empty, or has blanks, line breaks or other characters that no token has",
+        next_command=f"vllm-flows {place.verb}   (with {place.variable} unset or corrected)",
+    )
+
+
+def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
+    """Bring the Secret to the value; return whether anything was written.
+
+    Raises ConfigurationError when the Secret was made by somebody else.
+    """
+    if credential.stored:
+        return False
+    existing = cluster.get("Secret", place.secret)
+    if existing is not None and not is_ours(existing):
+        raise ConfigurationError(
+            f"Secret {place.secret} was not made by vllm-flows and holds another value",
+            why=f"its owner would change it back: {_owner(existing)}",
+            next_command=f"change it where it comes from, and unset {place.variable}",
+        )
+    cluster.apply(manifests.secret(place.secret, place.key, credential.value, credential.version))
+    return True
+
+
+def ensure_namespace(cluster: Cluster) -> bool:
+    """Make the namespace if there is none; return whether it was made.
+
+    One that is there keeps its labels: its owner decided on its Pod Security.
+    """
+    if cluster.get("Namespace", cluster.namespace) is not None:
+        return False
+    cluster.apply(manifests.namespace(cluster.namespace))
+    return True
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    """Say whether an object carries our label."""
+    return MANAGED_BY.items() <= (item["metadata"].get("labels") or {}).items()
+
+
+def _stored(existing: Mapping[str, Any] | None, place: Place) -> str | None:
+    data = (existing or {}).get("data") or {}
+    if place.key not in data:
+        return None
+    return base64.b64decode(data[place.key]).decode("utf-8", "replace")
+
+
+def _version(existing: Mapping[str, Any] | None) -> str:
+    annotations = ((existing or {}).get("metadata") or {}).get("annotations") or {}
+    return str(annotations.get(VERSION_ANNOTATION, ""))
+
+
+def _owner(existing: Mapping[str, Any]) -> str:
+    labels = existing["metadata"].get("labels") or {}
+    return str(labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker"))
