@@ -11,6 +11,7 @@ from typing import Any
 from vllm_flows.models import Model
 from vllm_flows.observed import MANAGED_BY, MODEL_LABEL, VERSION_ANNOTATION, Verdict
 from vllm_flows.settings import Settings
+from vllm_flows.weights_job import PERMANENT
 
 Object = dict[str, Any]
 
@@ -22,7 +23,6 @@ _PROGRAM_MOUNT = "/vllm-flows"
 _TERMINATION_LOG = "/dev/termination-log"
 _ATTEMPTS = 4
 _KEEP_FINISHED_JOBS = timedelta(days=1)
-_PERMANENT_EXIT_CODE = 3
 _COMMIT_DIGITS = 8
 GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -135,7 +135,7 @@ def weights_job(
             "backoffLimit": _ATTEMPTS,
             "activeDeadlineSeconds": int(settings.weights_timeout.total_seconds()),
             "ttlSecondsAfterFinished": int(_KEEP_FINISHED_JOBS.total_seconds()),
-            "podFailurePolicy": {"rules": [_give_up_on(_PERMANENT_EXIT_CODE)]},
+            "podFailurePolicy": {"rules": [_give_up_on(PERMANENT)]},
             "template": {"metadata": {"labels": _labels(verdict.model)}, "spec": pod},
         },
     }

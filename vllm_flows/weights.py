@@ -98,7 +98,7 @@ def _failed_attempt(
     """Say why the newest attempt failed; `final`: Kubernetes has decided that it was the last."""
     count = sum(map(_has_failed, pods))
     done, total = progress(log) or (0, 0)
-    text = f"attempt {count} failed ({_last_words(pod, log)})"
+    text = f"attempt {count} failed ({_last_words(pod, log) or f'exit code {_exit_code(pod)}'})"
     final = final or count > job.get("spec", {}).get("backoffLimit", count)
     if not final and _exit_code(pod) != PERMANENT:
         text += "; trying again"
@@ -131,7 +131,10 @@ def _program_error(pod: Object) -> str | None:
 
 
 def _last_words(pod: Object, log: str) -> str:
-    """Say why a pod failed: the program's error, else Kubernetes' reason, else the log's end."""
+    """Say why a pod failed: the program's error, else Kubernetes' reason, else the log's end.
+
+    Empty when nothing says it.
+    """
     status, ended = pod.get("status", {}), _ended(pod)
     error = _program_error(pod)
     if error:
@@ -141,14 +144,12 @@ def _last_words(pod: Object, log: str) -> str:
     if status.get("message") or status.get("reason"):  # Evicted
         return str(status.get("message") or status["reason"])
     lines = [line for line in log.splitlines() if line.strip() and progress(line) is None]
-    return lines[-1][:500] if lines else f"exit code {_exit_code(pod)}"
+    return lines[-1][:500] if lines else ""
 
 
 def _failure(condition: Object, pod: Object | None, log: str) -> str:
     """Prefer the program's own last word to Kubernetes' count of attempts."""
-    error = _program_error(pod) if pod else None
-    if error:
-        return error
-    if pod is None or condition.get("reason") == "DeadlineExceeded":
-        return str(condition.get("message") or condition.get("reason"))
-    return _last_words(pod, log)
+    why = (pod and _program_error(pod)) or ""
+    if pod and condition.get("reason") != "DeadlineExceeded":
+        why = why or _last_words(pod, log)
+    return why or str(condition.get("message") or condition.get("reason"))

@@ -150,4 +150,4 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
     yield made
     made.hub("rate", bytes_per_second=None)
-    made.run("uninstall", "--yes", "--delete-namespace")
+    made.run("uninstall", "--yes", "--delete-weights")

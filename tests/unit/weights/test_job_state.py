@@ -73,6 +73,51 @@ def test_the_newest_attempt_speaks():
     assert newest_pod([new, old]) is new
 
 
+def failed_pod(log_message: str = "", **terminated: Any) -> dict[str, Any]:
+    ended = {"exitCode": 1, "reason": "Error", "message": log_message, **terminated}
+    return a_pod(phase="Failed", containerStatuses=[{"state": {"terminated": ended}}])
+
+
+def test_a_failed_attempt_is_said_with_its_number_and_the_programs_error():
+    pods = [failed_pod(), failed_pod(json.dumps({"error": "HTTP 503"}))]
+    pods[1]["metadata"]["creationTimestamp"] = "2026-01-02T00:05:00Z"
+    state = job_state(a_job(), pods, "progress 5 10\nTraceback")
+    assert state.text == "attempt 2 failed (HTTP 503); trying again"
+    assert (state.phase, state.done, state.total) == ("running", 5, 10)
+
+
+def test_a_failed_attempt_without_an_error_gives_its_last_line_that_is_no_progress():
+    log = "ReadTimeout: too slow\nprogress 5 10\n"
+    state = job_state(a_job(), [failed_pod()], log)
+    assert state.text == "attempt 1 failed (ReadTimeout: too slow); trying again"
+
+
+def test_a_failed_attempt_gives_the_reason_of_kubernetes():
+    killed = failed_pod(reason="OOMKilled", exitCode=137)
+    assert "(OOMKilled)" in job_state(a_job(), [killed], "progress 5 10").text
+    evicted = a_pod(phase="Failed", reason="Evicted", message="low on ephemeral-storage")
+    assert "(low on ephemeral-storage)" in job_state(a_job(), [evicted], "").text
+    assert "(exit code 1)" in job_state(a_job(), [failed_pod()], "progress 5 10").text
+
+
+def test_an_attempt_after_a_failed_one_speaks_for_itself():
+    pods = [failed_pod(), a_pod("2026-01-02T00:05:00Z")]
+    assert job_state(a_job(), pods, "progress 5 10").text.startswith("50 %")
+
+
+def test_no_other_attempt_is_promised_after_the_last():
+    last = {**a_job(), "spec": {"backoffLimit": 0}}
+    assert job_state(last, [failed_pod()], "x").text == "attempt 1 failed (x)"
+    decided = a_job(("FailureTarget", "PodFailurePolicy"))
+    assert job_state(decided, [failed_pod()], "x").text == "attempt 1 failed (x)"
+    assert job_state(a_job(), [failed_pod(exitCode=3)], "x").text == "attempt 1 failed (x)"
+
+
+def test_a_failed_job_whose_pod_says_nothing_gives_the_reason_of_kubernetes():
+    state = job_state(a_job(("Failed", "BackoffLimitExceeded")), [failed_pod()], "")
+    assert state.text == "BackoffLimitExceeded"
+
+
 def claim(created: str) -> dict[str, Any]:
     return {"metadata": {"creationTimestamp": created}}
 
