@@ -13,7 +13,7 @@ from vllm_flows.sizes import human_seconds
 
 Result = TypeVar("Result")
 
-REMIND_SECONDS = 10.0
+REMIND_SECONDS = 8.0
 
 
 class Clock(Protocol):

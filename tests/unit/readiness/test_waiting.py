@@ -42,8 +42,8 @@ def test_each_change_is_said_once():
     assert waited(["a", "a", "b", "b", 7]) == (7, ["a", "b"])
 
 
-def test_a_long_silence_is_broken_every_ten_seconds():
-    assert waited(["a"] * 22 + [1])[1] == ["a", "a (for 10 s)", "a (for 20 s)"]
+def test_a_long_silence_is_broken_every_eight_seconds():
+    assert waited(["a"] * 18 + [1])[1] == ["a", "a (for 8 s)", "a (for 16 s)"]
 
 
 def test_the_wait_ends_with_the_last_text():
