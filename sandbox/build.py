@@ -58,6 +58,7 @@ def build(packages: Mapping[str, str], directory: Path, cache: Path, report: Rep
     wanted = list(packages.values())
     report(f"building with Go: {', '.join(packages)}; several minutes the first time")
     total = _list_packages(go, wanted, environ, report)
+    report(f"the modules are there: compiling up to {total} packages")
     with tempfile.TemporaryDirectory(dir=directory, prefix=".build-") as folder:
         command = [go, "build", *_BUILD_FLAGS, "-ldflags", _LINKER_FLAGS, "-o", f"{folder}/"]
         _run(
