@@ -33,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(_FIRST_SECONDS))
 
 
+def _as_on_a_terminal() -> None:
+    """Let Ctrl-C reach the command, also when the tests run in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Product:
     """The command line `vllm-flows` in one namespace of the sandbox."""
@@ -56,6 +61,7 @@ class Product:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
         )
 
     def run(
