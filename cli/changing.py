@@ -79,9 +79,9 @@ def _show_and_ask(options: Options, verb: str, **overrides: str | None) -> None:
 @click.option("--delete-namespace", is_flag=True, help="Delete the namespace and all in it.")
 @click.pass_obj
 def uninstall(options: Options, *, yes: bool, delete_weights: bool, delete_namespace: bool) -> None:
-    """Remove the models from the cluster; the weights stay unless asked otherwise."""
+    """Remove the models, the Hub token and the API key; the weights stay unless asked otherwise."""
     settings = options.settings()
-    gone = ["all models"]
+    gone = ["all models, the Hub token and the API key"]
     gone += ["their weights"] if delete_weights or delete_namespace else []
     gone += ["everything else in it"] if delete_namespace else []
     question = f"This removes {' and '.join(gone)} from namespace {settings.namespace}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
@@ -76,10 +75,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not try to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001 -- the edge: nobody is shown a traceback unasked
         text = str(error).splitlines()
         _fail(

@@ -28,6 +28,15 @@ class Options:
             **overrides,
         )
 
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that say the same to another process."""
+        given = {
+            "VLLM_NAMESPACE": self.namespace,
+            "VLLM_MODELS_FILE": self.models,
+            "VLLM_KUBE_CONTEXT": self.kube_context,
+        }
+        return {name: value for name, value in given.items() if value}
+
     def read_models(self) -> list[Model]:
         """Read the models file. Raises ModelsFileError with every problem in it."""
         return load_models(self.settings().models_file)

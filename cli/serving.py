@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from cli.options import Options
 from cli.output import note
 from cli.prefect_runs import LOCAL_API, answers, prefect_is_configured, prepare_environment
 from vllm_flows.errors import TimedOutError
@@ -22,12 +23,14 @@ _STOP_SECONDS = 20
 
 @click.command()
 @click.option("--port", default=4200, show_default=True, help="Port of the local Prefect server.")
-def serve(port: int) -> None:
+@click.pass_obj
+def serve(options: Options, port: int) -> None:
     """Serve the flows to the Prefect UI, to schedules and to events, on this machine.
 
     Uses the Prefect server that is configured; without one, starts a local server (SQLite).
     """
     prepare_environment()
+    os.environ.update(options.as_environment())
     with _server(port) as api:
         os.environ["PREFECT_API_URL"] = api
         note(f"Prefect UI: {api.removesuffix('/api')}")

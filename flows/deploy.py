@@ -112,11 +112,12 @@ def _act(session: Session, desired: Desired, plan: Plan, api_key: Credential | N
 
 def _prove(session: Session, desired: Desired, plan: Plan) -> list[Outcome]:
     """Wait for every Deployment, then ask every model that has a replica."""
-    waits = {model.name: engine_deployment(model.name) for model in desired.models}
+    waits = [(model.name, engine_deployment(model.name)) for model in desired.models]
     if session.settings.router_enabled:
-        waits["router"] = ROUTER_DEPLOYMENT
-    ready = results(wait_ready.submit(session, name, waits[name]) for name in waits)
-    seconds = dict(zip(waits, ready, strict=True))
+        waits.append(("router", ROUTER_DEPLOYMENT))
+    ready = results(wait_ready.submit(session, name, deployment) for name, deployment in waits)
+    names = [model.name for model in desired.models]
+    seconds = dict(zip(names, ready, strict=False))
     served = [model.name for model in desired.models if answers_prompts(model)]
     answers = results(first_answer.submit(session, name) for name in served)
     answered = {answer.model: answer.seconds for answer in answers}

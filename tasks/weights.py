@@ -63,26 +63,31 @@ def fetch_weights(session: Session, verdict: Verdict, gpus: int) -> None:
 
 
 def _start_job(session: Session, verdict: Verdict, gpus: int) -> None:
-    """Make the Job unless it is there; one that failed, or brings another commit, goes first."""
+    """Make the Job unless it is there; one that failed, or does something else, goes first."""
     cluster = session.cluster
     claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(verdict.model))
     if claim is None:
         raise _no_claim(verdict)
+    wanted = _wanted_job(session, verdict, gpus)
     for job in cluster.find("Job", f"{MODEL_LABEL}={verdict.model}"):
-        if may_adopt(job, claim, verdict):
+        if may_adopt(job, claim, wanted):
             speaker(verdict.model)("weights Job found at work")
             return
         _remove_job(session, verdict.model, job["metadata"]["name"])
+    cluster.apply(manifests.weights_program(verdict))
+    cluster.apply(wanted)
+
+
+def _wanted_job(session: Session, verdict: Verdict, gpus: int) -> manifests.Object:
     nodes = weights_nodes(
         _nodes(session, verdict.model),
-        cluster.find("Pod", ENGINE_SELECTOR),
+        session.cluster.find("Pod", ENGINE_SELECTOR),
         verdict.model,
         gpus,
         session.settings.storage_access_mode,
     )
     token = session.token() is not None
-    cluster.apply(manifests.weights_program(verdict))
-    cluster.apply(manifests.weights_job(verdict, session.settings, nodes, token=token))
+    return manifests.weights_job(verdict, session.settings, nodes, token=token)
 
 
 def _nodes(session: Session, model: str) -> list[dict[str, object]]:

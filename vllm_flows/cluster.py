@@ -29,6 +29,7 @@ Object = dict[str, Any]
 FIELD_MANAGER = "vllm-flows"
 _CONNECT_AND_READ_SECONDS = (5.0, 30.0)
 _TRY_LATER = {429, 500, 502, 503, 504}
+_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 _FORBIDDEN = 403
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -68,13 +69,15 @@ class Cluster:
     namespace: str
     context: str
     api: DynamicClient
+    inside: bool = False
 
     @classmethod
     def connect(cls, namespace: str, context: str = "") -> Cluster:
         """Read the kubeconfig (or the pod's service account); no request is made yet."""
         configuration = kubernetes_client.Configuration()
         try:
-            if _in_cluster() and not context:
+            inside = _in_cluster() and not context
+            if inside:
                 kubernetes_config.load_incluster_config(client_configuration=configuration)
             else:
                 kubernetes_config.load_kube_config(
@@ -90,7 +93,7 @@ class Cluster:
             ) from error
         configuration.retries = urllib3.Retry(total=2, connect=2, read=0, backoff_factor=0.3)
         api = DynamicClient(kubernetes_client.ApiClient(configuration), discoverer=_NoDiscovery)
-        return cls(namespace, context, api)
+        return cls(namespace, context, api, inside)
 
     def get(self, kind: str, name: str) -> Object | None:
         """Return the object, or None when there is none of that name."""
@@ -195,8 +198,9 @@ class Cluster:
 
 
 def _in_cluster() -> bool:
-    """Say whether this process runs in a pod with a service account."""
-    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+    """Say whether to use the account of the pod we run in: as helm does, without a kubeconfig."""
+    configured = os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser().exists()
+    return not configured and Path(_ACCOUNT_TOKEN).exists()
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential 
         value = checked(there, f"Secret {place.secret}", place)
     else:
         return None
-    stored = there == value
+    stored = given is None or there == value
     version = _version(existing) if stored else secrets.token_hex(6)
     source = place.variable if given is not None else f"Secret {place.secret}"
     return Credential(value, source, version, stored)

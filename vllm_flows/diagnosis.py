@@ -34,11 +34,17 @@ def rollout_complete(deployment: Object) -> bool:
     status = deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
     return bool(
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+        _is_observed(deployment)
         and status.get("updatedReplicas", 0) == wanted
         and status.get("readyReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
     )
+
+
+def _is_observed(deployment: Object) -> bool:
+    """Say whether the status is about the newest template."""
+    observed = deployment.get("status", {}).get("observedGeneration", 0)
+    return bool(observed >= deployment["metadata"].get("generation", 1))
 
 
 def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
@@ -62,6 +68,8 @@ def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
 def _refusals(deployment: Object) -> Iterator[Diagnosis]:
     """Yield why the API refuses to create pods at all: quota, Pod Security, RuntimeClass."""
     namespace = deployment["metadata"]["namespace"]
+    if not _is_observed(deployment):
+        return  # it speaks of the template before this one
     for condition in deployment.get("status", {}).get("conditions") or []:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             yield Diagnosis(

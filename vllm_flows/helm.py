@@ -22,6 +22,8 @@ from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 _READ_SECONDS = 60
 _WRITE_SECONDS = 600
 _HISTORY_MAX = 10
+_ABSENT = "release: not found"
+"""Helm 3 and 4 say so of a release that is not there; of other missing things they speak else."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Helm:
         scope = self._scope()
         answer = self._run(["history", RELEASE, *scope, "--max", "1", "-o", "json"], check=False)
         if answer.returncode != 0:
-            if "not found" in answer.stderr:
+            if _ABSENT in answer.stderr:
                 return Release(ReleaseState.ABSENT)
             raise self._failure("read the release", answer.stderr)
         latest = json.loads(answer.stdout)[-1]
@@ -64,7 +66,7 @@ class Helm:
         answer = self._run(
             ["uninstall", RELEASE, *self._scope()], seconds=_WRITE_SECONDS, check=False
         )
-        if answer.returncode != 0 and "not found" not in answer.stderr:
+        if answer.returncode != 0 and _ABSENT not in answer.stderr:
             raise self._failure("uninstall the release", answer.stderr)
         return answer.returncode == 0
 

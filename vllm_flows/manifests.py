@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vllm_flows.models import Model
-from vllm_flows.observed import MANAGED_BY, MODEL_LABEL, VERSION_ANNOTATION, Verdict
+from vllm_flows.observed import (
+    JOB_DIGEST_ANNOTATION,
+    MANAGED_BY,
+    MODEL_LABEL,
+    VERSION_ANNOTATION,
+    Verdict,
+)
 from vllm_flows.settings import Settings
 from vllm_flows.weights_job import PERMANENT
 
@@ -130,6 +137,7 @@ def weights_job(
         "metadata": {
             "name": job_name(verdict.model, verdict.commit),
             "labels": _labels(verdict.model),
+            "annotations": {JOB_DIGEST_ANNOTATION: _digest(pod["containers"])},
         },
         "spec": {
             "backoffLimit": _ATTEMPTS,
@@ -139,6 +147,10 @@ def weights_job(
             "template": {"metadata": {"labels": _labels(verdict.model)}, "spec": pod},
         },
     }
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _weights_container(verdict: Verdict, settings: Settings, *, token: bool) -> Object:

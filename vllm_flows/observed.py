@@ -19,6 +19,8 @@ VERSION_ANNOTATION = "vllm-flows.io/version"
 """On our Secrets: a random mark, new with each new value; no trace of the value itself."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
 """On engine and router pods: the version of the API key that they were started with."""
+JOB_DIGEST_ANNOTATION = "vllm-flows.io/job-digest"
+"""On weights Jobs: the digest of what they run."""
 MODEL_LABEL = "vllm-flows.io/model"
 """On everything of ours that belongs to one model: its name."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": "vllm-flows"}

@@ -197,7 +197,7 @@ def _leaving(claim: WeightsClaim | None) -> VllmFlowsError | None:
     return BlockedError(
         "its volume is being deleted",
         why="somebody deleted the claim; it stays only while pods use it",
-        next_command="vllm-flows uninstall, then vllm-flows install",
+        next_command="vllm-flows uninstall, set-hf-token and set-api-key where used, then install",
         model=claim.model,
     )
 

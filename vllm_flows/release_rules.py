@@ -41,7 +41,7 @@ def check_release(release: Release, chart_version: str) -> None:
             why="the chart's Deployments select other pods since 0.1.10, and Kubernetes does not "
             "change the selector of a Deployment",
             next_command=f"stay with chart {release.chart_version}; or vllm-flows uninstall, then "
-            "set-hf-token for gated models, then this again (weights are kept)",
+            "set-hf-token and set-api-key where used, then this again (weights are kept)",
         )
 
 

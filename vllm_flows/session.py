@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class Session:
     def _address(self, model: str) -> Iterator[str]:
         if self.settings.router_url:
             yield self.settings.router_url
-        elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+        elif self.cluster.inside:
             yield f"http://{self._service(model)}"
         else:
             with forwarded(self.cluster, lambda: self._ready_pod(model), _API_PORT) as port:

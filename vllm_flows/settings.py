@@ -56,21 +56,24 @@ class Settings(BaseSettings):
     namespace: str = Field("vllm", description="Kubernetes namespace")
     chart: str = Field(
         "vllm/vllm-stack",
+        min_length=1,
         description="Chart: a folder, an OCI reference, or a name in `chart_repository`",
     )
     chart_repository: str = Field(
         "https://vllm-project.github.io/production-stack",
         description="Chart repository asked when `chart` is a plain `repository/name`",
     )
-    chart_version: str = Field("0.1.8", description="Helm chart version")
+    chart_version: str = Field("0.1.8", min_length=1, description="Helm chart version")
     helm_timeout: Duration = Field(
         timedelta(minutes=30), description="How long installing, loading and getting ready may take"
     )
     weights_timeout: Duration = Field(
         timedelta(hours=4), description="How long one model's weights may take to arrive"
     )
-    model_image: str = Field("vllm/vllm-openai", description="Engine image repository")
-    model_tag: str = Field("latest", description="Engine image tag")
+    model_image: str = Field(
+        "vllm/vllm-openai", min_length=1, description="Engine image repository"
+    )
+    model_tag: str = Field("latest", min_length=1, description="Engine image tag")
     runtime_class: str = Field(
         "nvidia", description="RuntimeClass of engine pods; empty for the cluster's default"
     )
@@ -80,7 +83,9 @@ class Settings(BaseSettings):
     )
     hf_token: SecretStr | None = Field(None, description="Hugging Face token for gated models")
     api_key: SecretStr | None = Field(None, description="API key that protects the endpoint")
-    hub_endpoint: str = Field("https://huggingface.co", description="Address of the Hub")
+    hub_endpoint: str = Field(
+        "https://huggingface.co", min_length=1, description="Address of the Hub"
+    )
     router_enabled: bool = Field(default=True, description="Run the router")
     router_replicas: int = Field(1, ge=1, le=100, description="Router replicas")
     router_request_cpu: str = Field("100m", description="CPU request of a router replica")

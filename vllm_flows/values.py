@@ -28,6 +28,7 @@ from vllm_flows.settings import Settings
 Values = dict[str, Any]
 
 _PROBE_PERIOD_SECONDS = 5
+_LONGEST_START_SECONDS = 4 * 3600
 _ENGINE_PORT = 8000
 _CHANGES_NO_POD = {"replicaCount", "podAnnotations"}
 
@@ -124,7 +125,8 @@ def _engine_options(pinned: PinnedModel) -> Values:
 def _shared_engine_values(settings: Settings, *, api_key: bool) -> Values:
     period = _PROBE_PERIOD_SECONDS
     # A large model loads for many minutes; the orchestrator, not the probe, decides when to stop.
-    startup_tries = max(1, int(settings.helm_timeout.total_seconds()) // period)
+    # The same for all settings: a longer VLLM_HELM_TIMEOUT must not restart what is loading.
+    startup_tries = _LONGEST_START_SECONDS // period
     shared: Values = {
         "runtimeClassName": settings.runtime_class,
         # `latest` moves: without a pull, nodes would run different engines under one name.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from vllm_flows.errors import StoppedError
+from vllm_flows.errors import StoppedError, VllmFlowsError
 from vllm_flows.sizes import human_seconds
 
 Result = TypeVar("Result")
@@ -53,6 +53,16 @@ class Pending:
     text: str
 
 
+def _asked(ask: Callable[[], Result | Pending]) -> Result | Pending:
+    """Take an answer that may come a moment later for one that is still pending."""
+    try:
+        return ask()
+    except VllmFlowsError as error:
+        if error.retryable:
+            return Pending(f"{error.what} ({error.why})" if error.why else error.what)
+        raise
+
+
 def wait_for(
     ask: Callable[[], Result | Pending],
     *,
@@ -65,12 +75,13 @@ def wait_for(
     """Ask until the answer is no `Pending`, and return it.
 
     A new text is said at once, an unchanged one again every `REMIND_SECONDS`. After `seconds`
-    raises what `out_of_time` makes of the last text. What `ask` raises ends the wait.
+    raises what `out_of_time` makes of the last text. What `ask` raises ends the wait,
+    unless the error itself says that another try can help.
     """
     begin = clock.now()
     said, said_at = "", begin
     while True:
-        answer = ask()
+        answer = _asked(ask)
         if not isinstance(answer, Pending):
             return answer
         now = clock.now()

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_flows.manifests import job_name
-from vllm_flows.observed import Verdict
+from vllm_flows.observed import JOB_DIGEST_ANNOTATION
 from vllm_flows.sizes import human_bytes
 from vllm_flows.weights_job import PERMANENT
 
@@ -43,18 +42,24 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
     return _running(newest, log)
 
 
-def may_adopt(job: Object, claim: Object, verdict: Verdict) -> bool:
+def may_adopt(job: Object, claim: Object, wanted: Object) -> bool:
     """Say whether a Job that is there does (or did) just what is wanted, on this very claim.
 
-    A Job older than the claim filled another volume of the same name.
+    A Job older than the claim filled another volume of the same name. One that runs something
+    else (another image, another Hub) would repeat what somebody has just put right.
     """
     metadata = job["metadata"]
     return bool(
-        metadata["name"] == job_name(verdict.model, verdict.commit)
+        metadata["name"] == wanted["metadata"]["name"]
+        and _digest(job) == _digest(wanted)
         and not metadata.get("deletionTimestamp")
         and metadata["creationTimestamp"] >= claim["metadata"]["creationTimestamp"]
         and job_state(job, [], "").phase != "failed"
     )
+
+
+def _digest(job: Object) -> object:
+    return (job["metadata"].get("annotations") or {}).get(JOB_DIGEST_ANNOTATION)
 
 
 def newest_pod(pods: Sequence[Object]) -> Object | None:

@@ -62,7 +62,7 @@ def test_without_either_there_is_none():
 def test_a_line_break_at_the_end_of_a_secret_is_no_part_of_the_token():
     found = read(OneNamespace(a_secret(b"hf_token\n")))
     assert found
-    assert found.value == "hf_token"
+    assert (found.value, found.stored) == ("hf_token", True)
 
 
 @pytest.mark.parametrize(

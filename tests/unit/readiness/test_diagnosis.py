@@ -119,9 +119,15 @@ def test_a_pods_state_becomes_a_diagnosis(pod: Any, category: str, definite: boo
 
 def test_pods_that_the_cluster_refuses_to_create_are_a_definite_failure():
     failure = {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}
-    found = diagnose(a_deployment(conditions=[failure]), [])
+    found = diagnose(a_deployment(observedGeneration=2, conditions=[failure]), [])
     assert found.definite
     assert "violates PodSecurity" in found.summary
+
+
+def test_a_refusal_of_the_template_before_no_longer_counts():
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "no RuntimeClass"}
+    found = diagnose(a_deployment(observedGeneration=1, conditions=[failure]), [])
+    assert not found.definite
 
 
 def test_a_definite_failure_of_one_replica_is_told_before_the_waiting_of_another():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vllm_flows.errors import StoppedError, TimedOutError
+from vllm_flows.errors import ClusterUnavailableError, StoppedError, TimedOutError
 from vllm_flows.waiting import Pending, StoppableClock, wait_for
 
 
@@ -53,6 +53,22 @@ def test_the_wait_ends_with_the_last_text():
 
 def test_what_is_there_at_the_end_is_still_seen():
     assert waited(["a", "a", 3], seconds=2)[0] == 3
+
+
+def test_an_api_that_does_not_answer_for_a_moment_does_not_end_the_wait():
+    answers = iter([ClusterUnavailableError("no answer"), 5])
+
+    def ask() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    said: list[str] = []
+    found = wait_for(
+        ask, seconds=9, every=1, say=said.append, out_of_time=TimedOutError, clock=VirtualClock()
+    )
+    assert (found, said) == (5, ["no answer"])
 
 
 def test_a_stopped_clock_wakes_whoever_sleeps():

@@ -68,6 +68,8 @@ def test_an_empty_token_is_no_token(monkeypatch: pytest.MonkeyPatch):
         ("VLLM_ROUTER_LIMIT_MEMORY", "1GB", "VLLM_ROUTER_LIMIT_MEMORY: '1GB' is not a quantity"),
         ("VLLM_ROUTER_URL", "http://[bad", "VLLM_ROUTER_URL: 'http://[bad' is not an address"),
         ("VLLM_HUB_ENDPOINT", "hub", "VLLM_HUB_ENDPOINT: 'hub' is not an address"),
+        ("VLLM_HUB_ENDPOINT", "", "VLLM_HUB_ENDPOINT: String should have at least 1"),
+        ("VLLM_MODEL_TAG", "", "VLLM_MODEL_TAG: String should have at least 1"),
         ("VLLM_ROUTER_REPLICAS", "0", "VLLM_ROUTER_REPLICAS: Input should be greater"),
     ],
 )

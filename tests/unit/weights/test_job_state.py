@@ -4,15 +4,18 @@ import json
 from typing import Any
 
 from vllm_flows.manifests import job_name
-from vllm_flows.observed import Verdict
+from vllm_flows.observed import JOB_DIGEST_ANNOTATION
 from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
 
-VERDICT = Verdict("qwen", "Qwen/Qwen3-4B", "a" * 40)
+
+def wanted(commit: str = "a" * 40, digest: str = "d") -> dict[str, Any]:
+    annotations = {JOB_DIGEST_ANNOTATION: digest}
+    return {"metadata": {"name": job_name("qwen", commit), "annotations": annotations}}
 
 
 def a_job(*conditions: tuple[str, str], created: str = "2026-01-02T00:00:00Z") -> dict[str, Any]:
     return {
-        "metadata": {"name": job_name("qwen", "a" * 40), "creationTimestamp": created},
+        "metadata": {**wanted()["metadata"], "creationTimestamp": created},
         "status": {
             "conditions": [
                 {"type": kind, "status": "True", "reason": reason, "message": reason}
@@ -123,14 +126,18 @@ def claim(created: str) -> dict[str, Any]:
 
 
 def test_a_job_at_work_on_this_claim_is_adopted():
-    assert may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), VERDICT)
+    assert may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), wanted())
 
 
 def test_a_job_that_filled_an_earlier_claim_of_the_same_name_is_not_adopted():
-    assert not may_adopt(a_job(("Complete", "")), claim("2026-01-03T00:00:00Z"), VERDICT)
+    assert not may_adopt(a_job(("Complete", "")), claim("2026-01-03T00:00:00Z"), wanted())
 
 
 def test_a_failed_job_or_one_for_another_commit_is_not_adopted():
     earlier = claim("2026-01-01T00:00:00Z")
-    assert not may_adopt(a_job(("Failed", "x")), earlier, VERDICT)
-    assert not may_adopt(a_job(), earlier, Verdict("qwen", "o/q", "b" * 40))
+    assert not may_adopt(a_job(("Failed", "x")), earlier, wanted())
+    assert not may_adopt(a_job(), earlier, wanted("b" * 40))
+
+
+def test_a_job_that_runs_another_image_is_not_adopted():
+    assert not may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), wanted(digest="other"))
