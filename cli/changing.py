@@ -70,7 +70,7 @@ def _show_and_ask(options: Options, verb: str, **overrides: str | None) -> None:
     plan.raise_if_blocked()
     table(plan_rows(plan), to_stderr=True)
     if plan.changes:
-        confirm("Apply this plan?", verb, yes=False)
+        confirm("Apply this plan?", verb)
 
 
 @click.command()

@@ -9,13 +9,11 @@ import click
 from vllm_flows.errors import ConfigurationError
 
 
-def confirm(question: str, verb: str, *, yes: bool) -> None:
-    """Return when the person agrees or said --yes; abort when not.
+def confirm(question: str, verb: str) -> None:
+    """Return when the person agrees; abort when not.
 
-    Raises ConfigurationError without a terminal, naming the flag.
+    Raises ConfigurationError without a terminal, naming the flag that answers beforehand.
     """
-    if yes:
-        return
     require_terminal(f"vllm-flows {verb} --yes")
     click.confirm(question, abort=True, err=True)
 

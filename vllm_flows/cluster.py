@@ -114,14 +114,6 @@ class Cluster:
         items: list[Object] = found.get("items", [])
         return items
 
-    def find_everywhere(self, kind: str) -> list[Object]:
-        """Return all objects of a namespaced kind in every namespace."""
-        resource = self._resource(kind)
-        with _explained(f"list {resource.name} in all namespaces"):
-            found = resource.get(_request_timeout=_CONNECT_AND_READ_SECONDS).to_dict()
-        items: list[Object] = found.get("items", [])
-        return items
-
     def apply(self, body: Mapping[str, Any]) -> Object:
         """Create the object or bring it to `body`, by server-side apply; return it as it is."""
         kind, name = body["kind"], body["metadata"]["name"]

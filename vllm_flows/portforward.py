@@ -31,15 +31,12 @@ class _Socket(Protocol):
 
 
 @contextmanager
-def forwarded(
-    cluster: Cluster, pick_pod: Callable[[], str], pod_port: int, local_port: int = 0
-) -> Iterator[int]:
-    """Listen on 127.0.0.1 while the block runs; yield the port (a free one for 0).
+def forwarded(cluster: Cluster, pick_pod: Callable[[], str], pod_port: int) -> Iterator[int]:
+    """Listen on a free port of 127.0.0.1 while the block runs; yield the port.
 
     `pick_pod` names the pod for each new connection, so a replaced pod is found again.
-    Raises OSError when `local_port` is taken.
     """
-    listener = socket.create_server(("127.0.0.1", local_port))
+    listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(
         target=_accept, args=(listener, cluster, pick_pod, pod_port), daemon=True
     )
