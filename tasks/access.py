@@ -15,9 +15,9 @@ from vllm_flows.sizes import human_bytes
 def check_access(hub: Hub, model: Model) -> Verdict:
     """Return the Hub's verdict on the model; a refusal is part of it, silence is an error."""
     verdict = hub.verdict(model.name, model.model_url, model.revision)
-    if verdict.problem:
-        say(f"{model.name}: {verdict.problem.what}")
-    else:
+    for problem in verdict.problems:
+        say(f"{model.name}: {problem.what}")
+    if not verdict.problems:
         say(
             f"{model.name}: {model.model_url} at {verdict.commit[:8]}, "
             f"{human_bytes(verdict.total_bytes)}, license {verdict.license or 'unknown'}"

@@ -36,7 +36,7 @@ def desired_state(
     pinned = [
         PinnedModel(model, verdict.commit)
         for model, verdict in zip(models, verdicts, strict=True)
-        if verdict.problem is None
+        if not verdict.problems
     ]
     return Desired(
         models=models,

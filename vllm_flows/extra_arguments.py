@@ -43,6 +43,8 @@ _REFUSED: dict[str, str] = {
     "--no-enable-prefix-caching": "set vllmConfig.enablePrefixCaching: false",
     "--enable-chunked-prefill": "set vllmConfig.enableChunkedPrefill: true",
     "--no-enable-chunked-prefill": "set vllmConfig.enableChunkedPrefill: false",
+    "--trust-remote-code": "set the model's trustRemoteCode: true",
+    "--no-trust-remote-code": "set the model's trustRemoteCode: false",
     "--disable-log-requests": (
         "remove it; vLLM no longer has it, stops at start, and logs no requests by itself"
     ),

@@ -66,7 +66,7 @@ class Hub:
             )
         except HfHubHTTPError as error:
             problem = self._problem(error, model, repository, revision)
-            return Verdict(model, repository, gated=_gate(error), problem=problem)
+            return Verdict(model, repository, gated=_gate(error), problems=(problem,))
         except (hub_http.HTTPError, OSError) as error:
             raise self._unavailable(model, str(error)) from error
         return _granted(model, repository, info)

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    StringConstraints,
     ValidationInfo,
     field_validator,
 )
@@ -38,6 +39,7 @@ StrictInteger = Annotated[int, Strict()]
 StrictNumber = Annotated[float, Strict()]
 StrictBoolean = Annotated[bool, Strict()]
 StrictText = Annotated[str, Strict()]
+NonEmptyText = Annotated[str, Strict(), StringConstraints(min_length=1)]
 Size = Annotated[str, BeforeValidator(check_size, json_schema_input_type=str)]
 Cores = Annotated[int | float | str, BeforeValidator(check_cpu)]
 Argument = Annotated[StrictText, AfterValidator(check_extra_argument)]
@@ -209,6 +211,37 @@ class Model(BaseModel):
         alias="pvcStorage",
         title="Storage",
         description="Size of the volume that holds the model's weights",
+    )
+    node_selector: dict[NonEmptyText, StrictText] = Field(
+        default_factory=dict,
+        alias="nodeSelector",
+        title="Node selector",
+        description="Labels that a node must have, such as nvidia.com/gpu.product",
+    )
+    allow_pickle: StrictBoolean = Field(
+        False,
+        alias="allowPickle",
+        title="Allow pickles",
+        description="Load weights that exist as pickles only; unpickling can run code",
+    )
+    allow_unsafe: StrictBoolean = Field(
+        False,
+        alias="allowUnsafe",
+        title="Allow unsafe files",
+        description="Load files although the Hub's security scan calls them unsafe",
+    )
+    trust_remote_code: StrictBoolean | None = Field(
+        None,
+        alias="trustRemoteCode",
+        title="Trust remote code",
+        description="Run the repository's own code (true) or serve without it (false); "
+        "a repository that has some is refused until this is said",
+    )
+    ignore_fit: StrictBoolean = Field(
+        False,
+        alias="ignoreFit",
+        title="Ignore fit",
+        description="Go on although the plan says that vLLM would refuse the model or lack memory",
     )
     vllm_config: Annotated[
         VllmConfig, BeforeValidator(lambda value: {} if value is None else value)

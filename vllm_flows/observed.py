@@ -28,11 +28,28 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "vllm-flows"}
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a repository at a commit; size in bytes."""
+    """One file of a repository at a commit; size in bytes.
+
+    `sha256` is set for a file in large file storage; `blob_id` is git's hash of what git itself
+    holds: the file, or the pointer to a large one.
+    """
 
     name: str
     size: int
     sha256: str | None = None
+    blob_id: str = ""
+
+
+class Access(StrEnum):
+    """How a repository stands to the token at hand."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    PENDING = "pending"
+    REFUSED = "refused"
+    NOT_ASKED = "not asked"
+    NO_TOKEN = "no token"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -40,16 +57,25 @@ class Verdict:
     """What the Hub says of one model to the token at hand.
 
     `commit` is the 40-digit sha that the revision stands for now; `gated` is "no", "auto" or
-    "manual"; `files` are those the engine needs. With a `problem` the rest may be empty.
+    "manual"; `files` are those the engine needs. `custom_code` names what of the repository's own
+    Python the model's configuration refers to, `unsafe_files` are those the Hub's scan calls
+    unsafe. `config` is config.json, empty when there is none; `parameters` are the numbers that
+    the safetensors files hold, by data type (`BF16`). With `problems` the rest may be empty.
     """
 
     model: str
     repository: str
     commit: str = ""
     gated: str = "no"
+    access: Access = Access.OPEN
     license: str = ""
     files: tuple[HubFile, ...] = ()
-    problem: VllmFlowsError | None = None
+    custom_code: tuple[str, ...] = ()
+    unsafe_files: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[VllmFlowsError, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:

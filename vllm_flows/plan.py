@@ -113,7 +113,7 @@ def _step(
     model: Model, verdict: Verdict, state: ClusterState, desired: Mapping[str, Mapping[str, Any]]
 ) -> Step:
     claim = state.claims.get(model.name)
-    problem = verdict.problem or _too_small(model, verdict) or _leaving(claim)
+    problem = next(iter(verdict.problems), None) or _too_small(model, verdict) or _leaving(claim)
     if problem:
         return Step(model.name, Action.BLOCKED, problem.what, model.model_url, problem=problem)
     action, reason = _action(model, verdict, state, desired[model.name])

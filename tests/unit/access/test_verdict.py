@@ -54,7 +54,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_an_open_model_is_granted_with_its_commit_files_and_license(hub: Running):
     verdict = hub.ask(OPEN)
-    assert verdict.problem is None
+    assert verdict.problems is None
     assert (len(verdict.commit), verdict.gated, verdict.license) == (40, "no", "apache-2.0")
     assert "config.json" in {file.name for file in verdict.files}
     assert verdict.total_bytes > 1_000_000
@@ -114,7 +114,7 @@ def test_a_hub_that_fails_is_worth_another_try(hub: Running, status: int):
 
 def test_an_address_that_is_no_hub_is_not_asked_again(hub: Running):
     verdict = Hub(hub.url + "/no/hub", None).verdict("m", OPEN, "main")
-    assert "HTTP 404" in str(verdict.problem)
+    assert "HTTP 404" in str(verdict.problems)
 
 
 def test_a_hub_that_never_answers_is_not_waited_for_for_ever():

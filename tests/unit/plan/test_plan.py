@@ -175,7 +175,7 @@ def test_a_volume_can_grow_and_never_shrinks(
 def test_one_refused_model_blocks_the_whole_run_with_its_next_command():
     good, bad = a_model("good"), a_model("bad")
     problem = AccessError("gated", why="no token", next_command="accept it", model="bad")
-    aim = desired(good, bad, verdicts=[verdict(good), Verdict("bad", "org/bad", problem=problem)])
+    aim = desired(good, bad, verdicts=[verdict(good), Verdict("bad", "org/bad", problems=(problem,))])
     plan = make_plan(aim, NOTHING)
     assert [step.action for step in plan.steps] == [Action.CREATE, Action.BLOCKED]
     with pytest.raises(BlockedError) as caught:
