@@ -11,7 +11,7 @@ from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
 from vllm_flows.chart import locate_chart
-from vllm_flows.report import Report, outcome_rows, plan_rows
+from vllm_flows.report import Report, outcome_rows, plan_notes, plan_rows
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _chart = click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
@@ -67,8 +67,10 @@ def _show_and_ask(options: Options, verb: str, **overrides: str | None) -> None:
     from vllm_flows.planning import plan_now
 
     plan = plan_now(options.settings(**overrides), options.read_models())
-    plan.raise_if_blocked()
     table(plan_rows(plan), to_stderr=True)
+    for text in plan_notes(plan):
+        note(text)
+    plan.raise_if_blocked()
     if plan.changes:
         confirm("Apply this plan?", verb)
 

@@ -10,6 +10,8 @@ from typing import Any
 import click
 import yaml
 
+_SHORT = 14
+
 
 def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
     """Print rows with a heading; columns as the first row has them, narrow enough to fit."""
@@ -19,7 +21,9 @@ def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in rows[0] if rows else ():
-        drawn.add_column(heading, overflow="fold")
+        widest = max(len(str(row[heading])) for row in rows)
+        # Short values stay whole: what is long gives way when the terminal is narrow.
+        drawn.add_column(heading, overflow="fold", no_wrap=widest <= _SHORT)
     for row in rows:
         drawn.add_row(*(str(value) for value in row.values()))
     Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False).print(drawn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cli.bars import Bars, bars
 from cli.output import note
 from vllm_flows.errors import ConfigurationError, StoppedError
 
@@ -33,9 +33,10 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     from httpx import ConnectError, UnsupportedProtocol
     from prefect.exceptions import TerminationSignal
 
-    _speak_plainly()
     try:
-        return flow(**parameters)
+        with bars() as drawn:
+            _speak_plainly(drawn)
+            return flow(**parameters)
     except (KeyboardInterrupt, TerminationSignal) as error:
         raise StoppedError(
             "interrupted",
@@ -99,26 +100,40 @@ def answers(api: str) -> bool:
         return False
 
 
-def _speak_plainly() -> None:
+def _speak_plainly(drawn: Bars | None) -> None:
     """Show people what the tasks say, a line each, instead of Prefect's own log."""
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    from tasks.running import SPOKEN
+    from tasks.running import listeners
 
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, PrefectConsoleHandler):
             root.removeHandler(handler)
-    lines = logging.StreamHandler(sys.stderr)
-    lines.addFilter(lambda record: bool(getattr(record, SPOKEN, False)))
-    lines.setFormatter(_Line())
+    if drawn:
+        listeners.append(drawn.move)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(lines)
+        logging.getLogger(name).addHandler(_Lines(drawn))
 
 
-class _Line(logging.Formatter):
-    """`17:04:05  llama3: ready`."""
+class _Lines(logging.Handler):
+    """What is meant for people, as `17:04:05  llama3: ready`; above the bars where there are any.
 
-    def format(self, record: logging.LogRecord) -> str:
+    What a bar shows is not said as well.
+    """
+
+    def __init__(self, drawn: Bars | None) -> None:
+        super().__init__()
+        self._drawn = drawn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tasks.running import SHOWN, SPOKEN
+
+        if not getattr(record, SPOKEN, False) or (self._drawn and getattr(record, SHOWN, False)):
+            return
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        return f"{clock}  {record.getMessage()}"
+        text = f"{clock}  {record.getMessage()}"
+        if self._drawn:
+            self._drawn.say(text)
+        else:
+            note(text)

@@ -37,11 +37,13 @@ def plan(
 ) -> None:
     """Show what install would do, and why; touch nothing."""
     from vllm_flows.planning import plan_now
-    from vllm_flows.report import plan_data, plan_rows
+    from vllm_flows.report import plan_data, plan_notes, plan_rows
 
     settings = options.settings(chart=chart, chart_version=chart_version)
     made = plan_now(settings, options.read_models())
     emit(plan_rows(made) if form == "table" else plan_data(made), form)
+    for text in plan_notes(made):
+        note(text)
     made.raise_if_blocked()
     note("there are changes" if made.changes else "nothing to change")
     if made.changes and detailed_exitcode:

@@ -16,14 +16,17 @@ from tasks.readiness import wait_ready
 from tasks.release import apply_release
 from tasks.running import say
 from tasks.smoke import first_answer
-from tasks.weights import ensure_claim, fetch_weights
+from tasks.weights import ensure_claim, fetch_weights, remember_served
+from vllm_flows.claims import is_news
 from vllm_flows.completions import answers_prompts
 from vllm_flows.credentials import Credential
 from vllm_flows.desired import Desired, desired_state
 from vllm_flows.models import Model
 from vllm_flows.models_file import checked, load_models
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
-from vllm_flows.plan import ClaimAction, Plan, make_plan
+from vllm_flows.observed import ClusterState, Verdict, WeightsClaim
+from vllm_flows.plan import ClaimAction, Plan
+from vllm_flows.planner import make_plan
 from vllm_flows.report import Outcome, Report, outcome_rows
 from vllm_flows.session import Session
 
@@ -66,23 +69,27 @@ def deploy(
     ) as session:
         listed = load_models(session.settings.models_file) if models is None else checked(models)
         api_key = session.api_key()
-        desired = _desired(session, listed, api_key)
-        plan = make_plan(desired, observe_cluster(session))
+        verdicts = _ask_hub(session, listed)
+        state = observe_cluster(session)
+        desired = desired_state(
+            listed, verdicts, session.settings, api_key.version if api_key else None, state
+        )
+        plan = make_plan(desired, state)
         show_plan(plan)
         plan.raise_if_blocked()
         changed = _act(session, desired, plan, api_key)
         outcomes = _prove(session, desired, plan)
+        _remember(session, state, outcomes)
     create_table_artifact(
         table=outcome_rows(outcomes), key="models", description="Models that answer"
     )
     return Report(outcomes, changed)
 
 
-def _desired(session: Session, models: Sequence[Model], api_key: Credential | None) -> Desired:
-    """Ask the Hub about every model, and render the values for those it grants."""
+def _ask_hub(session: Session, models: Sequence[Model]) -> list[Verdict]:
+    """Ask the Hub about every model, all at the same time."""
     hub = session.hub()
-    verdicts = results(check_access.submit(hub, model) for model in models)
-    return desired_state(models, verdicts, session.settings, api_key.version if api_key else None)
+    return results(check_access.submit(hub, model) for model in models)
 
 
 def _act(session: Session, desired: Desired, plan: Plan, api_key: Credential | None) -> bool:
@@ -101,9 +108,9 @@ def _act(session: Session, desired: Desired, plan: Plan, api_key: Credential | N
         if step.claim is not ClaimAction.NONE
     )
     results(
-        fetch_weights.submit(session, desired.verdicts[step.model], models[step.model].request_gpu)
+        fetch_weights.submit(session, models[step.model], desired.verdicts[step.model], step.order)
         for step in plan.steps
-        if step.download_bytes
+        if step.order
     )
     if plan.release_reason:
         apply_release(session, desired.chart, desired.values, plan.release_reason)
@@ -134,3 +141,17 @@ def _prove(session: Session, desired: Desired, plan: Plan) -> list[Outcome]:
         )
         for model in desired.models
     ]
+
+
+def _remember(session: Session, state: ClusterState, outcomes: Sequence[Outcome]) -> None:
+    """Write on the claims which commits answered, where that is news."""
+    proven = [outcome for outcome in outcomes if outcome.answer_seconds is not None]
+    claims = {
+        outcome.model: state.claims.get(outcome.model) or WeightsClaim(outcome.model, "0")
+        for outcome in proven
+    }
+    results(
+        remember_served.submit(session, claims[outcome.model], outcome.commit)
+        for outcome in proven
+        if is_news(claims[outcome.model], outcome.commit)
+    )

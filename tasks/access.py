@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from prefect import task
 
-from tasks.running import RETRIED, say
+from tasks.running import ONCE, say
 from vllm_flows.hub import Hub
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
+from vllm_flows.planning import ask_hub
 from vllm_flows.sizes import human_bytes
 
 
-@task(task_run_name="check access {model.name}", **RETRIED)
+@task(task_run_name="check access {model.name}", **ONCE)
 def check_access(hub: Hub, model: Model) -> Verdict:
-    """Return the Hub's verdict on the model; a refusal is part of it, silence is an error."""
-    verdict = hub.verdict(model.name, model.model_url, model.revision)
+    """Return the Hub's verdict on the model; a refusal is part of it, and so is silence."""
+    verdict = ask_hub(hub, model)
     for problem in verdict.problems:
         say(f"{model.name}: {problem.what}")
     if not verdict.problems:

@@ -8,7 +8,7 @@ from prefect.artifacts import create_table_artifact
 from tasks.running import RETRIED, say
 from vllm_flows.observed import ClusterState
 from vllm_flows.plan import Plan
-from vllm_flows.report import plan_rows
+from vllm_flows.report import plan_notes, plan_rows
 from vllm_flows.session import Session
 
 _LIMIT_SECONDS = 300
@@ -32,12 +32,18 @@ def observe_cluster(session: Session) -> ClusterState:
 @task(name="show plan", task_run_name="show plan", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
 def show_plan(plan: Plan) -> None:
     """Publish the plan as a table and say it line by line."""
-    create_table_artifact(table=plan_rows(plan), key="plan", description=_heading(plan))
+    create_table_artifact(table=plan_rows(plan), key="plan", description=_description(plan))
     for step in plan.steps:
         say(f"plan: {step.model}: {step.action} ({step.reason})")
+    for note in plan_notes(plan):
+        say(f"plan: {note}")
 
 
-def _heading(plan: Plan) -> str:
+def _description(plan: Plan) -> str:
+    """Return the heading, then what stands against models and what to know, as a list."""
     if plan.release_reason:
-        return f"Plan. The Helm release changes: {plan.release_reason}."
-    return "Plan. The Helm release stays as it is."
+        heading = f"Plan. The Helm release changes: {plan.release_reason}."
+    else:
+        heading = "Plan. The Helm release stays as it is."
+    problems = [str(problem) for step in plan.steps for problem in step.problems]
+    return "\n\n".join([heading, *problems, *plan_notes(plan)])

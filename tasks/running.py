@@ -17,19 +17,34 @@ from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.transfer import Progress
 
 SPOKEN = "vllm_flows_spoken"
 """The mark on log records meant for people; the command line prints these alone."""
+SHOWN = "vllm_flows_shown"
+"""The mark on those that a progress bar makes superfluous."""
+
+listeners: list[Callable[[Progress], None]] = []
+"""Who is told how far transfers are, several times a second: the command line's bars."""
 
 
-def say(text: str) -> None:
-    """Tell whoever watches, in the Prefect UI and on the command line."""
-    get_run_logger().info("%s", text, extra={SPOKEN: True})
+def say(text: str, *, shown: bool = False) -> None:
+    """Tell whoever watches, in the Prefect UI and on the command line.
+
+    `shown`: a progress bar, where there is one, says the same.
+    """
+    get_run_logger().info("%s", text, extra={SPOKEN: True, SHOWN: shown})
 
 
-def speaker(model: str) -> Callable[[str], None]:
+def speaker(model: str, *, shown: bool = False) -> Callable[[str], None]:
     """Return a `say` that puts the model's name in front."""
-    return lambda text: say(f"{model}: {text}")
+    return lambda text: say(f"{model}: {text}", shown=shown)
+
+
+def tell(progress: Progress) -> None:
+    """Tell the progress to whoever asked for it with `listeners`."""
+    for listener in listeners:
+        listener(progress)
 
 
 def a_retry_can_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -2,101 +2,114 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.running import ONCE, RETRIED, speaker
-from vllm_flows import manifests
-from vllm_flows.errors import ClusterError, NoRightError, TimedOutError, WeightsError
+from tasks.running import ONCE, RETRIED, speaker, tell
+from vllm_flows import weights_manifests as manifests
+from vllm_flows.claims import record_of, record_with, served_with
+from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
-from vllm_flows.observe import ENGINE_SELECTOR, weights_nodes, with_complete_commit
-from vllm_flows.observed import MODEL_LABEL, WEIGHTS_ANNOTATION, Verdict
+from vllm_flows.observed import (
+    MODEL_LABEL,
+    SERVED_ANNOTATION,
+    WEIGHTS_ANNOTATION,
+    Verdict,
+    WeightsClaim,
+)
 from vllm_flows.plan import ClaimAction
 from vllm_flows.session import Session
-from vllm_flows.waiting import Pending, wait_for
+from vllm_flows.transfer import Meter, Progress
+from vllm_flows.waiting import Clock, Pending, wait_for
 from vllm_flows.weights import WeightsJobState, job_state, may_adopt, newest_pod
+from vllm_flows.weights_manifests import Object, WeightsOrder
 
 _POLL_SECONDS = 1.0
 _GONE_SECONDS = 60.0
 _LOG_LINES = 20
 _SPARE_SECONDS = 120
+_SAID_EVERY_SECONDS = 8.0
+_SAID_EVERY_PERCENT = 10
 
 
 @task(task_run_name="weights claim {model.name}", **RETRIED)
 def ensure_claim(session: Session, model: Model, action: ClaimAction) -> None:
-    """Create the model's claim, or let it grow."""
-    session.cluster.apply(manifests.weights_claim(model, session.settings))
+    """Create the model's claim, or let the one that is there grow."""
+    claim = manifests.weights_claim(model, session.settings)
+    if action is ClaimAction.CREATE:
+        session.cluster.apply(claim)
+    else:
+        # Class and access mode of a claim never change; what the settings say now is no matter.
+        wanted = {"resources": claim["spec"]["resources"]}
+        session.cluster.merge(claim["kind"], claim["metadata"]["name"], {"spec": wanted})
     done = "made" if action is ClaimAction.CREATE else "grown"
     speaker(model.name)(f"claim of {model.pvc_storage} {done}")
 
 
-@task(task_run_name="fetch weights {verdict.model}", **ONCE)
-def fetch_weights(session: Session, verdict: Verdict, gpus: int) -> None:
+@task(task_run_name="fetch weights {model.name}", **ONCE)
+def fetch_weights(session: Session, model: Model, verdict: Verdict, order: WeightsOrder) -> None:
     """Fill the model's volume with one commit; a Job that already runs is watched, not doubled.
 
     Raises WeightsError when the Job gives up, TimedOutError after `weights_timeout`. Cancelled
     meanwhile, the Job goes on in the cluster, and the next run finds it.
     """
-    say = speaker(verdict.model)
-    _start_job(session, verdict, gpus)
-    report = _Progress(verdict.model)
+    claim = _start_job(session, model, verdict, order)
+    watch = _Watch(model.name, session.clock)
 
     def ask() -> WeightsJobState | Pending:
         state = _look(session, verdict)
-        report.update(state)
-        return Pending(state.text) if state.phase == "running" else state
+        text = watch.update(state)
+        return Pending(text) if state.phase == "running" else state
 
     state = wait_for(
         ask,
         seconds=session.settings.weights_timeout.total_seconds() + _SPARE_SECONDS,
         every=_POLL_SECONDS,
-        say=say,
+        say=speaker(model.name, shown=True),
         out_of_time=lambda last: _too_late(session, verdict, last),
         clock=session.clock,
     )
     if state.phase == "failed":
         raise _gave_up(session, verdict, state.text)
-    _record(session, verdict)
-    say("weights complete")
+    _record(session, verdict, claim, state.commits or tuple(order.keep))
+    speaker(model.name)("weights complete")
 
 
-def _start_job(session: Session, verdict: Verdict, gpus: int) -> None:
-    """Make the Job unless it is there; one that failed, or does something else, goes first."""
+@task(task_run_name="remember {claim.model}", **RETRIED)
+def remember_served(session: Session, claim: WeightsClaim, commit: str) -> None:
+    """Write on the claim which commit answers now: it and the one before stay on the volume."""
+    session.cluster.annotate(
+        "PersistentVolumeClaim",
+        manifests.claim_name(claim.model),
+        {SERVED_ANNOTATION: served_with(claim, commit)},
+    )
+
+
+def _start_job(session: Session, model: Model, verdict: Verdict, order: WeightsOrder) -> Object:
+    """Make the Job unless it is there; one that failed, or does something else, goes first.
+
+    Returns the claim as it was before.
+    """
     cluster = session.cluster
-    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(verdict.model))
+    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(model.name))
     if claim is None:
         raise _no_claim(verdict)
-    wanted = _wanted_job(session, verdict, gpus)
-    for job in cluster.find("Job", f"{MODEL_LABEL}={verdict.model}"):
+    order = replace(order, token=session.token() is not None)
+    wanted = manifests.weights_job(model, verdict, session.settings, order)
+    for job in cluster.find("Job", f"{MODEL_LABEL}={model.name}"):
         if may_adopt(job, claim, wanted):
-            speaker(verdict.model)("weights Job found at work")
-            return
-        _remove_job(session, verdict.model, job["metadata"]["name"])
+            speaker(model.name)("weights Job found at work")
+            return claim
+        _remove_job(session, model.name, job["metadata"]["name"])
+    # From here on the Job may remove what nobody keeps: the record must not promise it.
+    record = {WEIGHTS_ANNOTATION: record_of(claim, order.keep)}
+    cluster.annotate("PersistentVolumeClaim", claim["metadata"]["name"], record)
     cluster.apply(manifests.weights_program(verdict))
     cluster.apply(wanted)
-
-
-def _wanted_job(session: Session, verdict: Verdict, gpus: int) -> manifests.Object:
-    nodes = weights_nodes(
-        _nodes(session, verdict.model),
-        session.cluster.find("Pod", ENGINE_SELECTOR),
-        verdict.model,
-        gpus,
-        session.settings.storage_access_mode,
-    )
-    token = session.token() is not None
-    return manifests.weights_job(verdict, session.settings, nodes, token=token)
-
-
-def _nodes(session: Session, model: str) -> list[dict[str, object]]:
-    """Return the cluster's nodes; without the right to see them the Job may run on any."""
-    try:
-        return session.cluster.find("Node")
-    except NoRightError:
-        speaker(model)("no right to list nodes: the weights pod may run on any of them")
-        return []
+    return claim
 
 
 def _remove_job(session: Session, model: str, name: str) -> None:
@@ -132,14 +145,13 @@ def _look(session: Session, verdict: Verdict) -> WeightsJobState:
     return job_state(job, pods, log)
 
 
-def _record(session: Session, verdict: Verdict) -> None:
-    """Write on the claim that the commit is complete; from then on nothing is fetched for it."""
+def _record(session: Session, verdict: Verdict, claim: Object, commits: tuple[str, ...]) -> None:
+    """Write on the claim which commits are complete; for these nothing is fetched any more."""
     name = manifests.claim_name(verdict.model)
-    claim = session.cluster.get("PersistentVolumeClaim", name)
-    if claim is None:
+    if session.cluster.get("PersistentVolumeClaim", name) is None:
         raise _no_claim(verdict)
-    text = with_complete_commit(claim, verdict.commit, len(verdict.files), verdict.total_bytes)
-    session.cluster.annotate("PersistentVolumeClaim", name, {WEIGHTS_ANNOTATION: text})
+    record = {WEIGHTS_ANNOTATION: record_with(claim, verdict, commits)}
+    session.cluster.annotate("PersistentVolumeClaim", name, record)
     session.cluster.delete("ConfigMap", manifests.job_name(verdict.model, verdict.commit))
 
 
@@ -171,26 +183,61 @@ def _too_late(session: Session, verdict: Verdict, last: str) -> TimedOutError:
     )
 
 
-class _Progress:
-    """The model's progress bar in the Prefect UI; it only goes forward."""
+class _Watch:
+    """How far the model's weights are: for the bars, the Prefect UI, and in words."""
 
-    def __init__(self, model: str) -> None:
-        self._id: UUID | None = None
+    def __init__(self, model: str, clock: Clock) -> None:
+        self._artifact: UUID | None = None
         self._model = model
-        self._share = -1.0
+        self._clock = clock
+        self._meter = Meter()
+        self._shown = -1.0
+        self._said = Progress(model, "")
+        self._said_at = clock.now()
 
-    def update(self, state: WeightsJobState) -> None:
-        """Show the share fetched so far, when it grew by a percent or more."""
-        share = 100.0 if state.phase == "complete" else 100 * state.done / max(state.total, 1)
-        if share < self._share + 1:
-            return
-        self._share = share
-        if self._id is None:
-            found = create_progress_artifact(
-                progress=share,
-                key=f"weights-{self._model}",
-                description=f"Weights of {self._model}",
+    def update(self, state: WeightsJobState) -> str:
+        """Tell the bars and the UI; return the text to say, which changes only now and then."""
+        now = self._clock.now()
+        progress = self._progress(state, now)
+        tell(progress)
+        self._show(progress)
+        moved = progress.share - self._said.share
+        worth_saying = moved >= _SAID_EVERY_PERCENT or now - self._said_at >= _SAID_EVERY_SECONDS
+        if worth_saying or not (progress.total and self._said.total):
+            self._said, self._said_at = progress, now
+        return self._said.line
+
+    def _progress(self, state: WeightsJobState, now: float) -> Progress:
+        if state.phase == "complete":
+            total = max(self._said.total, 1)
+            return Progress(
+                self._model, state.text, total, total, node=self._said.node, finished=True
             )
-            self._id = found if isinstance(found, UUID) else None
+        rate = self._meter.rate(now, state.done) if state.total else 0.0
+        left = (state.total - state.done) / rate if rate > 0 else None
+        return Progress(
+            self._model,
+            state.text,
+            state.done,
+            state.total,
+            max(rate, 0.0),
+            left,
+            state.node,
+            finished=state.phase == "failed",
+        )
+
+    def _show(self, progress: Progress) -> None:
+        """Bring the bar in the Prefect UI to the share, when it grew by a percent or more."""
+        if progress.share < self._shown + 1:
+            return
+        self._shown = progress.share
+        description = f"Weights of {self._model}: {progress.line}"
+        if self._artifact is None:
+            found = create_progress_artifact(
+                progress=progress.share, key=f"weights-{self._model}", description=description
+            )
+            self._artifact = found if isinstance(found, UUID) else None
         else:
-            update_progress_artifact(self._id, progress=share)
+            update_progress_artifact(
+                self._artifact, progress=progress.share, description=description
+            )

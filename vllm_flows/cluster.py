@@ -40,6 +40,7 @@ _RESOURCES = {
     "Event": ("", "v1", "events", True),
     "Namespace": ("", "v1", "namespaces", False),
     "Node": ("", "v1", "nodes", False),
+    "PersistentVolume": ("", "v1", "persistentvolumes", False),
     "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims", True),
     "Pod": ("", "v1", "pods", True),
     "Secret": ("", "v1", "secrets", True),
@@ -106,11 +107,22 @@ class Cluster:
                     return None
                 raise
 
-    def find(self, kind: str, selector: str = "") -> list[Object]:
-        """Return all objects of the kind (of the namespace) that the label selector matches."""
+    def find(
+        self, kind: str, selector: str = "", *, fields: str = "", everywhere: bool = False
+    ) -> list[Object]:
+        """Return all objects of the kind that the label selector and the field selector match.
+
+        Those of the namespace, or with `everywhere` of all namespaces.
+        """
         resource = self._resource(kind)
-        with _explained(f"list {resource.name}"):
-            found = self._request(resource.get, label_selector=selector or None)
+        where = {"namespace": None} if everywhere else {}
+        with _explained(f"list {resource.name}{' of all namespaces' if everywhere else ''}"):
+            found = self._request(
+                resource.get,
+                label_selector=selector or None,
+                field_selector=fields or None,
+                **where,
+            )
         items: list[Object] = found.get("items", [])
         return items
 
@@ -129,12 +141,16 @@ class Cluster:
 
     def annotate(self, kind: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set (or with None remove) annotations of an object; all others stay."""
+        self.merge(kind, name, {"metadata": {"annotations": dict(annotations)}})
+
+    def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
+        """Set (or with None remove) fields of an object that is there; all others stay."""
         resource = self._resource(kind)
-        with _explained(f"annotate {kind} {name}"):
+        with _explained(f"change {kind} {name}"):
             self._request(
                 resource.patch,
                 name=name,
-                body={"metadata": {"annotations": dict(annotations)}},
+                body=dict(fields),
                 content_type="application/merge-patch+json",
             )
 
@@ -170,9 +186,8 @@ class Cluster:
         return bytes(response.data).decode("utf-8", "replace")
 
     def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
-        result = call(
-            namespace=self.namespace, _request_timeout=_CONNECT_AND_READ_SECONDS, **parameters
-        )
+        where = {"namespace": self.namespace} | parameters
+        result = call(_request_timeout=_CONNECT_AND_READ_SECONDS, **where)
         found: Object = result.to_dict()
         return found
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
+from vllm_flows.differences import entries
+from vllm_flows.errors import HubUnavailableError
 from vllm_flows.models import Model
-from vllm_flows.observed import Verdict
+from vllm_flows.observed import Access, ClusterState, Verdict
 from vllm_flows.settings import Settings
 from vllm_flows.values import PinnedModel, release_values
+
+_COMMIT_DIGITS = 40
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Desired:
     verdicts: Mapping[str, Verdict]
     values: Mapping[str, Any]
     chart: Chart
+    settings: Settings
 
 
 def desired_state(
@@ -28,19 +33,44 @@ def desired_state(
     verdicts: Sequence[Verdict],
     settings: Settings,
     api_key_version: str | None,
+    state: ClusterState,
 ) -> Desired:
     """Render what should be; `verdicts` are in the order of `models`.
 
-    Raises ConfigurationError when the chart's path holds none.
+    A model of which the Hub could not be asked stays at the commit that it serves. Raises
+    ConfigurationError when the chart's path holds none.
     """
+    found = [
+        without_the_hub(model, verdict, state)
+        for model, verdict in zip(models, verdicts, strict=True)
+    ]
     pinned = [
         PinnedModel(model, verdict.commit)
-        for model, verdict in zip(models, verdicts, strict=True)
+        for model, verdict in zip(models, found, strict=True)
         if not verdict.problems
     ]
     return Desired(
         models=models,
-        verdicts={verdict.model: verdict for verdict in verdicts},
+        verdicts={verdict.model: verdict for verdict in found},
         values=release_values(pinned, settings, api_key_version),
         chart=locate_chart(settings),
+        settings=settings,
     )
+
+
+def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:
+    """Return a verdict from what is deployed when the Hub was silent; else the verdict itself.
+
+    The commit that is served is kept, as its weights are on the volume. Where models.yaml names
+    another commit or another repository, only the Hub could tell, and its silence stays a problem.
+    """
+    silent = any(isinstance(problem, HubUnavailableError) for problem in verdict.problems)
+    deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
+    if not silent or deployed is None or claim is None:
+        return verdict
+    entry = entries(state.release.values).get(model.name, {})
+    wanted = model.revision if len(model.revision) == _COMMIT_DIGITS else deployed.revision
+    if entry.get("modelURL") != model.model_url or wanted not in claim.complete:
+        return verdict
+    note = f"the Hub does not answer: stays at {wanted[:8]}, which is on the volume"
+    return Verdict(model.name, model.model_url, commit=wanted, access=Access.UNKNOWN, notes=(note,))

@@ -6,6 +6,8 @@
     ├── MissingProgramError       exit 64   helm is not installed
     ├── AccessError               exit  1   the Hub refuses a model, or the model is not there
     ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
+    ├── FitError                  exit  1   vLLM would refuse the model, or lack memory for it
+    ├── PlacementError            exit  1   no node, or no volume, can take the model now
     ├── BlockedError              exit  1   the plan holds a model that must not be touched
     ├── ClusterError              exit  1   the Kubernetes API refuses a request
     │   ├── NoRightError          exit  1   this account may not do that
@@ -93,6 +95,14 @@ class HubUnavailableError(VllmFlowsError):
     """The Hub did not answer, or answered that it cannot now."""
 
     retryable = True
+
+
+class FitError(VllmFlowsError):
+    """vLLM would refuse the model at its start, or the GPUs have too little memory for it."""
+
+
+class PlacementError(VllmFlowsError):
+    """The cluster has no node or no volume that can take the model as it is now."""
 
 
 class BlockedError(VllmFlowsError):

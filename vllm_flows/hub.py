@@ -1,165 +1,196 @@
-"""The adapter to the Hugging Face Hub; the only module that imports huggingface_hub.
+"""The Hub's verdict on a model: access, commit, license, files, configuration, code, scan.
 
-huggingface_hub 2.x speaks HTTP through httpx2; its errors are reached through
-`huggingface_hub.utils.httpx`, never through our own httpx.
+How the Hub is asked is `hub_client`'s matter; what a refusal means is decided by `hub_refusals`,
+which files are needed by `repository_files`, what they say by `repository_facts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from huggingface_hub import HfApi, get_session
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import httpx as hub_http  # type: ignore[attr-defined]  # not listed
 
-from vllm_flows.errors import AccessError, HubUnavailableError, VllmFlowsError
-from vllm_flows.observed import HubFile, Verdict
-
-_UNAUTHORIZED = 401
-_FORBIDDEN = 403
-_TRY_LATER = {408, 429}
-_SERVER_ERRORS = 500
-
-_OTHER_FORMATS = (
-    "original/*",
-    "*.gguf",
-    "*.onnx",
-    "onnx/*",
-    "*.h5",
-    "*.msgpack",
-    "*.tflite",
-    "*.ot",
+from vllm_flows.errors import AccessError, HubUnavailableError
+from vllm_flows.hub_client import HubClient, RefusedError, SilentError
+from vllm_flows.hub_refusals import (
+    Account,
+    Question,
+    Reason,
+    Refusal,
+    access_of,
+    explain,
+    needs_account,
+    reason_of,
 )
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+from vllm_flows.observed import Access, HubFile, Verdict
+from vllm_flows.repository_facts import (
+    code_elsewhere,
+    custom_code,
+    parse_configuration,
+    plain,
+    scan_of,
+)
+from vllm_flows.repository_files import needed_files
+from vllm_flows.waiting import Clock, StoppableClock
+
+_CONFIGURATION = "config.json"
+_TOKENIZER = "tokenizer_config.json"
+LARGEST_CONFIGURATION = 4 * 1024**2
+"""Bytes; real ones have some kilobytes."""
+
+
+@dataclass
+class _Remembered:
+    """What `whoami` said, asked at most once: many threads ask at the same time."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    asked: bool = False
+    account: Account | None = None
 
 
 @dataclass(frozen=True)
 class Hub:
-    """The Hub at one address, asked with one token (or none)."""
+    """The Hub at one address, asked with one token (or none); for many threads."""
 
     endpoint: str
     token: str | None = field(repr=False)
     token_source: str = ""
     timeout_seconds: float = 20.0
+    clock: Clock = field(default_factory=StoppableClock, repr=False, compare=False)
+    _remembered: _Remembered = field(
+        default_factory=_Remembered, init=False, repr=False, compare=False
+    )
 
     def verdict(self, model: str, repository: str, revision: str) -> Verdict:
         """Ask whether this token may read the model, and which commit and files it would get.
 
-        What the Hub refuses comes back as the verdict's `problem`. Raises HubUnavailableError
-        when the Hub does not answer; asking again can help.
+        What the Hub refuses comes back as the verdict's `problems`, with what it tells all the
+        same (of a gated repository: commit, license and files). Raises HubUnavailableError when
+        the Hub does not answer after several tries.
         """
-        api = HfApi(endpoint=self.endpoint, token=self.token or False)
-        # huggingface_hub's client waits for ever, and auth_check() takes no timeout.
-        get_session().timeout = self.timeout_seconds
+        source = (self.token_source or "this run") if self.token else ""
+        question = Question(model, repository, revision, self.endpoint, source)
         try:
-            api.auth_check(repository)
-            info = api.model_info(
-                repository, revision=revision, files_metadata=True, timeout=self.timeout_seconds
-            )
-        except HfHubHTTPError as error:
-            problem = self._problem(error, model, repository, revision)
-            return Verdict(model, repository, gated=_gate(error), problems=(problem,))
-        except (hub_http.HTTPError, OSError) as error:
-            raise self._unavailable(model, str(error)) from error
-        return _granted(model, repository, info)
-
-    def _problem(
-        self, error: HfHubHTTPError, model: str, repository: str, revision: str
-    ) -> VllmFlowsError:
-        """Turn the Hub's refusal into an error with the page to open or the command to run."""
-        status = error.response.status_code
-        page = f"{self.endpoint}/{repository}"
-        if isinstance(error, GatedRepoError):
-            return self._gated(status, model, repository, page)
-        if isinstance(error, RevisionNotFoundError):
-            return AccessError(
-                f"{repository} has no revision {revision!r}",
-                why="it is neither a branch, nor a tag, nor a commit of that repository",
-                next_command=f"open {page}/commits/main and set `revision` in models.yaml",
+            return self._verdict(question)
+        except SilentError as error:
+            raise HubUnavailableError(
+                f"the Hub at {self.endpoint} does not answer",
+                why=str(error),
+                next_command=f"curl -sSI {self.endpoint}",
                 model=model,
-            )
-        if status == _UNAUTHORIZED and self.token and not _not_found(error):
-            return AccessError(
-                f"the Hub does not accept the token of {self.token_source or 'this run'}",
-                why="it is mistyped, expired or was revoked",
-                next_command=f"make a new one at {self.endpoint}/settings/tokens, then "
-                + self._how_to_set(),
-                model=model,
-            )
-        # Without a token the Hub answers 401 for what it does not have as for what is private.
-        if _not_found(error) or status == _UNAUTHORIZED:
-            return AccessError(
-                f"the Hub has no model {repository}",
-                why="the id is misspelt, or the repository is private and this token cannot see it",
-                next_command=f"open {page} and correct `modelURL` in models.yaml",
-                model=model,
-            )
-        if status in _TRY_LATER or status >= _SERVER_ERRORS:
-            raise self._unavailable(model, f"HTTP {status}") from error
-        return AccessError(
-            f"the Hub refuses {repository}",
-            why=f"HTTP {status}: {error.server_message or ''}",
-            next_command=f"open {page}",
-            model=model,
-        )
+            ) from error
 
-    def _how_to_set(self) -> str:
-        if self.token_source.startswith("VLLM_"):
-            return f"set {self.token_source} to it (or unset it and: vllm-flows set-hf-token)"
-        return "vllm-flows set-hf-token"
+    def _verdict(self, question: Question) -> Verdict:
+        client = HubClient(self.endpoint, self.token, self.timeout_seconds, self.clock)
+        found = Verdict(question.model, question.repository)
+        try:
+            info = client.model_info(question.repository, question.revision)
+            found = _described(found, info)
+            if info.disabled:
+                return _refused(found, Reason.DISABLED, question)
+            if info.gated:
+                client.auth_check(question.repository)
+            return _configured(found, info, client, question)
+        except RefusedError as error:
+            refusal, token = error.refusal, bool(self.token)
+            account = self._account(client) if needs_account(refusal, token=token) else None
+            reason = reason_of(refusal, account, token=token)
+            return _refused(found, reason, question, refusal, account)
 
-    def _gated(self, status: int, model: str, repository: str, page: str) -> AccessError:
-        if status == _FORBIDDEN:
-            return AccessError(
-                f"{repository} is gated and this token has no access to it",
-                why="its license was not accepted with this account, or the request is pending",
-                next_command=f"accept the license at {page}, then run this again",
-                model=model,
-            )
-        return AccessError(
-            f"{repository} is gated and there is no token",
-            why="the Hub gives gated models only to accounts that accepted their license",
-            next_command=f"accept the license at {page}, then: vllm-flows set-hf-token",
-            model=model,
-        )
-
-    def _unavailable(self, model: str, why: str) -> HubUnavailableError:
-        text = why.splitlines()[0] if why else "no answer"
-        return HubUnavailableError(
-            f"the Hub at {self.endpoint} does not answer",
-            why=text.replace(self.token, "***") if self.token else text,
-            next_command=f"curl -sSI {self.endpoint}",
-            model=model,
-        )
+    def _account(self, client: HubClient) -> Account | None:
+        """Return what the Hub knows of the token, asked once; None when it does not say."""
+        with self._remembered.lock:
+            if not self._remembered.asked:
+                self._remembered.asked = True
+                try:
+                    self._remembered.account = client.account()
+                except (RefusedError, SilentError):
+                    self._remembered.account = None
+            return self._remembered.account
 
 
-def _not_found(error: HfHubHTTPError) -> bool:
-    return isinstance(error, RepositoryNotFoundError)
+def _refused(
+    found: Verdict,
+    reason: Reason,
+    question: Question,
+    refusal: Refusal | None = None,
+    account: Account | None = None,
+) -> Verdict:
+    """Add the problem. Which kind a gate is, its refusal does not tell: then the strict kind."""
+    refusal = refusal or Refusal(200)
+    gated = "manual" if refusal.gated and found.gated == "no" else found.gated
+    problem = explain(reason, question, refusal, account)
+    return replace(found, gated=gated, access=access_of(reason), problems=(problem,))
 
 
-def _gate(error: HfHubHTTPError) -> str:
-    """Say whether there is a gate; a refusal does not tell which kind."""
-    return "yes" if isinstance(error, GatedRepoError) else "no"
-
-
-def _granted(model: str, repository: str, info: ModelInfo) -> Verdict:
-    card = info.card_data
-    return Verdict(
-        model=model,
-        repository=repository,
+def _described(found: Verdict, info: ModelInfo) -> Verdict:
+    """Add what the Hub tells of a repository to everybody who may know that it is there."""
+    return replace(
+        found,
         commit=info.sha or "",
         gated=str(info.gated) if info.gated else "no",
-        license=str(getattr(card, "license", "") or "") if card else "",
+        license=_license(info),
         files=needed_files(_files(info)),
+        parameters=dict(info.safetensors.parameters) if info.safetensors else {},
     )
+
+
+def _configured(found: Verdict, info: ModelInfo, client: HubClient, question: Question) -> Verdict:
+    """Add what only those learn who may read the repository: its configuration, and its code."""
+    config, problems = _document(found, _CONFIGURATION, client, question)
+    tokenizer, doubts = _document(found, _TOKENIZER, client, question)
+    code = custom_code(found.repository, config, tokenizer)
+    files = needed_files(found.files, code=bool(code))
+    scan = scan_of(info.security_repo_status, files)
+    missed = [
+        f"its code lies in {repository}, which is not fetched: vLLM cannot run it offline"
+        for repository in code_elsewhere(code)
+    ]
+    return replace(
+        found,
+        access=Access.GRANTED if info.gated or info.private else Access.OPEN,
+        files=files,
+        custom_code=code,
+        unsafe_files=scan.unsafe,
+        config=config,
+        problems=tuple(problems),
+        notes=(*(str(doubt.what) for doubt in doubts), *missed, *scan.notes),
+    )
+
+
+def _document(
+    found: Verdict, name: str, client: HubClient, question: Question
+) -> tuple[dict[str, Any], list[AccessError]]:
+    """Read a configuration; empty when there is none, or with the problem that it is none."""
+    size = next((file.size for file in found.files if file.name == name), None)
+    if size is None:
+        return {}, []
+    if size > LARGEST_CONFIGURATION:
+        return {}, [_unreadable(found, name, f"it has {size} bytes", question)]
+    data = client.read(found.repository, found.commit, name, LARGEST_CONFIGURATION)
+    try:
+        return parse_configuration(data[:LARGEST_CONFIGURATION]), []
+    except ValueError as error:
+        return {}, [_unreadable(found, name, plain(error), question)]
+
+
+def _unreadable(found: Verdict, name: str, why: str, question: Question) -> AccessError:
+    return AccessError(
+        f"{found.repository} has a {name} that cannot be read",
+        why=why,
+        next_command=f"open {question.page}/blob/{found.commit}/{name}, and set another "
+        "`revision` in models.yaml",
+        model=found.model,
+    )
+
+
+def _license(info: ModelInfo) -> str:
+    """Return the license's id, or the name that its owner gave to one of his own."""
+    said = getattr(info.card_data, "license", None)
+    named = getattr(info.card_data, "license_name", None) if said == "other" else None
+    return plain(named or said or "")
 
 
 def _files(info: ModelInfo) -> list[HubFile]:
@@ -168,26 +199,7 @@ def _files(info: ModelInfo) -> list[HubFile]:
             name=sibling.rfilename,
             size=sibling.size or 0,
             sha256=sibling.lfs.sha256 if sibling.lfs else None,
+            blob_id=sibling.blob_id or "",
         )
         for sibling in info.siblings or []
     ]
-
-
-def needed_files(files: Iterable[HubFile]) -> tuple[HubFile, ...]:
-    """Leave out what vLLM would not load: other formats, and pickles beside safetensors.
-
-    Many repositories hold the same weights two or three times; vLLM takes safetensors first.
-    Mistral's `consolidated*.safetensors` repeats `model*.safetensors` where both are there.
-    """
-    kept = [file for file in files if not _matches(file.name, _OTHER_FORMATS)]
-    names = [file.name for file in kept]
-    unneeded: tuple[str, ...] = ()
-    if any(fnmatch(name, "*.safetensors") for name in names):
-        unneeded += _PICKLES
-    if any(fnmatch(name, "model*.safetensors") for name in names):
-        unneeded += ("consolidated*.safetensors",)
-    return tuple(file for file in kept if not _matches(file.name, unneeded))
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)

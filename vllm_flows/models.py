@@ -253,6 +253,10 @@ class Model(BaseModel):
         validate_default=True,
     )
 
+    def __hash__(self) -> int:
+        """Equal models have equal names; the node selector itself cannot be hashed."""
+        return hash((self.name, self.model_url))
+
     @field_validator("limit_memory", mode="after")
     @classmethod
     def _limit_holds_the_request(cls, value: str | None, info: ValidationInfo) -> str | None:

@@ -14,7 +14,9 @@ REVISION_ANNOTATION = "vllm-flows.io/revision"
 DIGEST_ANNOTATION = "vllm-flows.io/config-digest"
 """On engine pods: the digest of the configuration they were made from."""
 WEIGHTS_ANNOTATION = "vllm-flows.io/weights"
-"""On weights claims: JSON, for each complete commit its `files` and `bytes`."""
+"""On weights claims: JSON, for each complete commit its `files`, `bytes` and `blobs`."""
+SERVED_ANNOTATION = "vllm-flows.io/served"
+"""On weights claims: the commit that was last seen to answer, then the one before it."""
 VERSION_ANNOTATION = "vllm-flows.io/version"
 """On our Secrets: a random mark, new with each new value; no trace of the value itself."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
@@ -48,7 +50,7 @@ class Access(StrEnum):
     PENDING = "pending"
     REFUSED = "refused"
     NOT_ASKED = "not asked"
-    NO_TOKEN = "no token"
+    NO_TOKEN = "no token"  # noqa: S105 -- a word for people
     UNKNOWN = "unknown"
 
 
@@ -120,22 +122,64 @@ class DeployedModel:
 class WeightsClaim:
     """The volume claim that holds a model's weights.
 
-    `complete` maps each commit whose files are all there to their bytes; `leaving` says that it was
-    deleted and only waits for the pods that use it.
+    `complete` maps each commit whose files are all there to their bytes, `blobs` each file of
+    these commits, by the first digits of its hash, to its bytes. `served` are the commit that last
+    answered and the one before it. `leaving` says that the claim was deleted and only waits for
+    the pods that use it. `manifest` is the claim as the API has it.
     """
 
     model: str
     size: str
-    access_modes: tuple[str, ...] = ()
     complete: Mapping[str, int] = field(default_factory=dict)
+    blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    served: tuple[str, ...] = ()
     leaving: bool = False
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnginePod:
+    """A pod of a model's engine: the node it is bound to ("" before) and the commit it serves."""
+
+    model: str
+    node: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the cluster as a whole offers; None where this account may not look.
+
+    `nodes` and `pods` (of all namespaces, those that hold resources), `storage_classes` and
+    `volumes` (by name, those that our claims are bound to) are objects as the API has them;
+    `runtime_class` is the engines', empty when there is none of that name.
+    """
+
+    nodes: tuple[Mapping[str, Any], ...] | None = None
+    pods: tuple[Mapping[str, Any], ...] | None = None
+    storage_classes: tuple[Mapping[str, Any], ...] | None = None
+    volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    runtime_class: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class ClusterState:
-    """Everything of the namespace that the plan looks at; `router`: it has a Deployment."""
+    """Everything of the cluster that the plan looks at; `router`: it has a Deployment."""
 
     release: Release
     deployments: Mapping[str, DeployedModel] = field(default_factory=dict)
     claims: Mapping[str, WeightsClaim] = field(default_factory=dict)
     router: bool = False
+    pods: tuple[EnginePod, ...] = ()
+    around: Surroundings = field(default_factory=Surroundings)
+
+    def running(self, model: str) -> frozenset[str]:
+        """Return the commits that the model's Deployment and pods stand for."""
+        commits = {pod.revision for pod in self.pods if pod.model == model}
+        if model in self.deployments:
+            commits.add(self.deployments[model].revision)
+        return frozenset(commits - {""})
+
+    def engine_nodes(self, model: str) -> frozenset[str]:
+        """Return the nodes that the model's pods are on."""
+        return frozenset(pod.node for pod in self.pods if pod.model == model and pod.node)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vllm_flows.plan import Plan
+from vllm_flows.fit import Fit
+from vllm_flows.observed import Verdict
+from vllm_flows.plan import Plan, Step
+from vllm_flows.repository_files import has_safetensors
 from vllm_flows.sizes import human_bytes, human_seconds
 
 Row = dict[str, str | int]
@@ -38,20 +41,58 @@ class Report:
         return "all models answer" if self.changed else "nothing to change; all models answer"
 
 
-def plan_data(plan: Plan) -> list[Row]:
+def plan_data(plan: Plan) -> list[dict[str, object]]:
     """Return one record for each model, with stable keys; sizes in bytes."""
-    return [
-        {
-            "model": step.model,
-            "action": str(step.action),
-            "reason": step.reason,
-            "modelURL": step.repository,
-            "revision": step.commit,
-            "gpus": step.gpus,
-            "downloadBytes": step.download_bytes,
-        }
-        for step in plan.steps
-    ]
+    return [_step_data(step) for step in plan.steps]
+
+
+def _step_data(step: Step) -> dict[str, object]:
+    return {
+        "model": step.model,
+        "action": str(step.action),
+        "reason": step.reason,
+        "modelURL": step.repository,
+        "revision": step.commit,
+        "gpus": step.gpus,
+        "downloadBytes": step.download_bytes,
+        "access": _access_data(step.verdict),
+        "fit": _fit_data(step.fit),
+        "nodes": list(step.nodes),
+        "problems": [
+            {"what": one.what, "why": one.why, "next": one.next_command} for one in step.problems
+        ],
+        "notes": list(step.notes),
+    }
+
+
+def _access_data(verdict: Verdict | None) -> dict[str, object] | None:
+    if verdict is None:
+        return None
+    return {
+        "state": str(verdict.access),
+        "gated": verdict.gated,
+        "license": verdict.license,
+        "bytes": verdict.total_bytes,
+        "safetensors": has_safetensors(verdict.files),
+        "customCode": list(verdict.custom_code),
+        "unsafeFiles": list(verdict.unsafe_files),
+    }
+
+
+def _fit_data(fit: Fit | None) -> dict[str, object] | None:
+    """Return the memory per GPU in bytes."""
+    if fit is None:
+        return None
+    return {
+        "result": str(fit.result),
+        "text": fit.text,
+        "weightsBytes": fit.weights,
+        "kvCacheBytes": fit.kv_cache,
+        "overheadBytes": fit.overhead,
+        "availableBytes": fit.available,
+        "largestMaxModelLen": fit.largest_max_model_len,
+        "smallestTensorParallelSize": fit.smallest_tensor_parallel_size,
+    }
 
 
 def plan_rows(plan: Plan) -> list[Row]:
@@ -60,12 +101,20 @@ def plan_rows(plan: Plan) -> list[Row]:
         {
             "model": step.model,
             "action": str(step.action),
-            "reason": step.reason,
-            "revision": step.commit[:12],
+            "access": str(step.verdict.access) if step.verdict else "-",
+            "fit": str(step.fit.result) if step.fit else "-",
             "GPUs": step.gpus,
-            "to download": human_bytes(step.download_bytes) if step.download_bytes else "-",
+            "download": human_bytes(step.download_bytes) if step.download_bytes else "-",
+            "reason": step.reason,
         }
         for step in plan.steps
+    ]
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """Return what a reader should know beside the table, a line each."""
+    return [f"{step.model}: {note}" for step in plan.steps for note in step.notes] + [
+        f"note: {note}" for note in plan.notes
     ]
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vllm_flows import credentials
+from vllm_flows.claims import weights_claims
 from vllm_flows.cluster import Cluster
 from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential
@@ -14,10 +15,11 @@ from vllm_flows.errors import ClusterUnavailableError
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
-from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, weights_claims
+from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState
 from vllm_flows.portforward import forwarded
 from vllm_flows.settings import Settings
+from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
 
 _API_PORT = 8000
@@ -53,17 +55,19 @@ class Session:
     def hub(self) -> Hub:
         """Return the Hub with the token at hand."""
         token = self.token()
-        if token is None:
-            return Hub(self.settings.hub_endpoint, None)
-        return Hub(self.settings.hub_endpoint, token.value, token.source)
+        value, source = (token.value, token.source) if token else (None, "")
+        return Hub(self.settings.hub_endpoint, value, source, clock=self.clock)
 
     def observe(self) -> ClusterState:
         """Read everything that the plan looks at."""
+        claims = weights_claims(self.cluster.find("PersistentVolumeClaim"))
         return ClusterState(
             release=self.helm.release(),
             deployments=deployed_models(self.cluster.find("Deployment", ENGINE_SELECTOR)),
-            claims=weights_claims(self.cluster.find("PersistentVolumeClaim")),
+            claims=claims,
             router=self.cluster.get("Deployment", ROUTER_DEPLOYMENT) is not None,
+            pods=engine_pods(self.cluster.find("Pod", ENGINE_SELECTOR)),
+            around=surroundings(self.cluster, self.settings.runtime_class, claims.values()),
         )
 
     @contextmanager

@@ -70,6 +70,24 @@ class Settings(BaseSettings):
     weights_timeout: Duration = Field(
         timedelta(hours=4), description="How long one model's weights may take to arrive"
     )
+    weights_files_at_once: int = Field(
+        4, ge=1, le=32, description="Files of one model that are fetched at the same time"
+    )
+    weights_xet: bool = Field(
+        default=False,
+        description="Fetch large files by Xet: faster on some networks, and needs far more memory",
+    )
+    weights_user: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="User and group id of the weights Jobs, for Pod Security `restricted`; "
+        "empty for the image's user",
+    )
+    autoscaling: bool = Field(
+        default=False,
+        description="Nodes come when pods wait: a model without room now is no reason to stop",
+    )
     model_image: str = Field(
         "vllm/vllm-openai", min_length=1, description="Engine image repository"
     )
@@ -97,10 +115,10 @@ class Settings(BaseSettings):
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
-    @field_validator("hf_token", "api_key", mode="before")
+    @field_validator("hf_token", "api_key", "weights_user", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
-        """`VLLM_HF_TOKEN=` in a .env file means no token, not an empty one."""
+        """`VLLM_HF_TOKEN=` in a .env file means that there is none, not an empty one."""
         if isinstance(value, str):
             return value.strip() or None
         return value

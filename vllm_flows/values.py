@@ -17,13 +17,12 @@ from vllm_flows.manifests import (
     API_KEY_KEY,
     API_KEY_SECRET,
     GPU_TOLERATION,
-    HUB_CACHE,
-    WEIGHTS_MOUNT,
-    claim_name,
+    node_expressions,
 )
 from vllm_flows.models import Model
 from vllm_flows.observed import API_KEY_ANNOTATION, DIGEST_ANNOTATION, REVISION_ANNOTATION
 from vllm_flows.settings import Settings
+from vllm_flows.weights_manifests import HUB_CACHE, WEIGHTS_MOUNT, claim_name
 
 Values = dict[str, Any]
 
@@ -94,6 +93,8 @@ def engine_values(
     }
     if model.limit_memory:
         entry["limitMemory"] = model.limit_memory
+    if model.node_selector:
+        entry["nodeSelectorTerms"] = [{"matchExpressions": node_expressions(model.node_selector)}]
     entry["podAnnotations"] = {
         REVISION_ANNOTATION: pinned.commit,
         DIGEST_ANNOTATION: configuration_digest(entry, shared, marks),
@@ -119,6 +120,8 @@ def _engine_options(pinned: PinnedModel) -> Values:
     options: Values = {"enablePrefixCaching": True, **pinned.model.vllm_config.as_chart_values()}
     extra = options.get("extraArgs", [])
     ours = ["--served-model-name", pinned.model.name, "--revision", pinned.commit]
+    if pinned.model.trust_remote_code:
+        ours.append("--trust-remote-code")
     return {**options, "extraArgs": [*ours, *extra]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +14,23 @@ from vllm_flows.weights_job import PERMANENT
 
 Object = Mapping[str, Any]
 
+_PROGRESS = re.compile(r"(progress|checking) (?P<done>\d+) (?P<total>\d+)")
+
 
 @dataclass(frozen=True)
 class WeightsJobState:
-    """`running`, `complete` or `failed`, with a text for people and the bytes present so far."""
+    """`running`, `complete` or `failed`, with a text for people and the bytes present so far.
+
+    `node` is where the newest pod is. `commits` are those that the program found complete on the
+    volume at its end, none when it left no word.
+    """
 
     phase: str
     text: str
     done: int = 0
     total: int = 0
+    node: str = ""
+    commits: tuple[str, ...] = ()
 
 
 def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
@@ -31,9 +40,10 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
         for condition in job.get("status", {}).get("conditions") or []
         if condition["status"] == "True"
     }
-    if "Complete" in conditions:
-        return WeightsJobState("complete", "weights complete")
     newest = newest_pod(pods)
+    if "Complete" in conditions:
+        commits = tuple(_last_message(newest).get("complete", ())) if newest else ()
+        return WeightsJobState("complete", "weights complete", commits=commits)
     if "Failed" in conditions:
         return WeightsJobState("failed", _failure(conditions["Failed"], newest, log))
     if newest is not None and _has_failed(newest):
@@ -68,12 +78,18 @@ def newest_pod(pods: Sequence[Object]) -> Object | None:
 
 
 def progress(log: str) -> tuple[int, int] | None:
-    """Return bytes done and to do from the last `progress DONE TOTAL` line, if there is one."""
+    """Return bytes done and to do from the last line that tells them, if there is one."""
     for line in reversed(log.splitlines()):
-        words = line.split()
-        if len(words) == 3 and words[0] == "progress" and words[1].isdigit():  # noqa: PLR2004 -- the line's three words
-            return int(words[1]), int(words[2])
+        found = _PROGRESS.fullmatch(line.strip())
+        if found:
+            return int(found["done"]), int(found["total"])
     return None
+
+
+def _checks(log: str) -> bool:
+    """Say whether the program is reading again what an earlier attempt left on the volume."""
+    found = [line.split()[0] for line in log.splitlines() if _PROGRESS.fullmatch(line.strip())]
+    return bool(found) and found[-1] == "checking"
 
 
 def _running(pod: Object | None, log: str) -> WeightsJobState:
@@ -92,9 +108,9 @@ def _running(pod: Object | None, log: str) -> WeightsJobState:
     if found is None:
         return WeightsJobState("running", "the weights pod is starting")
     done, total = found
-    share = f"{100 * done // total} %" if total else "100 %"
-    text = f"{share} of {human_bytes(total)} fetched ({human_bytes(done)})"
-    return WeightsJobState("running", text, done, total)
+    verb = "checking" if _checks(log) else "fetching"
+    text = f"{verb} {human_bytes(total)}"
+    return WeightsJobState("running", text, done, total, pod["spec"].get("nodeName", ""))
 
 
 def _failed_attempt(
@@ -127,12 +143,19 @@ def _exit_code(pod: Object) -> int:
     return int(_ended(pod).get("exitCode", 0))
 
 
+def _last_message(pod: Object) -> Object:
+    """Return the program's termination message, empty when it left none."""
+    try:
+        found = json.loads(_ended(pod).get("message") or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _program_error(pod: Object) -> str | None:
     """Return the `error` of the program's termination message, None when it left none."""
-    try:
-        return str(json.loads(_ended(pod).get("message") or "")["error"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    error = _last_message(pod).get("error")
+    return None if error is None else str(error)
 
 
 def _last_words(pod: Object, log: str) -> str:

@@ -98,18 +98,21 @@ def read_weights(folder: Path) -> int:
         raise EngineError(
             f"RuntimeError: Cannot find any model weights with `{folder}`",
         )
-    return sum(_read_safetensors(each) for each in files)
+    return sum(_read(each) for each in files)
 
 
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
-        return sorted(folder.glob("*.safetensors"))
+        return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     names = json.loads(index.read_text())["weight_map"].values()
     return [folder / name for name in sorted(set(names))]
 
 
-def _read_safetensors(path: Path) -> int:
+def _read(path: Path) -> int:
+    """Read a file to its end; a pickle is not unpickled, it could run code."""
+    if path.suffix != ".safetensors":
+        return len(path.read_bytes())
     try:
         with path.open("rb") as source:
             length = int.from_bytes(source.read(8), "little")

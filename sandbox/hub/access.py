@@ -7,11 +7,22 @@ Status codes and the `X-Error-Code` and `X-Error-Message` headers are those that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sandbox.hub.repository import Repository
 
 TOKEN_WITHOUT_GRANT = "hf_sandbox_nogate"  # noqa: S105 -- a public token of the sandbox
-"""A valid token whose user was not granted access to any gated repository."""
+"""A valid token whose user never asked for access to a gated repository."""
+TOKEN_PENDING = "hf_sandbox_pending"  # noqa: S105 -- likewise
+"""Its user's requests for access await review."""
+TOKEN_REFUSED = "hf_sandbox_refused"  # noqa: S105 -- likewise
+"""Its user's requests for access were rejected."""
+TOKEN_WITHOUT_SCOPE = "hf_sandbox_noscope"  # noqa: S105 -- likewise
+"""A fine-grained token that may not read gated repositories, though its user was granted access."""
+TOKEN_EXPIRED = "hf_sandbox_expired"  # noqa: S105 -- likewise
+"""A token whose end has passed."""
+
+Standing = Literal["granted", "not asked", "pending", "refused"]
 
 
 class RefusedError(Exception):
@@ -26,24 +37,35 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class User:
-    """Whose token a request carried, and whether gated repositories are open to them."""
+    """Whose token a request carried, how gates stand to them, and whether the token opens gates."""
 
     name: str
-    granted: bool
+    standing: Standing
+    reads_gated: bool = True
+
+
+_USERS = {
+    TOKEN_WITHOUT_GRANT: User("sandbox-nogate", "not asked"),
+    TOKEN_PENDING: User("sandbox-pending", "pending"),
+    TOKEN_REFUSED: User("sandbox-refused", "refused"),
+    TOKEN_WITHOUT_SCOPE: User("sandbox", "granted", reads_gated=False),
+}
 
 
 def identify(authorization: str | None, granted_token: str) -> User | None:
     """Return the user of an Authorization header, None when there is no header.
 
-    Raises RefusedError (401) for a token that the Hub does not know.
+    Raises RefusedError (401) for a token that the Hub does not know, or that is expired.
     """
     if not authorization:
         return None
     token = authorization.removeprefix("Bearer ").strip()
     if token == granted_token:
-        return User("sandbox", granted=True)
-    if token == TOKEN_WITHOUT_GRANT:
-        return User("sandbox-nogate", granted=False)
+        return User("sandbox", "granted")
+    if token in _USERS:
+        return _USERS[token]
+    if token == TOKEN_EXPIRED:
+        raise RefusedError(401, 'User Access Token "sandbox" is expired')
     raise RefusedError(401, "Invalid credentials in Authorization header")
 
 
@@ -62,28 +84,42 @@ def check_exists(repository: Repository | None, user: User | None) -> Repository
 
 def check_content(repository: Repository, user: User | None) -> None:
     """Raise RefusedError when the user may not download from a gated repository."""
-    if not repository.sample.gated or (user and user.granted):
+    if not repository.sample.gated:
         return
-    restricted = f"Access to model {repository.sample.repo_id} is restricted"
+    name = repository.sample.repo_id
     if user is None:
         raise RefusedError(
             401,
-            f"{restricted}. You must have access to it and be authenticated to access it. "
-            "Please log in.",
+            f"Access to model {name} is restricted. You must have access to it and be "
+            "authenticated to access it. Please log in.",
             "GatedRepo",
         )
-    raise RefusedError(
-        403,
-        f"{restricted} and you are not in the authorized list. "
-        f"Visit https://huggingface.co/{repository.sample.repo_id} to ask for access.",
-        "GatedRepo",
+    if not user.reads_gated:
+        raise RefusedError(
+            403,
+            "Please enable access to public gated repositories in your fine-grained token "
+            "settings to view this repository.",
+        )
+    if user.standing != "granted":
+        raise RefusedError(403, _at_the_gate(name, user.standing), "GatedRepo")
+
+
+def _at_the_gate(name: str, standing: Standing) -> str:
+    """Return the Hub's words, by which alone these cases differ."""
+    if standing == "pending":
+        return f"Your request to access model {name} is awaiting a review from the repo authors."
+    if standing == "refused":
+        return f"Your request to access model {name} has been rejected by the repo's authors."
+    return (
+        f"Access to model {name} is restricted and you are not in the authorized list. "
+        f"Visit https://huggingface.co/{name} to ask for access."
     )
 
 
 def describe(user: User) -> dict[str, object]:
     """Return what `whoami` answers, with a fine-grained token."""
     fine_grained = {
-        "canReadGatedRepos": True,
+        "canReadGatedRepos": user.reads_gated,
         "global": [],
         "scoped": [
             {

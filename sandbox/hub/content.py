@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import json
 import math
+import random
 
-from sandbox.hub.safetensors import parameter_count, safetensors_bytes
+from sandbox.hub.safetensors import safetensors_bytes
 from sandbox.hub.samples import Sample
 
 _MEGABYTE = 1_000_000
 _ROW = 1000
+_CODE = b"# The real model's code stands here; the sandbox's is empty and is never run.\n"
 
 
 def files_of(sample: Sample, *, weights: int, docs: int) -> dict[str, bytes]:
     """Return path -> content for the given version of the weights and of the documentation."""
     files = {
-        ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
+        ".gitattributes": b"*%s filter=lfs diff=lfs merge=lfs -text\n" % _suffix(sample).encode(),
         "README.md": _readme(sample, docs),
         "config.json": _json({**sample.config, "transformers_version": "4.51.0"}),
         "generation_config.json": _json({"do_sample": True, "temperature": 0.7, "top_p": 0.8}),
         "tokenizer_config.json": _json(_tokenizer_config(sample)),
     }
-    return files | _weights(sample, weights)
+    files |= dict.fromkeys(sample.code, _CODE)
+    return files | (_pickle(sample, weights) if sample.pickles else _weights(sample, weights))
 
 
-def parameters_of(sample: Sample) -> int:
-    """Return how many numbers the generated weights hold: millions, not the model's billions."""
-    return sum(parameter_count(shapes) for shapes in _shapes(sample))
+def _suffix(sample: Sample) -> str:
+    return ".bin" if sample.pickles else ".safetensors"
+
+
+def _pickle(sample: Sample, version: int) -> dict[str, bytes]:
+    """Make bytes in place of a pickle: nothing here is ever unpickled."""
+    source = random.Random(f"{sample.repo_id} {version}")  # noqa: S311 -- sample bytes, no secret
+    return {"pytorch_model.bin": source.randbytes(sum(sample.shards) * _MEGABYTE)}
 
 
 def _shapes(sample: Sample) -> list[dict[str, tuple[int, ...]]]:

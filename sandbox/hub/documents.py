@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sandbox.hub.content import parameters_of
 from sandbox.hub.repository import Commit, File, Repository, lfs_pointer
 
 Document = dict[str, object]
@@ -19,6 +18,7 @@ def model_info(
     With `expand` only the named properties are there, beside the ids.
     """
     sample = repository.sample
+    formats = ["safetensors"] if sample.parameters else []
     document: Document = {
         "_id": "0" * 24,
         "id": sample.repo_id,
@@ -34,16 +34,19 @@ def model_info(
         "likes": 0,
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["transformers", "safetensors", "text-generation", f"license:{sample.license}"],
+        "tags": ["transformers", *formats, "text-generation", f"license:{sample.license}"],
         "cardData": {"license": sample.license, "library_name": "transformers"},
         "config": {key: sample.config[key] for key in ("architectures", "model_type")},
-        "safetensors": _parameters(repository),
         "siblings": [_sibling(each, files=files) for each in commit.files.values()],
         "usedStorage": _used_storage(repository.commits),
         "spaces": [],
     }
+    if sample.parameters:
+        total = sum(sample.parameters.values())
+        document["safetensors"] = {"parameters": sample.parameters, "total": total}
     if security or "securityRepoStatus" in expand:
-        document["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
+        issues = [{"path": path, "level": level} for path, level in sample.unsafe.items()]
+        document["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": issues}
     if expand:
         return {key: document[key] for key in ("_id", "id", *expand) if key in document}
     return document
@@ -87,11 +90,6 @@ def refs(repository: Repository) -> Document:
         "converts": [],
         "pullRequests": [],
     }
-
-
-def _parameters(repository: Repository) -> Document:
-    total = parameters_of(repository.sample)
-    return {"parameters": {"BF16": total}, "total": total}
 
 
 def _used_storage(history: Iterable[Commit]) -> int:

@@ -135,7 +135,7 @@ class Store:
         location = self._blobs / sha256
         if not location.exists() or location.stat().st_size != len(data):
             location.write_bytes(data)
-        if not path.endswith(".safetensors"):
+        if not path.endswith((".safetensors", ".bin")):
             return File(path, len(data), _git_blob(data), None, location)
         return File(path, len(data), _git_blob(lfs_pointer(sha256, len(data))), sha256, location)
 

@@ -29,8 +29,3 @@ def safetensors_bytes(shapes: Mapping[str, tuple[int, ...]], seed: str) -> bytes
     text += b" " * (-len(text) % _ALIGNMENT)
     data = random.Random(seed).randbytes(offset)  # noqa: S311 -- sample bytes, not a secret
     return len(text).to_bytes(8, "little") + text + data
-
-
-def parameter_count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return how many numbers these tensors hold."""
-    return sum(math.prod(shape) for shape in shapes.values())

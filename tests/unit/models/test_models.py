@@ -23,6 +23,11 @@ def test_a_name_and_a_hub_id_are_enough_and_the_rest_has_defaults() -> None:
         "limit_memory": None,
         "request_gpu": 1,
         "pvc_storage": "50Gi",
+        "node_selector": {},
+        "allow_pickle": False,
+        "allow_unsafe": False,
+        "trust_remote_code": None,
+        "ignore_fit": False,
         "vllm_config": VllmConfig().model_dump(),
     }
 

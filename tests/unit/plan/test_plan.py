@@ -20,7 +20,8 @@ from vllm_flows.observed import (
     Verdict,
     WeightsClaim,
 )
-from vllm_flows.plan import Action, ClaimAction, make_plan
+from vllm_flows.plan import Action, ClaimAction
+from vllm_flows.planner import make_plan
 from vllm_flows.release_rules import RELEASE_ACTIONS
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
@@ -49,13 +50,14 @@ def desired(
     pinned = [
         PinnedModel(model, given.commit)
         for model, given in zip(models, found, strict=True)
-        if not given.problem
+        if not given.problems
     ]
     return Desired(
         models,
         {given.model: given for given in found},
         release_values(pinned, settings, api_key),
         Chart("vllm-stack", (), version),
+        settings,
     )
 
 
@@ -147,7 +149,7 @@ def test_a_new_commit_is_an_update_with_its_bytes_to_download():
 
 def test_weights_that_are_complete_on_the_volume_are_not_fetched_again():
     model = a_model()
-    state = replace(NOTHING, claims={model.name: WeightsClaim(model.name, "50Gi", (), {SHA: 1})})
+    state = replace(NOTHING, claims={model.name: WeightsClaim(model.name, "50Gi", {SHA: 1})})
     (step,) = make_plan(desired(model), state).steps
     assert step.download_bytes == 0
 
@@ -165,7 +167,7 @@ def test_a_volume_can_grow_and_never_shrinks(
 ):
     aim = desired(a_model(pvcStorage=wanted))
     state = as_deployed(aim)
-    state = replace(state, claims={"qwen": WeightsClaim("qwen", there, (), {SHA: 1})})
+    state = replace(state, claims={"qwen": WeightsClaim("qwen", there, {SHA: 1})})
     plan = make_plan(aim, state)
     assert plan.steps[0].claim is claim
     assert plan.steps[0].reason == "as it should be" + note
@@ -175,7 +177,9 @@ def test_a_volume_can_grow_and_never_shrinks(
 def test_one_refused_model_blocks_the_whole_run_with_its_next_command():
     good, bad = a_model("good"), a_model("bad")
     problem = AccessError("gated", why="no token", next_command="accept it", model="bad")
-    aim = desired(good, bad, verdicts=[verdict(good), Verdict("bad", "org/bad", problems=(problem,))])
+    aim = desired(
+        good, bad, verdicts=[verdict(good), Verdict("bad", "org/bad", problems=(problem,))]
+    )
     plan = make_plan(aim, NOTHING)
     assert [step.action for step in plan.steps] == [Action.CREATE, Action.BLOCKED]
     with pytest.raises(BlockedError) as caught:
@@ -190,8 +194,7 @@ def test_a_volume_too_small_for_the_weights_blocks_before_a_byte_is_fetched():
     aim = desired(model, verdicts=[verdict(model, size=2 * 1024**3)])
     (step,) = make_plan(aim, NOTHING).steps
     assert step.action is Action.BLOCKED
-    assert step.problem
-    assert step.problem.next_command == "set pvcStorage: 3Gi in models.yaml"
+    assert step.problems[0].next_command == "set pvcStorage: 3Gi in models.yaml"
 
 
 def test_a_deployment_deleted_by_hand_is_made_again():
@@ -222,8 +225,7 @@ def test_a_claim_that_is_being_deleted_blocks_with_the_way_out():
     aim = desired(a_model())
     claim = WeightsClaim("qwen", "50Gi", complete={SHA: 1}, leaving=True)
     (step,) = make_plan(aim, replace(as_deployed(aim), claims={"qwen": claim})).steps
-    assert step.problem
-    assert "is being deleted" in step.problem.what
+    assert "is being deleted" in step.problems[0].what
 
 
 def test_a_failed_release_is_upgraded_even_when_its_values_are_right():

@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vllm_flows.manifests import job_name
 from vllm_flows.observed import JOB_DIGEST_ANNOTATION
 from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
+from vllm_flows.weights_manifests import job_name
 
 
 def wanted(commit: str = "a" * 40, digest: str = "d") -> dict[str, Any]:
@@ -26,7 +26,8 @@ def a_job(*conditions: tuple[str, str], created: str = "2026-01-02T00:00:00Z") -
 
 
 def a_pod(created: str = "2026-01-02T00:00:01Z", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "p", "creationTimestamp": created}, "status": status}
+    metadata = {"name": "p", "creationTimestamp": created}
+    return {"metadata": metadata, "spec": {"nodeName": "gpu-1"}, "status": status}
 
 
 def test_progress_is_the_last_line_that_tells_it():
@@ -37,11 +38,22 @@ def test_progress_is_the_last_line_that_tells_it():
 def test_a_running_job_says_how_far_it_is():
     state = job_state(a_job(), [a_pod()], "progress 500000 2000000")
     assert (state.phase, state.done, state.total) == ("running", 500000, 2000000)
-    assert state.text == "25 % of 2 MB fetched (500 kB)"
+    assert (state.text, state.node) == ("fetching 2 MB", "gpu-1")
+
+
+def test_files_that_are_read_again_are_not_said_to_be_fetched():
+    log = "progress 1 2000000\nchecking 500000 2000000"
+    assert job_state(a_job(), [a_pod()], log).text == "checking 2 MB"
+
+
+def test_a_complete_job_tells_which_commits_are_on_the_volume():
+    ended = {"terminated": {"exitCode": 0, "message": json.dumps({"complete": ["a", "b"]})}}
+    pod = a_pod(containerStatuses=[{"state": ended}])
+    assert job_state(a_job(("Complete", "")), [pod], "").commits == ("a", "b")
 
 
 def test_a_repository_without_bytes_is_no_division_by_zero():
-    assert "100 %" in job_state(a_job(), [a_pod()], "progress 0 0").text
+    assert job_state(a_job(), [a_pod()], "progress 0 0").text == "fetching 0 B"
 
 
 def test_a_pod_that_no_node_takes_is_said():
@@ -105,7 +117,7 @@ def test_a_failed_attempt_gives_the_reason_of_kubernetes():
 
 def test_an_attempt_after_a_failed_one_speaks_for_itself():
     pods = [failed_pod(), a_pod("2026-01-02T00:05:00Z")]
-    assert job_state(a_job(), pods, "progress 5 10").text.startswith("50 %")
+    assert job_state(a_job(), pods, "progress 5 10").text == "fetching 10 B"
 
 
 def test_no_other_attempt_is_promised_after_the_last():

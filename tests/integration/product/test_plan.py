@@ -1,0 +1,118 @@
+"""What the plan knows before anything is written, on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.hub.access import TOKEN_WITHOUT_GRANT
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+PICKLE = "- name: pickle\n  modelURL: facebook/opt-125m\n"
+SIX = f"""\
+- name: fine
+  modelURL: Qwen/Qwen3-4B
+  vllmConfig: {{maxModelLen: 8192}}
+- name: gated
+  modelURL: meta-llama/Llama-3.2-3B-Instruct
+- name: large
+  modelURL: Qwen/Qwen2.5-72B-Instruct
+{PICKLE}\
+- name: missing
+  modelURL: Qwen/Qwen2.5-7B-Instruct
+  revision: nightly
+- name: crowded
+  modelURL: mistralai/Mistral-7B-Instruct-v0.3
+  requestGPU: 2
+  vllmConfig: {{tensorParallelSize: 2}}
+"""
+
+
+def filler(node: str, gpus: int) -> dict[str, Any]:
+    """Return somebody else's pod that holds GPUs of a node."""
+    holds = {"nvidia.com/gpu": str(gpus)}
+    container = {
+        "name": "train",
+        "image": "busybox",
+        "command": ["sleep", "3600"],
+        "resources": {"requests": holds, "limits": holds},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"train-{node}"},
+        "spec": {
+            "nodeName": node,
+            "containers": [container],
+            "terminationGracePeriodSeconds": 0,
+        },
+    }
+
+
+@pytest.fixture
+def crowd(product: Product) -> Iterator[None]:
+    """Leave one GPU of the cluster's sixteen."""
+    pods = [filler("gpu-node-1", 8), filler("gpu-node-2", 7)]
+    path = product.folder / "crowd.json"
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
+    product.kubectl("-n", "default", "apply", "-f", str(path))
+    yield
+    product.kubectl("-n", "default", "delete", "-f", str(path))
+
+
+def versions(product: Product) -> dict[str, str]:
+    """Return the resource version of everything in the cluster that a run could write."""
+    kinds = "namespaces,deployments,jobs,pods,services,pvc,pv,configmaps,secrets,roles"
+    items = json.loads(product.kubectl("get", kinds, "-A", "-o", "json"))["items"]
+    return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
+
+
+@pytest.mark.usefixtures("crowd")
+def test_six_models_get_their_verdicts_and_nothing_is_written(product: Product):
+    product.models(SIX)
+    before = versions(product)
+    done = product.run("plan", "-o", "json", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT)
+    rows = {row["model"]: row for row in json.loads(done.stdout)}
+    said = {name: "; ".join(one["what"] for one in row["problems"]) for name, row in rows.items()}
+    assert rows["fine"]["action"] == "create"
+    assert rows["fine"]["nodes"] == ["gpu-node-2"]
+    assert (rows["fine"]["access"]["state"], rows["fine"]["fit"]["result"]) == ("open", "fits")
+    assert rows["gated"]["access"]["state"] == "not asked"
+    assert rows["gated"]["problems"][0]["next"].startswith("accept the license at http://")
+    assert said["large"] == "does not fit its GPUs"
+    assert "tensorParallelSize" in rows["large"]["problems"][0]["next"]
+    assert said["pickle"] == "the repository has weights as pickles only"
+    assert said["missing"] == "Qwen/Qwen2.5-7B-Instruct has no revision 'nightly'"
+    assert said["crowded"] == "no room for a replica with 2 GPUs now"
+    assert "gpu-node-2: 1 of 2 nvidia.com/gpu free" in rows["crowded"]["problems"][0]["why"]
+    assert "5 of 6 models cannot be served; nothing was changed" in done.stderr
+    table = product.run("plan", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT).stdout
+    assert all(name in table for name in rows)
+    product.run("install", "--yes", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT)
+    assert versions(product) == before
+
+
+def test_what_models_yaml_allows_is_served_and_recorded_in_the_plan(product: Product):
+    product.models(PICKLE + "  allowPickle: true\n")
+    done = product.run("plan", "-o", "json")
+    (row,) = json.loads(done.stdout)
+    assert row["action"] == "create"
+    assert "weights as pickles only, allowed by allowPickle" in row["notes"][0]
+
+
+def test_a_hub_that_is_down_does_not_stop_what_is_deployed(product: Product):
+    product.install("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n")
+    silent = {"VLLM_HUB_ENDPOINT": "http://127.0.0.1:9"}
+    done = product.run("plan", "-o", "json", **silent)
+    (row,) = json.loads(done.stdout)
+    assert row["action"] == "none"
+    assert "the Hub does not answer: stays at" in row["notes"][0]
+    new = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
+    product.models("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n", new)
+    done = product.run("plan", code=1, **silent)
+    assert "phi4: the Hub at http://127.0.0.1:9 does not answer" in done.stderr

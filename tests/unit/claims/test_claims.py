@@ -1,0 +1,112 @@
+"""What a claim remembers of its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm_flows.claims import (
+    is_news,
+    missing_bytes,
+    record_of,
+    record_with,
+    room_needed,
+    served_before,
+    served_with,
+    weights_claims,
+)
+from vllm_flows.models import Model
+from vllm_flows.observe import deployed_models, engine_pods
+from vllm_flows.observed import (
+    REVISION_ANNOTATION,
+    SERVED_ANNOTATION,
+    WEIGHTS_ANNOTATION,
+    HubFile,
+    Verdict,
+    WeightsClaim,
+)
+from vllm_flows.settings import load_settings
+from vllm_flows.weights_manifests import weights_claim
+
+ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
+
+
+def verdict(commit: str, **files: int) -> Verdict:
+    """Return a verdict of large files, each by the letter that its hash is made of."""
+    listed = tuple(HubFile(f"{k}.safetensors", size, k * 64) for k, size in files.items())
+    return Verdict("qwen", "o/q", commit, files=listed)
+
+
+def as_claim(record: str = "", served: str = "") -> dict[str, Any]:
+    made = weights_claim(Model(name="qwen", modelURL="o/q"), load_settings())
+    notes = {WEIGHTS_ANNOTATION: record, SERVED_ANNOTATION: served}
+    kept = {key: value for key, value in notes.items() if value}
+    return {**made, "metadata": {**made["metadata"], "annotations": kept}}
+
+
+def read(record: str = "", served: str = "") -> WeightsClaim:
+    return weights_claims([as_claim(record, served)])["qwen"]
+
+
+def test_a_complete_commit_is_remembered_beside_those_that_are_still_there():
+    first = record_with(as_claim(), verdict(ONE, a=100), ())
+    second = record_with(as_claim(first), verdict(TWO, b=200), (ONE,))
+    assert read(second).complete == {ONE: 100, TWO: 200}
+    third = record_with(as_claim(second), verdict(THREE, c=300), (TWO,))
+    assert read(third).complete == {TWO: 200, THREE: 300}
+
+
+def test_a_commit_that_may_be_removed_is_not_promised_any_more():
+    record = record_with(as_claim(), verdict(ONE, a=100), ())
+    assert read(record_of(as_claim(record), ())).complete == {}
+
+
+def test_a_claim_without_a_record_promises_nothing():
+    assert read().complete == {}
+
+
+def test_only_files_that_no_complete_commit_has_are_to_be_fetched():
+    claim = read(record_with(as_claim(), verdict(ONE, a=100, b=50), ()))
+    assert missing_bytes(verdict(ONE, a=100, b=50), claim) == 0
+    assert missing_bytes(verdict(TWO, a=100, c=70), claim) == 70
+    assert missing_bytes(verdict(TWO, a=100), None) == 100
+
+
+def test_the_running_commits_need_room_beside_the_new_one_shared_files_once():
+    record = record_with(as_claim(), verdict(ONE, a=100, b=50), ())
+    claim = read(record)
+    assert room_needed(verdict(TWO, a=100, c=70), claim, {ONE}) == 170 + 50
+    assert room_needed(verdict(TWO, a=100, c=70), claim, ()) == 170
+
+
+def test_the_commit_that_answers_and_the_one_before_are_remembered():
+    claim = read(served=f"{ONE} {TWO}")
+    assert served_with(claim, THREE) == f"{THREE} {ONE}"
+    assert served_with(claim, ONE) == f"{ONE} {TWO}"
+    assert not is_news(claim, ONE)
+    assert is_news(claim, TWO)
+
+
+def test_going_back_makes_the_newer_one_the_one_before():
+    assert served_with(read(served=f"{TWO} {ONE}"), ONE) == f"{ONE} {TWO}"
+
+
+def test_the_one_before_is_not_one_that_runs():
+    claim = read(served=f"{TWO} {ONE}")
+    assert served_before(claim, {TWO}) == ONE
+    assert served_before(claim, {ONE, TWO}) == ""
+    assert served_before(claim, ()) == TWO
+
+
+def test_the_router_is_not_taken_for_a_model():
+    router = {"metadata": {"labels": {"environment": "router"}}}
+    assert deployed_models([router]) == {}
+
+
+def test_a_pod_that_is_being_deleted_holds_no_commit():
+    pod = {
+        "metadata": {"labels": {"model": "qwen"}, "annotations": {REVISION_ANNOTATION: ONE}},
+        "spec": {"nodeName": "a"},
+    }
+    leaving = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "now"}}
+    (found,) = engine_pods([pod, leaving])
+    assert (found.node, found.revision) == ("a", ONE)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from vllm_flows import weights_manifests as manifests
+from vllm_flows.models import Model
+from vllm_flows.observed import HubFile, Verdict
+from vllm_flows.settings import load_settings
+from vllm_flows.weights_manifests import WeightsOrder
+
+SHA = "0123456789" * 4
+PLAIN = WeightsOrder()
+VERDICT = Verdict("qwen", "Qwen/Qwen3-4B", SHA, files=(HubFile("a.safetensors", 7, None, "b"),))
+
+
+def a_model(**fields: Any) -> Model:
+    return Model(name="qwen", modelURL="Qwen/Qwen3-4B", **fields)
+
+
+def job(
+    order: WeightsOrder = PLAIN, model: Model | None = None, **settings: object
+) -> dict[str, Any]:
+    return manifests.weights_job(model or a_model(), VERDICT, load_settings(**settings), order)
+
+
+def pod(order: WeightsOrder = PLAIN, **options: Any) -> dict[str, Any]:
+    found = job(order, **options)["spec"]["template"]["spec"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(order: WeightsOrder = PLAIN, **settings: object) -> dict[str, Any]:
+    (container,) = pod(order, **settings)["containers"]
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+
+
+def test_the_weights_job_runs_the_engine_image_and_asks_for_no_gpu():
+    (found,) = pod(model_image="mine/vllm", model_tag="v1")["containers"]
+    assert found["image"] == "mine/vllm:v1"
+    assert "nvidia.com/gpu" not in json.dumps(found["resources"])
+
+
+def test_the_token_reaches_the_job_by_reference_only_when_there_is_one():
+    assert "HF_TOKEN" not in environment()
+    variable = environment(WeightsOrder(token=True))["HF_TOKEN"]
+    assert variable["secretKeyRef"] == {"name": "hf-token", "key": "token"}
+
+
+def test_one_job_per_model_and_commit():
+    assert job()["metadata"]["name"] == "weights-qwen-01234567"
+
+
+def test_the_longest_model_name_still_makes_valid_object_names():
+    longest = "m" * 43
+    assert len(manifests.job_name(longest, SHA)) <= 63
+    assert len(manifests.claim_name(longest)) <= 63
+
+
+def expressions(**options: Any) -> list[dict[str, Any]]:
+    affinity = pod(**options)["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    found: list[dict[str, Any]] = term["matchExpressions"]
+    return found
+
+
+def test_the_job_is_kept_to_the_nodes_it_is_given_and_to_the_models_labels():
+    assert "affinity" not in pod()
+    (one,) = expressions(order=WeightsOrder(nodes=("n2", "n1")))
+    assert one["values"] == ["n1", "n2"]
+    labels = a_model(nodeSelector={"pool": "gpu"})
+    both = expressions(order=WeightsOrder(nodes=("n1",)), model=labels)
+    assert [one["key"] for one in both] == ["pool", "kubernetes.io/hostname"]
+
+
+def test_the_program_comes_with_the_list_of_files():
+    data = manifests.weights_program(VERDICT)["data"]
+    files = [{"name": "a.safetensors", "size": 7, "sha256": None, "blob_id": "b"}]
+    assert json.loads(data["files.json"]) == files
+    assert set(data) == {"files.json", "weights_job.py"}
+
+
+def test_the_program_is_one_file_that_needs_nothing_of_ours():
+    source = Path(manifests.__file__).with_name(manifests.PROGRAM_FILES[0]).read_text()
+    names = [
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    allowed = {*sys.stdlib_module_names, "huggingface_hub", "certifi"}
+    assert {name.partition(".")[0] for name in names} <= allowed
+    assert len(source.encode()) < 1_000_000  # a ConfigMap's limit
+
+
+def test_what_must_stay_on_the_volume_is_told_to_the_program():
+    order = WeightsOrder(keep=("b" * 40, "a" * 40), before="c" * 40, budget=1000)
+    told = environment(order, weights_files_at_once=8)
+    assert told["WEIGHTS_KEEP"] == f"{'a' * 40} {'b' * 40}"
+    assert (told["WEIGHTS_BEFORE"], told["WEIGHTS_BUDGET"]) == ("c" * 40, "1000")
+    assert (told["WEIGHTS_AT_ONCE"], told["WEIGHTS_XET"]) == ("8", "0")
+
+
+def test_xet_is_given_more_memory():
+    (plain,), (xet,) = pod()["containers"], pod(weights_xet=True)["containers"]
+    assert plain["resources"]["limits"] == {"memory": "2Gi"}
+    assert xet["resources"]["limits"] == {"memory": "4Gi"}
+
+
+def test_the_pod_meets_pod_security_baseline_and_with_a_user_restricted():
+    plain, restricted = pod(), pod(weights_user=1000)
+    for found in (plain, restricted):
+        assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert found["automountServiceAccountToken"] is False
+        assert "hostPath" not in json.dumps(found)
+    assert restricted["securityContext"]["runAsNonRoot"] is True
+    assert restricted["securityContext"]["fsGroup"] == 1000
+    context = restricted["containers"][0]["securityContext"]
+    assert context == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_a_job_is_marked_by_what_it_runs_and_not_by_where():
+    def mark(made: dict[str, Any]) -> str:
+        return str(made["metadata"]["annotations"]["vllm-flows.io/job-digest"])
+
+    assert mark(job(WeightsOrder(nodes=("a",)))) == mark(job(WeightsOrder(nodes=("b",))))
+    assert mark(job()) != mark(job(model_tag="v2"))
+
+
+def test_the_claim_names_a_storage_class_only_when_one_is_set():
+    model = a_model(pvcStorage="20Gi")
+    spec = manifests.weights_claim(model, load_settings())["spec"]
+    assert "storageClassName" not in spec
+    assert spec["resources"]["requests"]["storage"] == "20Gi"
+    spec = manifests.weights_claim(model, load_settings(storage_class="fast"))["spec"]
+    assert spec["storageClassName"] == "fast"

@@ -1,0 +1,195 @@
+"""The cluster's room for a model's replicas, from what was seen of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from vllm_flows.errors import PlacementError
+from vllm_flows.manifests import GPU_TOLERATION
+from vllm_flows.models import Model
+from vllm_flows.nodes import GPU, HOSTNAME, Needs, Node, nodes_of
+from vllm_flows.observe import ENGINE_SELECTOR
+from vllm_flows.observed import ClusterState, Surroundings
+from vllm_flows.placement import Demand, Placement, candidates, place
+from vllm_flows.quantities import parse_quantity
+from vllm_flows.settings import Settings
+from vllm_flows.storage import Storage
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """New replicas of a model; `barred` are hosts that cannot take them, with the reason."""
+
+    model: Model
+    replicas: int
+    barred: Mapping[str, str] = field(default_factory=dict)
+
+
+def unknown_room(around: Surroundings) -> tuple[str, ...]:
+    """Say what this account may not see, and what is therefore not checked."""
+    unseen = {
+        "nodes": (around.nodes, "whether a GPU is free, and how large it is, is not known"),
+        "pods of all namespaces": (around.pods, "which GPUs are taken is not known"),
+        "storageclasses": (around.storage_classes, "the StorageClass is not checked"),
+    }
+    return tuple(
+        f"no right to list {what}: {consequence}"
+        for what, (seen, consequence) in unseen.items()
+        if seen is None
+    )
+
+
+def needs_of(model: Model, around: Surroundings) -> Needs:
+    """Return what one replica asks of a node: models.yaml's requests and the RuntimeClass's own.
+
+    Tolerations and labels are those that `values` give the engine.
+    """
+    runtime = around.runtime_class or {}
+    scheduling = runtime.get("scheduling") or {}
+    overhead = (runtime.get("overhead") or {}).get("podFixed") or {}
+    resources = {
+        "cpu": parse_quantity(str(model.request_cpu)),
+        "memory": parse_quantity(model.request_memory),
+        GPU: Decimal(model.request_gpu),
+        "pods": Decimal(1),
+    }
+    for name, text in overhead.items():
+        resources[name] = resources.get(name, Decimal(0)) + parse_quantity(str(text))
+    return Needs(
+        resources={name: amount for name, amount in resources.items() if amount},
+        labels={**(scheduling.get("nodeSelector") or {}), **model.node_selector},
+        tolerations=(GPU_TOLERATION, *(scheduling.get("tolerations") or ())),
+    )
+
+
+def possible_nodes(
+    model: Model, state: ClusterState, barred: Mapping[str, str] | None = None
+) -> list[Node]:
+    """Return the nodes that could take a replica if nothing else ran there; none when unknown."""
+    demand = Demand(model.name, 1, needs_of(model, state.around), barred or {})
+    return candidates(nodes_of(state.around.nodes or (), (), lambda _: True), demand)
+
+
+def find_room(
+    wanted: Sequence[Wanted], gone: Collection[str], settings: Settings, state: ClusterState
+) -> dict[str, Placement]:
+    """Return where each model's new replicas would go; nothing where no node can be seen.
+
+    The pods of models that are `gone` count as ended. Without the right to see the pods of all
+    namespaces, only what no empty node could take is a problem.
+    """
+    around = state.around
+    if around.nodes is None:
+        return {}
+    nodes = nodes_of(around.nodes, around.pods or (), lambda pod: _ends(pod, gone, settings))
+    demands = [_demand(one, settings, state, nodes) for one in wanted if one.replicas]
+    return place(demands, nodes)[0]
+
+
+def _demand(
+    wanted: Wanted, settings: Settings, state: ClusterState, nodes: Sequence[Node]
+) -> Demand:
+    model = wanted.model
+    storage = Storage(model, state.claims.get(model.name), settings)
+    elsewhere = _volume_elsewhere(model.name, storage, state, nodes)
+    return Demand(
+        model.name,
+        wanted.replicas,
+        needs_of(model, state.around),
+        barred={**elsewhere, **wanted.barred},
+        together=storage.once,
+    )
+
+
+def _ends(pod: Object, gone: Collection[str], settings: Settings) -> bool:
+    metadata = pod["metadata"]
+    labels = metadata.get("labels") or {}
+    key, _, release = ENGINE_SELECTOR.partition("=")
+    ours = metadata.get("namespace") == settings.namespace and labels.get(key) == release
+    return bool(metadata.get("deletionTimestamp")) or (ours and labels.get("model") in gone)
+
+
+def _volume_elsewhere(
+    model: str, storage: Storage, state: ClusterState, nodes: Sequence[Node]
+) -> dict[str, str]:
+    """Name the hosts that cannot reach the volume: it is another's, or in use on another."""
+    volume = state.around.volumes.get(model) or {}
+    barred = {
+        node.host: "its volume cannot be used there" for node in nodes if not _reaches(volume, node)
+    }
+    users = state.engine_nodes(model)
+    if storage.once and users:
+        where = ", ".join(sorted(users))
+        barred |= {
+            node.host: f"its ReadWriteOnce volume is in use on {where}"
+            for node in nodes
+            if node.name not in users
+        }
+    return barred
+
+
+def _reaches(volume: Object, node: Node) -> bool:
+    """Say whether the volume's node affinity admits the node; terms are alternatives."""
+    required = ((volume.get("spec") or {}).get("nodeAffinity") or {}).get("required") or {}
+    terms = required.get("nodeSelectorTerms") or []
+    return not terms or any(
+        all(_matches(expression, node) for expression in term.get("matchExpressions") or [])
+        for term in terms
+    )
+
+
+def _matches(expression: Object, node: Node) -> bool:
+    """Evaluate one expression of a volume's affinity; provisioners write In and Exists."""
+    value, operator = node.labels.get(expression["key"]), str(expression["operator"])
+    values: Sequence[str] = expression.get("values") or ()
+    if operator == "In":
+        return value in values
+    if operator == "NotIn":
+        return value not in values
+    return (value is not None) == (operator != "DoesNotExist")
+
+
+def weights_hosts(
+    model: Model, place: Placement | None, settings: Settings, state: ClusterState
+) -> tuple[str, ...]:
+    """Return the hosts where the weights Job may run: where the engine runs, or could run.
+
+    Beside the engine where its ReadWriteOnce volume is in use; else where there is room for the
+    new replicas; else wherever the engine could run at all. Empty when that is not known.
+    """
+    users = state.engine_nodes(model.name)
+    if users and Storage(model, state.claims.get(model.name), settings).once:
+        return tuple(sorted({_host(name, state.around) for name in users}))
+    if place and place.nodes:
+        return tuple(sorted(set(place.nodes)))
+    return tuple(sorted({node.host for node in possible_nodes(model, state)}))
+
+
+def _host(name: str, around: Surroundings) -> str:
+    for node in around.nodes or ():
+        if node["metadata"]["name"] == name:
+            return str((node["metadata"].get("labels") or {}).get(HOSTNAME, name))
+    return name
+
+
+def runtime_class_missing(model: Model, settings: Settings, around: Surroundings) -> bool:
+    """Say whether the engines' RuntimeClass was looked for and is not there."""
+    asked = settings.runtime_class and around.runtime_class is not None
+    return bool(asked and model.replica_count and not around.runtime_class)
+
+
+def no_runtime_class(model: Model, settings: Settings) -> PlacementError:
+    """Return the problem that there is no such RuntimeClass."""
+    name = settings.runtime_class
+    return PlacementError(
+        f"the cluster has no RuntimeClass {name}",
+        why="the API would refuse the engine's pods",
+        next_command=f"install the NVIDIA GPU operator, or make RuntimeClass {name}; or set "
+        "VLLM_RUNTIME_CLASS= (empty) where the node's default runtime knows GPUs",
+        model=model.name,
+    )

@@ -1,0 +1,174 @@
+"""What stands against serving a model, of all that can be known before anything is written. Pure.
+
+In this order: the Hub's refusal, files that may run code, the volume, what vLLM would refuse, the
+GPUs' memory. Room on the nodes is `placement`'s matter, since models compete for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from vllm_flows.capacity import no_runtime_class, possible_nodes, runtime_class_missing
+from vllm_flows.desired import Desired
+from vllm_flows.engine_rules import engine_refusals
+from vllm_flows.errors import AccessError, FitError, VllmFlowsError
+from vllm_flows.fit import Fit, Fits, fit_of
+from vllm_flows.models import Model
+from vllm_flows.nodes import Node
+from vllm_flows.observed import ClusterState, Verdict
+from vllm_flows.placement import shown
+from vllm_flows.quantities import parse_quantity
+from vllm_flows.repository_files import has_safetensors, pickle_files, weight_files
+from vllm_flows.sizes import human_bytes
+from vllm_flows.storage import Said, Storage, check_storage
+
+_ORDER = (Fits.FITS, Fits.TIGHT, Fits.UNKNOWN, Fits.NOT)
+_LISTED = 3
+"""Names that a sentence lists; the others are counted."""
+_ENGINE_MEMORY = Decimal(4 * 1024**3)
+_WORKER_MEMORY = Decimal(2 * 1024**3)
+"""Host memory of vLLM's server and of each GPU's worker with its CUDA context: a rule of thumb."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found on one model: problems block it, notes are told.
+
+    `barred` are hosts whose GPUs are too small for it.
+    """
+
+    problems: tuple[VllmFlowsError, ...] = ()
+    notes: tuple[str, ...] = ()
+    fit: Fit | None = None
+    barred: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_model(
+    model: Model, verdict: Verdict, desired: Desired, state: ClusterState, *, runs: bool
+) -> Findings:
+    """Return what stands against the model; `runs`: it is served already just as it should be.
+
+    What vLLM would refuse and what does not fit is then no matter: it was seen to work.
+    """
+    if verdict.problems:
+        return Findings(verdict.problems, verdict.notes)
+    nodes = possible_nodes(model, state)
+    storage = Storage(model, state.claims.get(model.name), desired.settings)
+    said: list[Said] = [*verdict.notes, *_trust(model, verdict)]
+    said += check_storage(storage, verdict, state, nodes)
+    fit, barred = _fit(model, verdict, nodes)
+    if not runs:
+        said += _engine(model, verdict, desired.settings.model_tag, fit)
+        said += [_too_small_somewhere(barred)] if barred else []
+        said += _host_memory(model, verdict)
+        if runtime_class_missing(model, desired.settings, state.around):
+            said.append(no_runtime_class(model, desired.settings))
+    return Findings(
+        problems=tuple(one for one in said if isinstance(one, VllmFlowsError)),
+        notes=tuple(one for one in said if isinstance(one, str)),
+        fit=fit,
+        barred=barred,
+    )
+
+
+def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
+    """Refuse what can run code of the repository's, unless models.yaml says that it may."""
+    if not verdict.files:
+        return  # the Hub did not answer; the commit is the one that is served
+    if not weight_files(verdict.files):
+        yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")
+    part = "parts" if has_safetensors(verdict.files) else "weights"
+    pickles = pickle_files(verdict.files)
+    unsafe = "files that the Hub's scan calls unsafe"
+    yield from _allowed(model, "allowPickle", f"{part} as pickles only", pickles)
+    yield from _allowed(model, "allowUnsafe", unsafe, verdict.unsafe_files)
+    yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
+
+
+def _allowed(model: Model, name: str, what: str, found: tuple[str, ...]) -> Iterable[Said]:
+    """Note what models.yaml allows by its field `name`; refuse what it is silent on."""
+    if not found:
+        return
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    listed = ", ".join(found[:_LISTED]) + more
+    said = {
+        "allowPickle": model.allow_pickle or None,
+        "allowUnsafe": model.allow_unsafe or None,
+        "trustRemoteCode": model.trust_remote_code,
+    }[name]
+    if said is None:
+        yield _refused(model, f"the repository has {what}", listed, name)
+    else:
+        yield f"{what}, {'allowed' if said else 'not run'} by {name}: {listed}"
+
+
+def _refused(model: Model, what: str, why: str, field_name: str) -> AccessError:
+    if field_name == "modelURL":
+        hint = "correct `modelURL` in models.yaml (GGUF, ONNX and adapters alone are not served)"
+    elif field_name == "trustRemoteCode":
+        hint = "read it, then set trustRemoteCode: true in models.yaml (false serves without it)"
+    else:
+        hint = (
+            "serve another revision or repository; or, if you trust it, set "
+            f"{field_name}: true in models.yaml"
+        )
+    return AccessError(what, why=why, next_command=hint, model=model.name)
+
+
+def _fit(model: Model, verdict: Verdict, nodes: list[Node]) -> tuple[Fit | None, dict[str, str]]:
+    """Judge the model by the best GPUs that could take it; name the hosts whose are too small."""
+    if not model.request_gpu or not verdict.config:
+        return None, {}
+    fits = {memory: fit_of(model, verdict, memory) for memory in {n.gpu_memory for n in nodes}}
+    best = min(
+        fits.values() or [fit_of(model, verdict, 0)],
+        key=lambda fit: (_ORDER.index(fit.result), -fit.available),
+    )
+    if best.result is Fits.NOT or model.ignore_fit:
+        return best, {}
+    barred = {
+        node.host: f"its GPUs ({node.gpu_product or human_bytes(node.gpu_memory)}) are too small"
+        for node in nodes
+        if fits[node.gpu_memory].result is Fits.NOT
+    }
+    return best, barred
+
+
+def _engine(model: Model, verdict: Verdict, image_tag: str, fit: Fit | None) -> Iterable[Said]:
+    """Say what vLLM would refuse or lack memory for: problems, or notes with `ignoreFit`."""
+    problems: list[VllmFlowsError] = list(engine_refusals(model, verdict, image_tag))
+    if fit and fit.result is Fits.NOT:
+        problems.append(
+            FitError(
+                "does not fit its GPUs",
+                why=fit.text,
+                next_command=f"{fit.advice}   (ignoreFit: true goes on all the same)",
+                model=model.name,
+            )
+        )
+    for problem in problems:
+        yield f"ignored as models.yaml says: {problem.what}" if model.ignore_fit else problem
+    if fit and fit.result is Fits.TIGHT:
+        yield f"tight: {fit.text}"
+
+
+def _too_small_somewhere(barred: Mapping[str, str]) -> str:
+    hosts = ", ".join(f"{host}: {why}" for host, why in sorted(barred.items()))
+    return f"some nodes could not serve it ({hosts}); a nodeSelector keeps it off them"
+
+
+def _host_memory(model: Model, verdict: Verdict) -> Iterable[str]:
+    """Say when requests or limits leave less memory on the host than vLLM itself takes."""
+    needed = _ENGINE_MEMORY + _WORKER_MEMORY * max(1, model.request_gpu)
+    what = f"vLLM itself takes about {shown('memory', needed)}"
+    if not model.request_gpu:
+        needed = _ENGINE_MEMORY + verdict.total_bytes
+        what = f"without a GPU the weights and vLLM take about {shown('memory', needed)}"
+    for name, text in (
+        ("requestMemory", model.request_memory),
+        ("limitMemory", model.limit_memory),
+    ):
+        if text and parse_quantity(text) < needed:
+            yield f"{name} {text} is little: {what} of the host's memory"

@@ -1,0 +1,122 @@
+"""What a weights claim says of itself: which commits are complete, which were served. Pure.
+
+The record is kept in annotations. It may know less than the volume (then a Job looks, and fetches
+nothing), and must never know more: a commit is taken from it before a Job may remove it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from vllm_flows.observed import (
+    MODEL_LABEL,
+    SERVED_ANNOTATION,
+    WEIGHTS_ANNOTATION,
+    HubFile,
+    Verdict,
+    WeightsClaim,
+)
+
+Object = Mapping[str, Any]
+
+_BLOB_DIGITS = 12
+"""Of each file's hash: enough to tell a repository's files apart, few enough for an annotation."""
+_REMEMBERED = 2
+
+
+def weights_claims(claims: Iterable[Object]) -> dict[str, WeightsClaim]:
+    """Return our volume claims by model name."""
+    found = {}
+    for item in claims:
+        model = (item["metadata"].get("labels") or {}).get(MODEL_LABEL)
+        if model:
+            found[model] = _weights_claim(model, item)
+    return found
+
+
+def _weights_claim(model: str, item: Object) -> WeightsClaim:
+    record = _record(item)
+    return WeightsClaim(
+        model=model,
+        size=item["spec"]["resources"]["requests"]["storage"],
+        complete={commit: entry["bytes"] for commit, entry in record.items()},
+        blobs={commit: entry.get("blobs", {}) for commit, entry in record.items()},
+        served=tuple(_annotations(item).get(SERVED_ANNOTATION, "").split()),
+        leaving="deletionTimestamp" in item["metadata"],
+        manifest=item,
+    )
+
+
+def _annotations(claim: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = claim["metadata"].get("annotations") or {}
+    return found
+
+
+def _record(claim: Object) -> dict[str, dict[str, Any]]:
+    text = _annotations(claim).get(WEIGHTS_ANNOTATION)
+    found: dict[str, dict[str, Any]] = json.loads(text) if text else {}
+    return found
+
+
+def blob_name(file: HubFile) -> str:
+    """Return the name under which the record keeps a file: equal bytes, equal name."""
+    return (file.sha256 or file.blob_id)[:_BLOB_DIGITS]
+
+
+def record_with(claim: Object, verdict: Verdict, complete: Collection[str]) -> str:
+    """Return the record once the verdict's commit is there beside the other `complete` ones."""
+    record = {commit: entry for commit, entry in _record(claim).items() if commit in complete}
+    record[verdict.commit] = {
+        "files": len(verdict.files),
+        "bytes": verdict.total_bytes,
+        "blobs": {blob_name(file): file.size for file in verdict.files},
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def record_of(claim: Object, keep: Collection[str]) -> str:
+    """Return the record with the commits of `keep` alone: others may be removed from now on."""
+    record = {commit: entry for commit, entry in _record(claim).items() if commit in keep}
+    return json.dumps(record, sort_keys=True)
+
+
+def served_with(claim: WeightsClaim, commit: str) -> str:
+    """Return who is served once `commit` is; unchanged when it was so before."""
+    before = [served for served in claim.served if served != commit]
+    return " ".join([commit, *before][:_REMEMBERED])
+
+
+def is_news(claim: WeightsClaim, commit: str) -> bool:
+    """Say whether the claim does not yet remember that `commit` was the last to answer."""
+    return claim.served[:1] != (commit,)
+
+
+def served_before(claim: WeightsClaim, running: Collection[str]) -> str:
+    """Return the commit served before those that run now, empty when there was none."""
+    return next((commit for commit in claim.served if commit not in running), "")
+
+
+def missing_bytes(verdict: Verdict, claim: WeightsClaim | None) -> int:
+    """Return the bytes that are to be fetched: files that no complete commit on the claim has."""
+    if claim is None:
+        return verdict.total_bytes
+    if verdict.commit in claim.complete:
+        return 0
+    there = {name for blobs in claim.blobs.values() for name in blobs}
+    return sum(file.size for file in verdict.files if blob_name(file) not in there)
+
+
+def room_needed(verdict: Verdict, claim: WeightsClaim | None, running: Collection[str]) -> int:
+    """Return the bytes of the verdict's commit and of those that run, shared files once."""
+    if claim is None:
+        return verdict.total_bytes
+    wanted = {blob_name(file) for file in verdict.files}
+    beside = {
+        name: size
+        for commit in running
+        for name, size in claim.blobs.get(commit, {}).items()
+        if name not in wanted
+    }
+    return verdict.total_bytes + sum(beside.values())

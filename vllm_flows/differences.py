@@ -1,0 +1,42 @@
+"""Which fields of a model's chart values differ, in the words of models.yaml. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vllm_flows.observed import API_KEY_ANNOTATION
+
+
+def entries(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the models of a release's values by name."""
+    listed = (values.get("servingEngineSpec") or {}).get("modelSpec") or []
+    return {entry["name"]: entry for entry in listed}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what differs between two entries, empty when it is nothing of the model's own."""
+    versions = [
+        (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION) for entry in (before, after)
+    ]
+    key = ["the API key changed"] if versions[0] != versions[1] else []
+    return ", ".join([*key, *differences(before, after)])
+
+
+def differences(before: object, after: object, path: str = "") -> Iterator[str]:
+    """Yield `field before -> after` for every field that differs, named as models.yaml does."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after} - {"podAnnotations", "replicaCount"}):
+            yield from differences(
+                before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
+            )
+    elif before != after:
+        yield f"{path} {_shown(before)} -> {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "(not set)"
+    if isinstance(value, list):
+        return "[" + " ".join(str(item) for item in value) + "]"
+    return str(value)

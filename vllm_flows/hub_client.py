@@ -1,0 +1,158 @@
+"""The Hub's answers, with the tries, time limits and refusals sorted out.
+
+This and `hub` are the only modules that import huggingface_hub. Its 2.x versions speak HTTP
+through httpx2; its errors are reached through `huggingface_hub.utils.httpx`, never through our
+own httpx.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, get_session, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not listed in its __all__
+    build_hf_headers,
+    hf_raise_for_status,
+)
+from huggingface_hub.utils import httpx as hub_http  # type: ignore[attr-defined]  # likewise
+
+from vllm_flows.hub_refusals import Account, Refusal
+from vllm_flows.repository_facts import plain
+from vllm_flows.retrying import TryAgainError, asked_wait, patiently
+from vllm_flows.waiting import Clock
+
+Result = TypeVar("Result")
+
+_TRY_LATER = {408, 429}
+_SERVER_ERRORS = 500
+_PASSING = (hub_http.TimeoutException, hub_http.NetworkError, hub_http.RemoteProtocolError)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class RefusedError(Exception):
+    """The Hub refuses, and asking again does not help."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+class SilentError(Exception):
+    """The Hub does not answer, or not as a Hub does; the text says how, without the token."""
+
+
+@dataclass(frozen=True)
+class HubClient:
+    """Asks the Hub at one address with one token (or none); for many threads.
+
+    Every method raises RefusedError for a refusal, and SilentError when the Hub does not answer
+    after several tries, or what answers is no Hub. No phase of a request lasts longer than
+    `timeout_seconds`.
+    """
+
+    endpoint: str
+    token: str | None = field(repr=False)
+    timeout_seconds: float
+    clock: Clock
+
+    def model_info(self, repository: str, revision: str) -> ModelInfo:
+        """Return the repository's description at a revision, its `sha` a 40-digit commit."""
+
+        def ask(api: HfApi) -> ModelInfo:
+            info = api.model_info(
+                repository,
+                revision=revision,
+                files_metadata=True,
+                securityStatus=True,
+                timeout=self.timeout_seconds,  # unset, this call waits for ever
+            )
+            if not _COMMIT.fullmatch(info.sha or ""):
+                raise ValueError(f"no commit is named for {repository}")
+            return info
+
+        return self._ask(ask)
+
+    def auth_check(self, repository: str) -> None:
+        """Return when the token may read the repository's files."""
+        self._ask(lambda api: api.auth_check(repository))
+
+    def read(self, repository: str, commit: str, name: str, limit: int) -> bytes:
+        """Return a file's bytes, at most `limit` and a few more: then it is longer than that."""
+        url = hf_hub_url(repository, name, revision=commit, endpoint=self.endpoint)
+        return self._ask(lambda _: self._read(url, limit))
+
+    def account(self) -> Account:
+        """Return whose token it is. Tried once: the Hub lets it be asked rarely."""
+        try:
+            return _account(self._once(HfApi.whoami))
+        except TryAgainError as error:
+            raise SilentError(error.why) from error
+
+    def _read(self, url: str, limit: int) -> bytes:
+        headers = build_hf_headers(token=self.token or False)
+        data = b""
+        with get_session().stream("GET", url, headers=headers) as response:
+            hf_raise_for_status(response)
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > limit:
+                    break
+        return data
+
+    def _ask(self, call: Callable[[HfApi], Result]) -> Result:
+        try:
+            return patiently(lambda: self._once(call), self.clock)
+        except TryAgainError as error:
+            raise SilentError(error.why) from error
+
+    def _once(self, call: Callable[[HfApi], Result]) -> Result:
+        # huggingface_hub's client waits for ever, and most of its calls take no timeout.
+        get_session().timeout = self.timeout_seconds
+        with self._sorted_out():
+            return call(HfApi(endpoint=self.endpoint, token=self.token or False))
+
+    @contextmanager
+    def _sorted_out(self) -> Iterator[None]:
+        """Turn huggingface_hub's errors into refusals, into tries to come, or into the end."""
+        try:
+            yield
+        except HfHubHTTPError as error:
+            raise self._not_an_answer(error) from error
+        except _PASSING as error:
+            raise TryAgainError(self._said(error)) from error
+        except (hub_http.HTTPError, hub_http.InvalidURL, OSError) as error:
+            raise SilentError(self._said(error)) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # What came was no JSON, or JSON that huggingface_hub can make nothing of.
+            raise SilentError(f"what answers there is no Hub: {self._said(error)}") from error
+
+    def _not_an_answer(self, error: HfHubHTTPError) -> TryAgainError | RefusedError:
+        status, headers = error.response.status_code, error.response.headers
+        if status in _TRY_LATER or status >= _SERVER_ERRORS:
+            return TryAgainError(f"HTTP {status}", asked_wait(headers, datetime.now(UTC)))
+        message = headers.get("X-Error-Message") or error.server_message or ""
+        return RefusedError(Refusal(status, headers.get("X-Error-Code") or "", self._said(message)))
+
+    def _said(self, text: object) -> str:
+        """Return a text of others as it may be shown: a line, without the token."""
+        shown = str(text)
+        if self.token:
+            # Libraries quote a header that cannot be sent, with its line breaks escaped.
+            for form in (self.token, self.token.encode("unicode_escape").decode()):
+                shown = shown.replace(form, "***")
+        return plain(shown) or type(text).__name__
+
+
+def _account(answer: dict[str, Any]) -> Account:
+    """Read `whoami`: only a fine-grained token says whether it may read gated repositories."""
+    token = (answer.get("auth") or {}).get("accessToken") or {}
+    fine_grained = token.get("fineGrained") or {}
+    name = plain(answer.get("name") or "unknown")
+    return Account(name, fine_grained.get("canReadGatedRepos", True) is not False)

@@ -1,0 +1,198 @@
+"""What to do about what was seen: one action per model and one for the release. Pure.
+
+The order of checks in `_action` decides for each model, `release_rules` for the release, `checks`
+what stands against it, `placement` where the new replicas would go. ARCHITECTURE.md shows the
+decisions as tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vllm_flows.capacity import Wanted, find_room, unknown_room, weights_hosts
+from vllm_flows.checks import Findings, check_model
+from vllm_flows.claims import missing_bytes, served_before
+from vllm_flows.desired import Desired
+from vllm_flows.differences import changes, entries
+from vllm_flows.models import Model
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    ClusterState,
+    DeployedModel,
+    ReleaseState,
+    Verdict,
+    WeightsClaim,
+)
+from vllm_flows.placement import Placement
+from vllm_flows.plan import Action, ClaimAction, Plan, Step
+from vllm_flows.quantities import parse_quantity
+from vllm_flows.release_rules import check_release
+from vllm_flows.storage import Storage
+from vllm_flows.weights_manifests import WeightsOrder
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A model's step as far as it can be said without looking at the other models."""
+
+    model: Model
+    verdict: Verdict
+    action: Action
+    reason: str
+    claim: ClaimAction
+    findings: Findings
+
+
+def make_plan(desired: Desired, state: ClusterState) -> Plan:
+    """Compare what should be with what is.
+
+    Raises ReleaseError when the release is in a state that must not be acted on.
+    """
+    check_release(state.release, desired.chart.version)
+    values = entries(desired.values)
+    drafts = [
+        _draft(model, desired.verdicts[model.name], desired, state, values.get(model.name))
+        for model in desired.models
+    ]
+    gone = sorted(set(state.deployments) - {model.name for model in desired.models})
+    wanted = [
+        Wanted(draft.model, _new_replicas(draft, state), draft.findings.barred) for draft in drafts
+    ]
+    places = find_room(wanted, gone, desired.settings, state)
+    steps = [_step(draft, places.get(draft.model.name), desired, state) for draft in drafts]
+    steps += [_destroy(state.deployments[name]) for name in gone]
+    return Plan(tuple(steps), _release_reason(state, desired, steps), unknown_room(state.around))
+
+
+def _draft(
+    model: Model,
+    verdict: Verdict,
+    desired: Desired,
+    state: ClusterState,
+    entry: Mapping[str, Any] | None,
+) -> _Draft:
+    if entry is None:  # the Hub refuses it: there is no commit to compare with
+        action, reason = Action.BLOCKED, ""
+    else:
+        action, reason = _action(model, verdict, state, entry)
+    claim_action, note = _claim(model, state.claims.get(model.name))
+    findings = check_model(model, verdict, desired, state, runs=action is Action.NONE)
+    return _Draft(model, verdict, action, reason + note, claim_action, findings)
+
+
+def _new_replicas(draft: _Draft, state: ClusterState) -> int:
+    """Return how many pods have to find room beside those that run.
+
+    The chart starts as many new pods as there are replicas before it ends an old one.
+    """
+    deployed = state.deployments.get(draft.model.name)
+    if draft.findings.problems or draft.action in {Action.NONE, Action.BLOCKED}:
+        return 0
+    if draft.action is Action.SCALE and deployed:
+        return max(0, draft.model.replica_count - deployed.replicas)
+    return draft.model.replica_count
+
+
+def _step(draft: _Draft, place: Placement | None, desired: Desired, state: ClusterState) -> Step:
+    model, verdict, findings = draft.model, draft.verdict, draft.findings
+    problems = findings.problems
+    notes = findings.notes
+    if place and place.problem:
+        if desired.settings.autoscaling:
+            notes += (f"waits for a node: {place.problem.what}",)
+        else:
+            problems += (place.problem,)
+    claim = state.claims.get(model.name)
+    step = Step(
+        model.name,
+        Action.BLOCKED if problems else draft.action,
+        problems[0].what if problems else draft.reason,
+        repository=model.model_url,
+        commit=verdict.commit,
+        gpus=model.request_gpu * model.replica_count,
+        claim=draft.claim,
+        verdict=verdict,
+        fit=findings.fit,
+        nodes=place.nodes if place else (),
+        problems=problems,
+        notes=notes,
+    )
+    if problems or (claim and verdict.commit in claim.complete):
+        return step
+    order = _order(model, claim, place, desired, state)
+    return replace(step, order=order, download_bytes=missing_bytes(verdict, claim))
+
+
+def _order(
+    model: Model,
+    claim: WeightsClaim | None,
+    place: Placement | None,
+    desired: Desired,
+    state: ClusterState,
+) -> WeightsOrder:
+    running = state.running(model.name)
+    return WeightsOrder(
+        nodes=weights_hosts(model, place, desired.settings, state),
+        keep=tuple(sorted(running)),
+        before=served_before(claim, running) if claim else "",
+        budget=Storage(model, claim, desired.settings).bytes,
+    )
+
+
+def _claim(model: Model, claim: WeightsClaim | None) -> tuple[ClaimAction, str]:
+    """Decide on the claim; a volume can grow, and never shrinks."""
+    if claim is None:
+        return ClaimAction.CREATE, ""
+    wanted, there = parse_quantity(model.pvc_storage), parse_quantity(claim.size)
+    if wanted > there:
+        return ClaimAction.GROW, f"; its volume grows from {claim.size} to {model.pvc_storage}"
+    if wanted < there:
+        return ClaimAction.NONE, f"; its volume stays {claim.size}, volumes do not shrink"
+    return ClaimAction.NONE, ""
+
+
+def _action(
+    model: Model, verdict: Verdict, state: ClusterState, entry: Mapping[str, Any]
+) -> tuple[Action, str]:
+    deployed = state.deployments.get(model.name)
+    if deployed is None:
+        return Action.CREATE, "not deployed"
+    if deployed.revision != verdict.commit:
+        served = deployed.revision[:8] or "unknown"
+        return Action.UPDATE, f"revision {served} -> {verdict.commit[:8]}"
+    if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
+        before = entries(state.release.values).get(model.name, {})
+        return Action.RESTART, changes(before, entry) or "settings of all engines changed"
+    if deployed.replicas != model.replica_count:
+        return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
+    return Action.NONE, "as it should be"
+
+
+def _destroy(deployed: DeployedModel) -> Step:
+    return Step(
+        deployed.name,
+        Action.DESTROY,
+        "no longer listed; its weights stay on the volume",
+        commit=deployed.revision,
+    )
+
+
+def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]) -> str:
+    """Say why helm has to run; empty when the release is just as it should be."""
+    release, values, chart_version = state.release, desired.values, desired.chart.version
+    if release.state is ReleaseState.ABSENT:
+        return "not installed"
+    if release.state is not ReleaseState.DEPLOYED:
+        return f"the last helm run left it {release.status}"
+    if release.chart_version != chart_version:
+        return f"chart {release.chart_version} -> {chart_version}"
+    if release.values != values:
+        return "values changed"
+    missing = sorted(set(entries(values)) - set(state.deployments))
+    missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
+    if missing:
+        return f"missing Deployments: {', '.join(missing)}"
+    drifted = [step.model for step in steps if step.action not in {Action.NONE, Action.BLOCKED}]
+    return f"changed outside: {', '.join(drifted)}" if drifted else ""

@@ -1,0 +1,82 @@
+"""Asking an HTTP service again: how often, after how long, and when to stop."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from vllm_flows.waiting import Clock
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 4
+TOTAL_SECONDS = 90.0
+"""No try begins later than this after the first."""
+LONGEST_WAIT_SECONDS = 60.0
+"""A service that asks for more than this is given up after the tries that fit."""
+
+_FIRST_WAIT_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 8.0
+_RATE_LIMIT = re.compile(r"r=0;\s*t=(\d+)")
+
+
+class TryAgainError(Exception):
+    """The service did not answer now; `after` are the seconds that it asked to wait."""
+
+    def __init__(self, why: str, after: float | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.after = after
+
+
+def wait_seconds(tries: int, after: float | None, chance: float) -> float:
+    """Return how long to wait after so many tries.
+
+    What the service asked for, up to a limit, is never cut short; else the wait doubles. `chance`
+    (0 to 1) spreads those who were turned away together.
+    """
+    if after is not None:
+        return min(after, LONGEST_WAIT_SECONDS) + chance
+    backoff = min(_FIRST_WAIT_SECONDS * 2.0 ** (tries - 1), _LONGEST_BACKOFF_SECONDS)
+    return backoff * (0.5 + chance / 2)
+
+
+def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds that an answer's headers ask to wait, None when they ask for none.
+
+    `Retry-After` is seconds or an HTTP date (RFC 9110, 10.2.3); an exhausted `RateLimit` says the
+    seconds until its window ends (draft-ietf-httpapi-ratelimit-headers-09).
+    """
+    lower = {name.lower(): value.strip() for name, value in headers.items()}
+    text = lower.get("retry-after", "")
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        exhausted = _RATE_LIMIT.search(lower.get("ratelimit", ""))
+        return float(exhausted[1]) if exhausted else None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def patiently(ask: Callable[[], Result], clock: Clock) -> Result:
+    """Ask until there is an answer. Raises the last TryAgainError when tries or time are used up.
+
+    Any other error ends it at once.
+    """
+    begin = clock.now()
+    tries = 0
+    while True:
+        try:
+            return ask()
+        except TryAgainError as error:
+            tries += 1
+            wait = wait_seconds(tries, error.after, random.random())  # noqa: S311 -- no secret
+            if tries == ATTEMPTS or clock.now() + wait - begin > TOTAL_SECONDS:
+                raise
+        clock.sleep(wait)

@@ -1,0 +1,51 @@
+"""Look around in the cluster, beyond our namespace, as far as this account may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
+
+from vllm_flows.cluster import Cluster, Object
+from vllm_flows.errors import NoRightError
+from vllm_flows.observed import Surroundings, WeightsClaim
+
+Found = TypeVar("Found")
+
+_HOLD_RESOURCES = "status.phase!=Succeeded,status.phase!=Failed"
+
+
+def surroundings(
+    cluster: Cluster, runtime_class: str, claims: Iterable[WeightsClaim]
+) -> Surroundings:
+    """Read nodes, the pods on them, storage classes, our volumes and the engines' RuntimeClass.
+
+    What this account may not see is None; the plan then says so instead of deciding by it.
+    """
+    names = {claim.model: claim.manifest["spec"].get("volumeName") for claim in claims}
+    volumes = {
+        model: _permitted(partial(cluster.get, "PersistentVolume", name))
+        for model, name in names.items()
+        if name
+    }
+    return Surroundings(
+        nodes=_listed(lambda: cluster.find("Node")),
+        pods=_listed(lambda: cluster.find("Pod", fields=_HOLD_RESOURCES, everywhere=True)),
+        storage_classes=_listed(lambda: cluster.find("StorageClass")),
+        volumes={model: volume for model, volume in volumes.items() if volume},
+        runtime_class=_permitted(lambda: cluster.get("RuntimeClass", runtime_class) or {})
+        if runtime_class
+        else None,
+    )
+
+
+def _permitted(ask: Callable[[], Found]) -> Found | None:
+    try:
+        return ask()
+    except NoRightError:
+        return None
+
+
+def _listed(ask: Callable[[], list[Object]]) -> tuple[Object, ...] | None:
+    found = _permitted(ask)
+    return None if found is None else tuple(found)
