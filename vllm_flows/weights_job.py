@@ -1,256 +1,167 @@
-"""The program of a weights Job: bring one commit of one repository to the volume.
+"""The program of a weights Job: bring one commit of one repository to the volume, and prove it.
 
-It runs in the engine image, so it uses only Python and that image's huggingface_hub (any
-version since 0.25), and nothing of this package. Files that are complete on the volume are kept;
-whether one that was cut off goes on or begins anew is huggingface_hub's decision. Its words on
-stdout are `progress DONE TOTAL` in bytes of this commit; its last word, in the pod's termination
-message, is JSON: `{"commit", "files", "bytes"}` or `{"error"}`.
+It runs in the engine image: Python, that image's huggingface_hub (0.25 or newer), nothing else of
+ours. The layout is huggingface_hub's; beside it `.vllm-flows/checked` says which blobs were hashed
+(and size, time and inode then), `.vllm-flows/COMMIT.json` that a commit is complete, with its
+files. A file that is cut off goes on by Range from `blobs/HASH.part`, read again to be hashed.
 
-Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT, WEIGHTS_FILES (path of a JSON file: a list of
-`{"name", "size", "sha256"}`; the hash is null for a small file that git itself holds),
-HF_HUB_CACHE, TERMINATION_LOG, and HF_TOKEN and HF_ENDPOINT where needed.
-Exit code 0: complete. 3: trying again cannot help. 1: trying again may help.
+Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT; WEIGHTS_FILES (path of JSON: a list of `{"name",
+"size", "sha256", "blob_id"}`; sha256 is null for what git itself holds); WEIGHTS_AT_ONCE (files);
+WEIGHTS_XET (1: huggingface_hub fetches large files, which then cannot go on after a kill);
+WEIGHTS_KEEP (commits that must stay), WEIGHTS_BEFORE (one that stays while there is room),
+WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_STALL_SECONDS (60: a connection that is silent so long
+is dropped), WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN;
+TERMINATION_LOG. On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is
+there, in bytes. Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files",
+"bytes", "fetched", "complete"}`. Exit code 0: complete. 3: trying again cannot help. 1: it may.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import shutil
-import sys
+import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from vllm_flows.weights_blobs import Partial, Record, size_of, write_json
+from vllm_flows.weights_download import Hub
+from vllm_flows.weights_order import OURS, Order, TemporaryError, UnfixableError, order_from
+from vllm_flows.weights_volume import (
+    link,
+    present,
+    prune,
+    refused_by_volume,
+    sole_writer,
+    withdraw_markers,
+)
+
 PERMANENT = 3
 TEMPORARY = 1
-PROGRESS_SECONDS = 1.0
 
-_LONGEST_TEXT = 1000
-"""Characters. Kubernetes keeps 4096 bytes of a termination message."""
-
-_ABANDONED = re.compile(r"\.[0-9a-f]{8}\.incomplete")
-"""How huggingface_hub since 1.18 ends the name of a partial file: with a random part, so no other
-process goes on with it. Older versions write `<hash>.incomplete` and do go on."""
-
-
-class UnfixableError(Exception):
-    """Trying again cannot help."""
-
-
-class TemporaryError(Exception):
-    """Trying again may help."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be on the volume in the end: the files of one commit, in huggingface_hub's layout.
-
-    `files` are the entries of WEIGHTS_FILES, `cache` is HF_HUB_CACHE.
-    """
-
-    repository: str
-    commit: str
-    files: list[dict[str, Any]]
-    cache: Path
-
-    @property
-    def total(self) -> int:
-        """The commit's bytes."""
-        return sum(file["size"] for file in self.files)
-
-    @property
-    def folder(self) -> Path:
-        """Where huggingface_hub keeps the repository, of whatever commit."""
-        return self.cache / f"models--{self.repository.replace('/', '--')}"
-
-    @property
-    def snapshot(self) -> Path:
-        """Where huggingface_hub shows the commit's files under their names."""
-        return self.folder / "snapshots" / self.commit
-
-    def present(self) -> int:
-        """Count the commit's bytes that are on the volume, those of partial files included."""
-        return sum(
-            min(file["size"], max(self._sizes(file["name"], file.get("sha256"))))
-            for file in self.files
-        )
-
-    def _sizes(self, name: str, sha256: str | None) -> Iterator[int]:
-        yield size_of(self.snapshot / name)
-        if sha256:  # another commit may hold the same bytes; they are then linked, not fetched
-            blobs = self.folder / "blobs"
-            yield size_of(blobs / sha256)
-            yield from map(size_of, blobs.glob(f"{sha256}*.incomplete"))
+_SECONDS = 1.0
+"""Between two lines that tell how far it is."""
+_LONGEST_TEXT = 600
+"""Characters, each up to six bytes in JSON. Kubernetes keeps 4096 bytes of a last word."""
 
 
 def main() -> int:
-    """Download, check, report; return the exit code."""
-    order = Order(
-        os.environ["WEIGHTS_REPOSITORY"],
-        os.environ["WEIGHTS_COMMIT"],
-        json.loads(Path(os.environ["WEIGHTS_FILES"]).read_text()),
-        Path(os.environ["HF_HUB_CACHE"]),
-    )
-    order.cache.mkdir(parents=True, exist_ok=True)
+    """Do what the environment orders, report, return the exit code."""
+    signal.signal(signal.SIGTERM, stop)
+    token = os.environ.get("HF_TOKEN", "").strip()
     try:
-        remove_abandoned(order.cache)
-        check_room(order)
-        download(order)
-        check_sizes(order)
+        order = order_from(os.environ)
+        report(bring(order), token)
     except (UnfixableError, TemporaryError) as error:
-        report({"error": str(error)[:_LONGEST_TEXT]})
+        report({"error": str(error)}, token)
         return PERMANENT if isinstance(error, UnfixableError) else TEMPORARY
-    report({"commit": order.commit, "files": len(order.files), "bytes": order.total})
     return 0
 
 
-def size_of(path: Path) -> int:
-    """Return a file's bytes, 0 when it is not there (a partial file may just be renamed)."""
+def stop(_signal: int, _frame: object) -> None:
+    """End at once: what is on the volume is where the next attempt goes on."""
+    report({"error": "told to stop; what is fetched stays on the volume"}, "")
+    os._exit(TEMPORARY)
+
+
+def report(result: dict[str, Any], token: str) -> None:
+    """Leave the result where Kubernetes keeps it with the pod, and on stdout, without secrets."""
+    if "error" in result:
+        text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", result["error"])  # signed addresses
+        result = {"error": (text.replace(token, "***") if token else text)[:_LONGEST_TEXT]}
+    Path(os.environ["TERMINATION_LOG"]).write_text(json.dumps(result))
+    say(json.dumps(result))
+
+
+def say(line: str) -> None:
+    """Print a line of the Job's output."""
+    print(line, flush=True)  # noqa: T201 -- the Job's output
+
+
+def bring(order: Order) -> dict[str, Any]:
+    """Check, prune, fetch, link, mark; return what to report.
+
+    Raises UnfixableError or TemporaryError, for what the volume refuses too.
+    """
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        for folder in (order.blobs, order.marker.parent, order.cache / ".locks"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with sole_writer(order.cache / ".locks" / "vllm-flows.lock"):
+            withdraw_markers(order)
+            prune(order)
+            fetched = complete(order)
+            link(order)
+            write_json(order.marker, order.manifest)
+    except OSError as error:
+        raise refused_by_volume(error, order) from error
+    whole = [marker.stem for marker in order.cache.glob(f"models--*/{OURS}/*.json")]
+    counts = {"files": len(order.files), "bytes": order.total, "fetched": fetched}
+    return {"commit": order.commit, **counts, "complete": sorted(whole)}
 
 
-def remove_abandoned(cache: Path) -> None:
-    """Remove the partial files of killed attempts that no huggingface_hub goes on with.
-
-    Nobody else is at work on them: one Job at a time writes the volume.
-    """
-    for path in cache.glob("models--*/blobs/*.incomplete"):
-        if _ABANDONED.search(path.name):
-            path.unlink(missing_ok=True)
-
-
-def check_room(order: Order) -> None:
-    """Raise UnfixableError before the first byte when the volume cannot hold what is missing."""
-    missing = order.total - order.present()
-    free = shutil.disk_usage(order.cache).free
-    if missing > free:
-        message = f"the volume has {free} bytes free and {missing} are still to come"
-        raise UnfixableError(message)
+def complete(order: Order) -> int:
+    """Bring every file to its blob, checked; return how many bytes came from the Hub."""
+    record, hub = Record(order.folder), Hub(order)
+    partials = [Partial(file, order.blobs) for file in order.unique]
+    partials = [each for each in partials if not record.knows(each.blob)]
+    total = sum(min(each.file.size, size_of(each.blob) or size_of(each.path)) for each in partials)
+    with saying("checking", total, lambda: sum(each.position for each in partials)):
+        at_once(order, lambda each: each.check(record), partials)
+    missing = [each for each in partials if not record.knows(each.blob)]
+    with saying("progress", order.total, lambda: present(order)):
+        at_once(order, lambda each: fetch(hub, each, record), missing)
+    return sum(each.fetched for each in missing)
 
 
-def download(order: Order) -> None:
-    """Fetch the files, saying how far it is every second.
-
-    Raises UnfixableError or TemporaryError for what the Hub answers.
-    """
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    done = threading.Event()
-    reporter = threading.Thread(target=say_progress, args=(done, order))
-    reporter.start()
-    try:
-        fetch(order, os.environ.get("HF_TOKEN") or None)
-    except (HfHubHTTPError, EntryNotFoundError) as error:
-        raise classified(error, order) from error
-    finally:
-        done.set()
-        reporter.join()
-
-
-def fetch(order: Order, token: str | None) -> None:
-    """Let the image's huggingface_hub fetch what is not there; it raises its own errors."""
-    from huggingface_hub import hf_hub_download, snapshot_download
-
-    names = [file["name"] for file in order.files]
-    snapshot_download(
-        order.repository,
-        revision=order.commit,
-        cache_dir=order.cache,
-        allow_patterns=[escaped(name) for name in names],
-        token=token or False,
-    )
-    # It passes over names that the commit does not have, and before 1.22 it calls a part of the
-    # files a snapshot when the Hub refuses to list them. Asking for the file itself tells why.
-    for name in names:
-        if not (order.snapshot / name).exists():
-            hf_hub_download(
-                order.repository,
-                name,
-                revision=order.commit,
-                cache_dir=order.cache,
-                token=token or False,
-            )
-
-
-def classified(error: BaseException, order: Order) -> UnfixableError | TemporaryError:
-    """Turn huggingface_hub's error into one of ours, with a text for people.
-
-    The Hub's answer may be the cause of a LocalEntryNotFoundError, which huggingface_hub raises
-    for a 403 as for a Hub that is down (`_raise_on_head_call_error` in its file_download.py).
-    """
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    for each in causes(error):
-        status = getattr(getattr(each, "response", None), "status_code", None)
-        if isinstance(each, RepositoryNotFoundError) and not isinstance(each, GatedRepoError):
-            who = f"the Hub has no {order.repository}, or does not show it to this token"
-        elif status in {401, 403}:
-            who = f"the Hub refuses {order.repository} to this token"
-        elif status == 404:  # noqa: PLR2004 -- HTTP's number
-            who = f"the Hub has not all files of {order.repository} at {order.commit}"
-        else:
-            continue
-        return UnfixableError(f"{who} (HTTP {status})")
-    root = list(causes(error))[-1]
-    return TemporaryError(f"{type(root).__name__}: {str(root).strip().partition(chr(10))[0]}")
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, the one it was raised from, and so on."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__
-
-
-def escaped(name: str) -> str:
-    """Make a file name match only itself where huggingface_hub expects a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def say_progress(done: threading.Event, order: Order) -> None:
-    """Print `progress DONE TOTAL` when it grew, about once a second, until `done`."""
-    said = -1
-    while True:
-        ended = done.wait(PROGRESS_SECONDS)
-        present = order.present()
-        if present > said:
-            said = present
-            print(f"progress {present} {order.total}", flush=True)  # noqa: T201 -- the Job's output
-        if ended:
+def fetch(hub: Hub, partial: Partial, record: Record) -> None:
+    """Fetch the rest of a file; once more from its beginning when the hash is wrong."""
+    for _ in range(2):
+        hub.complete(partial)
+        if partial.keep(partial.path, record):
             return
+    words = "what comes from the Hub has not the hash that the Hub lists, also when fetched again"
+    raise TemporaryError(f"{partial.file.name}: {words}")
 
 
-def check_sizes(order: Order) -> None:
-    """Compare each file's size with the Hub's list; remove the wrong ones so a retry fetches them.
-
-    Raises TemporaryError when there was one.
-    """
-    wrong = []
-    for file in order.files:
-        path = order.snapshot / file["name"]
-        size = size_of(path)
-        if size != file["size"] or not path.exists():
-            wrong.append(f"{file['name']}: {size} bytes on the volume, {file['size']} on the Hub")
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-    if wrong:
-        raise TemporaryError("; ".join(wrong))
+def at_once(order: Order, work: Callable[[Partial], None], partials: list[Partial]) -> None:
+    """Do the work on several files at a time; raise what the first one to fail raises."""
+    pool = ThreadPoolExecutor(order.at_once)
+    try:
+        for future in as_completed([pool.submit(work, each) for each in partials]):
+            future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def report(result: dict[str, object]) -> None:
-    """Leave the result where Kubernetes keeps it with the pod, and on stdout."""
-    text = json.dumps(result)
-    Path(os.environ["TERMINATION_LOG"]).write_text(text)
-    print(text, flush=True)  # noqa: T201 -- the Job's output
+@contextlib.contextmanager
+def saying(verb: str, total: int, count: Callable[[], int]) -> Iterator[None]:
+    """Tell how far it is, about once a second, while the body runs."""
+    ended = threading.Event()
+    speaker = threading.Thread(target=tell, args=(ended.wait, verb, total, count), daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        speaker.join()
+
+
+def tell(ended: Callable[[float], bool], verb: str, total: int, count: Callable[[], int]) -> None:
+    """Print `VERB DONE TOTAL` whenever it changed, and at the end."""
+    said, last = None, total == 0
+    while not last:
+        last = ended(_SECONDS)
+        done = count()
+        if done != said:
+            said = done
+            say(f"{verb} {done} {total}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not sys.exit: after a failure it would wait for the files that are still being fetched.
+    os._exit(main())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from vllm_flows.manifests import (
@@ -20,14 +20,12 @@ from vllm_flows.models import Model
 from vllm_flows.observed import JOB_DIGEST_ANNOTATION, MANAGED_BY, MODEL_LABEL, Verdict
 from vllm_flows.settings import Settings
 from vllm_flows.weights_job import PERMANENT
+from vllm_flows.weights_program import PROGRAM_NAME, weights_archive
 
 Object = dict[str, Any]
 
 WEIGHTS_MOUNT = "/weights"
 HUB_CACHE = f"{WEIGHTS_MOUNT}/hub"
-PROGRAM_FILES = ("weights_job.py",)
-"""What the ConfigMap carries; the first is the one that is run."""
-
 _PROGRAM_MOUNT = "/vllm-flows"
 _TERMINATION_LOG = "/dev/termination-log"
 _ATTEMPTS = 4
@@ -83,7 +81,7 @@ def weights_program(verdict: Verdict) -> Object:
         {"name": file.name, "size": file.size, "sha256": file.sha256, "blob_id": file.blob_id}
         for file in verdict.files
     ]
-    program = {name: Path(__file__).with_name(name).read_text() for name in PROGRAM_FILES}
+    program = base64.b64encode(weights_archive()).decode()
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -91,7 +89,8 @@ def weights_program(verdict: Verdict) -> Object:
             "name": job_name(verdict.model, verdict.commit),
             "labels": _labels(verdict.model),
         },
-        "data": {**program, "files.json": json.dumps(files)},
+        "data": {"files.json": json.dumps(files)},
+        "binaryData": {PROGRAM_NAME: program},
     }
 
 
@@ -176,7 +175,7 @@ def _container(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Obj
     return {
         "name": "weights",
         "image": f"{settings.model_image}:{settings.model_tag}",
-        "command": ["python3", f"{_PROGRAM_MOUNT}/{PROGRAM_FILES[0]}"],
+        "command": ["python3", f"{_PROGRAM_MOUNT}/{PROGRAM_NAME}"],
         "env": _environment(verdict, settings, order),
         "resources": {
             "requests": {"cpu": "500m", "memory": "1Gi"},

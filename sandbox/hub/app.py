@@ -3,6 +3,8 @@
 - POST /_sandbox/rate {"bytes_per_second": N or null}: limits each download
 - POST /_sandbox/fail {"status": 503, "count": N, "path": "/resolve/"}: the next N requests
   fail whose path holds `path` (default: all)
+- POST /_sandbox/faults {"kind": "truncate", "count": N, "path": ".safetensors", "after": 0.99}:
+  the next N downloads whose path holds `path` go wrong so (kinds: sandbox/hub/faults.py)
 - POST /_sandbox/commit {"repo": ID, "kind": "weights" or "docs"}: a new commit on main
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
@@ -28,6 +30,7 @@ from sandbox.hub.access import (
     describe,
     identify,
 )
+from sandbox.hub.faults import KINDS, Fault, shorten, spoiled
 from sandbox.hub.repository import Commit, Repository, Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -44,6 +47,7 @@ class Hub:
     rate: int | None = None
     requests: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     async def whoami(self, request: Request) -> Response:
         """Tell whose token it is; 401 without one."""
@@ -100,12 +104,20 @@ class Hub:
         file = commit.files.get(request.path_params["path"])
         if file is None:
             raise RefusedError(404, "Entry not found", "EntryNotFound")
-        part = transfer.parse_range(request.headers.get("Range"), file.size)
+        fault = self._fault(request)
+        if fault and fault.kind == "rate-limit":
+            return JSONResponse({"error": "Slow down"}, 429, {"Retry-After": fault.retry_after})
+        ignored = fault and fault.kind == "ignore-range"
+        wanted = None if ignored else request.headers.get("Range")
+        part = transfer.parse_range(wanted, file.size)
         headers = transfer.headers_of(commit, file, part)
         status = 206 if part else 200
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
         body = transfer.send(file, part, lambda: self.rate, self._count_bytes)
+        if fault:
+            body = spoiled(fault, body, int(headers["Content-Length"]))
+            shorten(fault, headers)
         return StreamingResponse(body, status, headers, media_type="application/octet-stream")
 
     async def set_rate(self, request: Request) -> Response:
@@ -118,6 +130,15 @@ class Hub:
         body = await request.json()
         self.failures = [(body["status"], body.get("path", ""))] * body["count"]
         return JSONResponse({"failures": len(self.failures)})
+
+    async def add_faults(self, request: Request) -> Response:
+        """Let the next downloads go wrong in the way that is asked for."""
+        body = await request.json()
+        if body.get("kind") not in KINDS:
+            raise RefusedError(400, f"kind is one of {', '.join(KINDS)}")
+        count = body.pop("count", 1)
+        self.faults += [Fault(**body)] * count
+        return JSONResponse({"faults": len(self.faults)})
 
     async def add_commit(self, request: Request) -> Response:
         """Put a commit on main."""
@@ -144,6 +165,15 @@ class Hub:
             return await handler(request)
 
         return handle
+
+    def _fault(self, request: Request) -> Fault | None:
+        """Return what goes wrong with this download, once; nothing does with a HEAD."""
+        if request.method != "HEAD":
+            for fault in self.faults:
+                if fault.path in request.url.path:
+                    self.faults.remove(fault)
+                    return fault
+        return None
 
     def _count_bytes(self, size: int) -> None:
         self.requests["bytes"] += size
@@ -182,6 +212,7 @@ def build_app(hub: Hub) -> Starlette:
     control = [
         Route("/_sandbox/rate", hub.set_rate, methods=["POST"]),
         Route("/_sandbox/fail", hub.fail, methods=["POST"]),
+        Route("/_sandbox/faults", hub.add_faults, methods=["POST"]),
         Route("/_sandbox/commit", hub.add_commit, methods=["POST"]),
         Route("/_sandbox/requests", hub.counters, methods=["GET"]),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from sandbox.hub.access import RefusedError
 from sandbox.hub.repository import Commit, File
@@ -57,7 +57,7 @@ async def send(
     part: tuple[int, int] | None,
     rate: Callable[[], int | None],
     sent: Callable[[int], None],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the bytes; `rate` is asked before every chunk and counts bytes per second.
 
     `sent` is told the size of each chunk that the server took.

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import json
 import sys
-from pathlib import Path
+import zipfile
 from typing import Any
 
 from vllm_flows import weights_manifests as manifests
@@ -11,6 +13,7 @@ from vllm_flows.models import Model
 from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.settings import load_settings
 from vllm_flows.weights_manifests import WeightsOrder
+from vllm_flows.weights_program import weights_archive
 
 SHA = "0123456789" * 4
 PLAIN = WeightsOrder()
@@ -77,23 +80,30 @@ def test_the_job_is_kept_to_the_nodes_it_is_given_and_to_the_models_labels():
 
 
 def test_the_program_comes_with_the_list_of_files():
-    data = manifests.weights_program(VERDICT)["data"]
+    made = manifests.weights_program(VERDICT)
     files = [{"name": "a.safetensors", "size": 7, "sha256": None, "blob_id": "b"}]
-    assert json.loads(data["files.json"]) == files
-    assert set(data) == {"files.json", "weights_job.py"}
+    assert json.loads(made["data"]["files.json"]) == files
+    (program,) = pod()["containers"]
+    assert program["command"] == ["python3", "/vllm-flows/weights.pyz"]
+    assert base64.b64decode(made["binaryData"]["weights.pyz"]) == weights_archive()
 
 
-def test_the_program_is_one_file_that_needs_nothing_of_ours():
-    source = Path(manifests.__file__).with_name(manifests.PROGRAM_FILES[0]).read_text()
-    names = [
+def test_the_program_is_one_small_file_with_all_that_it_imports():
+    with zipfile.ZipFile(io.BytesIO(weights_archive())) as archive:
+        sources = {name: archive.read(name).decode() for name in archive.namelist()}
+    names = {
         alias.name if isinstance(node, ast.Import) else str(node.module)
+        for source in sources.values()
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
-    ]
-    allowed = {*sys.stdlib_module_names, "huggingface_hub", "certifi"}
-    assert {name.partition(".")[0] for name in names} <= allowed
-    assert len(source.encode()) < 1_000_000  # a ConfigMap's limit
+    }
+    ours = {name for name in names if name.startswith("vllm_flows")}
+    assert {f"{name.replace('.', '/')}.py" for name in ours} <= set(sources)
+    foreign = {name.partition(".")[0] for name in names - ours}
+    assert foreign <= {*sys.stdlib_module_names, "huggingface_hub"}
+    assert len(weights_archive()) < 100_000
+    assert weights_archive() == weights_archive()
 
 
 def test_what_must_stay_on_the_volume_is_told_to_the_program():

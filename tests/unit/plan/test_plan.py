@@ -7,22 +7,26 @@ from typing import Any
 import pytest
 
 from vllm_flows.chart import Chart
-from vllm_flows.desired import Desired
-from vllm_flows.errors import AccessError, BlockedError, ReleaseError
+from vllm_flows.desired import Desired, desired_state
+from vllm_flows.errors import AccessError, BlockedError, HubUnavailableError, ReleaseError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
+    Access,
     ClusterState,
     DeployedModel,
+    EnginePod,
     HubFile,
     Release,
     ReleaseState,
+    Surroundings,
     Verdict,
     WeightsClaim,
 )
-from vllm_flows.plan import Action, ClaimAction
+from vllm_flows.plan import Action, ClaimAction, Plan
 from vllm_flows.planner import make_plan
 from vllm_flows.release_rules import RELEASE_ACTIONS
+from vllm_flows.report import plan_data
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -269,3 +273,114 @@ def test_a_chart_with_the_same_selectors_is_an_upgrade():
     state = as_deployed(aim)
     newer = replace(aim, chart=Chart("vllm-stack", (), "0.1.9"))
     assert make_plan(newer, state).release_reason == "chart 0.1.8 -> 0.1.9"
+
+
+SILENCE = HubUnavailableError("the Hub does not answer")
+
+
+def silent(model: Model) -> Verdict:
+    return Verdict(model.name, model.model_url, access=Access.UNKNOWN, problems=(SILENCE,))
+
+
+def seen(aim: Desired, state: ClusterState, *models: Model) -> Plan:
+    """Plan with a Hub that is silent on every model."""
+    verdicts = [silent(model) for model in models]
+    return make_plan(desired_state(models, verdicts, aim.settings, None, state), state)
+
+
+def test_a_hub_that_is_silent_does_not_stop_a_model_that_is_deployed():
+    model = a_model()
+    aim = desired(model)
+    plan = seen(aim, as_deployed(aim), model)
+    assert not plan.changes
+    assert plan.steps[0].action is Action.NONE
+    assert "stays at aaaaaaaa, which is on the volume" in plan.steps[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Model(name="qwen", modelURL="org/other"),
+        Model(name="qwen", modelURL="org/qwen", revision=OTHER_SHA),
+        Model(name="new", modelURL="org/new"),
+    ],
+)
+def test_what_only_the_hub_can_tell_stays_blocked_by_its_silence(changed: Model):
+    aim = desired(a_model())
+    (step, *_) = seen(aim, as_deployed(aim), changed).steps
+    assert (step.action, step.problems) == (Action.BLOCKED, (SILENCE,))
+
+
+def test_a_silent_hub_lets_a_deployed_model_be_changed_otherwise():
+    aim = desired(a_model())
+    (step,) = seen(aim, as_deployed(aim), a_model(replicaCount=2)).steps
+    assert step.action is Action.SCALE
+
+
+def on_nodes(state: ClusterState, *nodes: Any, pods: Any = ()) -> ClusterState:
+    return replace(state, around=Surroundings(nodes=nodes, pods=tuple(pods)))
+
+
+def test_a_model_without_room_is_blocked_and_with_autoscaling_only_told(make: Any):
+    aim = desired(a_model())
+    full = on_nodes(NOTHING, make.node("a", 1), pods=[make.pod("a", 1)])
+    (step,) = make_plan(aim, full).steps
+    assert (step.action, step.reason) == (Action.BLOCKED, "no room for a replica with a GPU now")
+    patient = replace(aim, settings=load_settings(autoscaling=True))
+    (step,) = make_plan(patient, full).steps
+    assert step.action is Action.CREATE
+    assert step.notes == ("waits for a node: no room for a replica with a GPU now",)
+
+
+def test_an_update_needs_room_beside_what_runs_and_scaling_only_for_what_is_new(make: Any):
+    aim = desired(a_model())
+    full = on_nodes(as_deployed(aim), make.node("a", 1), pods=[make.pod("a", 1)])
+    newer = desired(a_model(), verdicts=[verdict(a_model(), OTHER_SHA)])
+    assert make_plan(newer, full).steps[0].action is Action.BLOCKED
+    assert make_plan(aim, full).steps[0].action is Action.NONE
+    roomy = on_nodes(as_deployed(aim), make.node("a", 2), pods=[make.pod("a", 1)])
+    assert make_plan(desired(a_model(replicaCount=2)), roomy).steps[0].nodes == ("a",)
+
+
+def test_the_weights_are_ordered_with_what_has_to_stay(make: Any):
+    model = a_model()
+    state = on_nodes(as_deployed(desired(model)), make.node("a"), make.node("b"))
+    claim = WeightsClaim("qwen", "80Gi", {SHA: 1000}, served=(SHA, "0" * 40))
+    state = replace(state, claims={"qwen": claim}, pods=(EnginePod("qwen", "b", SHA),))
+    (step,) = make_plan(desired(model, verdicts=[verdict(model, OTHER_SHA)]), state).steps
+    assert step.order
+    assert (step.order.keep, step.order.before) == ((SHA,), "0" * 40)
+    assert step.order.nodes == ("b",)
+    assert step.order.budget == 80 * 1024**3
+
+
+def test_a_repository_without_bytes_is_ordered_all_the_same():
+    model = a_model()
+    (step,) = make_plan(desired(model, verdicts=[verdict(model, size=0)]), NOTHING).steps
+    assert step.order
+    assert step.download_bytes == 0
+
+
+def test_the_plan_as_data_has_stable_keys(make: Any):
+    aim = desired(a_model("good"), a_model("large", requestGPU=2, vllmConfig=TWO))
+    state = on_nodes(NOTHING, make.node("a", 1))
+    good, large = plan_data(make_plan(aim, state))
+    keys = (
+        "model action reason modelURL revision gpus downloadBytes access fit nodes problems notes"
+    )
+    assert list(good) == list(large) == keys.split()
+    assert good["nodes"] == ["a"]
+    assert good["access"] == {
+        "state": "open",
+        "gated": "no",
+        "license": "",
+        "bytes": 1000,
+        "safetensors": True,
+        "customCode": [],
+        "unsafeFiles": [],
+    }
+    (problem,) = large["problems"]
+    assert set(problem) == {"what", "why", "next"}
+
+
+TWO = {"tensorParallelSize": 2}

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 import uvicorn
 
 from sandbox.hub.app import Hub, build_app
+from sandbox.hub.faults import Fault, FaultKind
 from sandbox.hub.repository import Commit, Store
 from sandbox.hub.samples import SAMPLES
 from vllm_flows import weights_job
+from vllm_flows.weights_order import File, Order
 
 TOKEN = "hf_granted"
 REPOSITORIES = {
@@ -47,47 +50,78 @@ class Volume:
     hub: Hub
     folder: Path
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes the Hub has sent, to whomever."""
+        return self.hub.requests["bytes"]
+
     def commit(self, name: str, revision: str = "main") -> Commit:
         found = self.hub.store.repositories[REPOSITORIES[name]].find(revision)
         assert found
         return found
 
-    def order(self, name: str, revision: str = "main") -> weights_job.Order:
+    def order(self, name: str, revision: str = "main") -> Order:
         commit = self.commit(name, revision)
-        files = [
-            {"name": file.path, "size": file.size, "sha256": file.sha256}
-            for file in commit.files.values()
-        ]
-        return weights_job.Order(REPOSITORIES[name], commit.sha, files, self.folder / "hub")
+        files = tuple(
+            File(file.path, file.size, file.sha256, file.blob_id) for file in commit.files.values()
+        )
+        return Order(REPOSITORIES[name], commit.sha, files, self.folder / "hub", at_once=2)
 
-    def run(self, order: weights_job.Order, token: str | None = None) -> Result:
-        files, log = self.folder / "files.json", self.folder / "termination-log"
-        files.write_text(json.dumps(order.files))
-        log.write_text("")
-        environment = {
+    def spoil(self, kind: FaultKind, count: int = 1, **how: Any) -> None:
+        """Let the next downloads of weights go wrong."""
+        self.hub.faults += [Fault(kind, **{"path": ".safetensors", **how})] * count
+
+    def environment(self, order: Order) -> dict[str, str]:
+        files = self.folder / "files.json"
+        files.write_text(json.dumps([asdict(file) for file in order.files]))
+        (self.folder / "termination-log").write_text("")
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "PYTHONPATH": str(Path(weights_job.__file__).parents[1]),
             "WEIGHTS_REPOSITORY": order.repository,
             "WEIGHTS_COMMIT": order.commit,
             "WEIGHTS_FILES": str(files),
-            "TERMINATION_LOG": str(log),
+            "WEIGHTS_AT_ONCE": str(order.at_once),
+            "WEIGHTS_XET": str(int(order.xet)),
+            "WEIGHTS_KEEP": " ".join(order.keep),
+            "WEIGHTS_BEFORE": order.before,
+            "WEIGHTS_BUDGET": str(order.budget),
+            "WEIGHTS_STALL_SECONDS": "0.2",
+            "WEIGHTS_RETRY_SECONDS": "0.01",
+            "TERMINATION_LOG": str(self.folder / "termination-log"),
+            "HF_HOME": str(self.folder / "home"),
             "HF_HUB_CACHE": str(order.cache),
             "HF_ENDPOINT": self.url,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            **({"HF_TOKEN": token} if token else {}),
+            "HF_TOKEN": order.token,
         }
+
+    def run(self, order: Order, token: str = "") -> Result:
+        """Run the program as a process of its own."""
         done = subprocess.run(
             [sys.executable, weights_job.__file__],
-            env=environment,
+            env=self.environment(replace(order, token=token)),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        said = json.loads(log.read_text() or "{}")
+        said = json.loads((self.folder / "termination-log").read_text() or "{}")
         return Result(done.returncode, said, done.stdout.splitlines(), done.stderr)
+
+    def is_right(self, order: Order) -> bool:
+        """Compare what the engine would read with what the Hub has, byte for byte."""
+        snapshot = order.folder / "snapshots" / order.commit
+        repository = self.hub.store.repositories[order.repository]
+        commit = repository.find(order.commit)
+        assert commit
+        return all(
+            sha256((snapshot / file.name).read_bytes()).digest()
+            == sha256(commit.files[file.name].location.read_bytes()).digest()
+            for file in order.files
+        )
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +133,8 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Hub
     ]
     hub = Hub(Store(tmp_path_factory.mktemp("hub"), small), TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(hub), log_level="warning", timeout_graceful_shutdown=1)
+    # A download that is cut off on purpose is an error to uvicorn.
+    config = uvicorn.Config(build_app(hub), log_level="critical", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -114,4 +149,16 @@ def volume(_served: tuple[str, Hub], tmp_path: Path) -> Iterator[Volume]:
     url, hub = _served
     yield Volume(url, hub, tmp_path)
     hub.failures.clear()
+    hub.faults.clear()
     hub.rate = None
+
+
+@pytest.fixture
+def reached(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> Volume:
+    """Return the volume, its Hub also for a test that calls the program's functions itself."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", volume.url)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        volume.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    return volume

@@ -1,64 +1,72 @@
-"""The Job's program, with the real huggingface_hub, against the sandbox's Hub on 127.0.0.1."""
+"""The program as a process: what it brings, what it says, how it ends."""
 
 from __future__ import annotations
 
-import io
-import shutil
-import threading
-from contextlib import redirect_stdout
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+from huggingface_hub import snapshot_download
 
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
 from vllm_flows import weights_job
-from vllm_flows.weights_job import (
-    PERMANENT,
-    TEMPORARY,
-    Order,
-    TemporaryError,
-    UnfixableError,
-    check_room,
-    check_sizes,
-    classified,
-    escaped,
-    remove_abandoned,
-    say_progress,
-)
+from vllm_flows.weights_job import PERMANENT, TEMPORARY, tell
+from vllm_flows.weights_order import File, UnfixableError, order_from
 
 if TYPE_CHECKING:
     from conftest import Volume
 
-SHA = "c0ffee" * 10 + "c0ff"
+PROGRAM = ("job", "order", "blobs", "volume", "download")
 
 
-@pytest.fixture
-def order(tmp_path: Path) -> Order:
-    """One large file, one small one, nothing on the volume yet."""
-    files = [
-        {"name": "model.safetensors", "size": 100, "sha256": SHA},
-        {"name": "config.json", "size": 10, "sha256": None},
-    ]
-    return Order("o/m", "a" * 40, files, tmp_path)
-
-
-def put(path: Path, size: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * size)
-    return path
-
-
-def test_a_first_download_reports_commit_files_and_bytes(volume: Volume):
+def test_a_first_download_reports_what_came(volume: Volume):
     order = volume.order("open")
     result = volume.run(order)
     assert result.code == 0, result.errors
-    assert result.said == {"commit": order.commit, "files": len(order.files), "bytes": order.total}
-    assert all(Path(order.snapshot, each["name"]).stat().st_size for each in order.files)
+    assert result.said == {
+        "commit": order.commit,
+        "files": len(order.files),
+        "bytes": order.total,
+        "fetched": order.total,
+        "complete": [order.commit],
+    }
+    assert volume.is_right(order)
+
+
+def test_the_engine_finds_the_commit_offline(volume: Volume):
+    order = volume.order("tagged")
+    assert volume.run(order).code == 0
+    found = Path(
+        snapshot_download(
+            order.repository, revision=order.commit, cache_dir=order.cache, local_files_only=True
+        )
+    )
+    assert {path.name for path in found.iterdir()} == {file.name for file in order.files}
+    assert all(not path.readlink().is_absolute() for path in found.iterdir())
+
+
+def test_only_the_files_of_the_order_come(volume: Volume):
+    order = volume.order("open")
+    order = replace(order, files=order.files[:2])
+    assert volume.run(order).code == 0
+    assert len(list((order.folder / "snapshots" / order.commit).iterdir())) == 2
+
+
+def test_a_file_in_a_folder_and_an_empty_one_come_too(volume: Volume):
+    order = volume.order("open")
+    empty = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    order = replace(order, files=(*order.files, File("original/empty.txt", 0, None, empty)))
+    assert volume.run(order).code == 0
+    path = order.folder / "snapshots" / order.commit / "original" / "empty.txt"
+    assert path.read_bytes() == b""
 
 
 def test_progress_only_grows_and_ends_at_the_total(volume: Volume):
@@ -69,97 +77,99 @@ def test_progress_only_grows_and_ends_at_the_total(volume: Volume):
     assert lines[-1] == ["progress", str(order.total), str(order.total)]
 
 
-def test_progress_never_goes_back(order: Order, monkeypatch: pytest.MonkeyPatch):
-    counts, ends = iter([5, 3, 5, 8]), iter([False, False, False, True])
-    monkeypatch.setattr(Order, "present", lambda _: next(counts))
-    done = threading.Event()
-    monkeypatch.setattr(done, "wait", lambda _: next(ends))
-    with redirect_stdout(io.StringIO()) as output:
-        say_progress(done, order)
-    assert output.getvalue().splitlines() == ["progress 5 110", "progress 8 110"]
+def test_how_far_it_is_is_said_when_it_changed(capsys: pytest.CaptureFixture[str]):
+    counts, ends = iter([3, 3, 5, 5]), iter([False, False, False, True])
+    tell(lambda _: next(ends), "checking", 9, lambda: next(counts))
+    assert capsys.readouterr().out.splitlines() == ["checking 3 9", "checking 5 9"]
 
 
-def test_a_second_run_fetches_nothing(volume: Volume):
+def test_a_second_run_fetches_and_reads_nothing(volume: Volume):
     order = volume.order("open")
     assert volume.run(order).code == 0
-    before = volume.hub.requests["bytes"], volume.hub.requests["resolve"]
-    assert volume.run(order).code == 0
-    assert (volume.hub.requests["bytes"], volume.hub.requests["resolve"]) == before
+    before = volume.bytes, volume.hub.requests["resolve"]
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, 0)
+    assert (volume.bytes, volume.hub.requests["resolve"]) == before
+    assert not any(line.startswith("checking") for line in result.lines)
 
 
-def test_another_commits_bytes_do_not_count(volume: Volume):
+def test_what_another_commit_shares_is_not_fetched_again(volume: Volume):
     older, newer = volume.order("tagged", "v1.0"), volume.order("tagged")
     assert volume.run(older).code == 0
-    assert older.present() == older.total
-    changed = {each["sha256"] for each in newer.files} - {each["sha256"] for each in older.files}
-    assert changed
-    assert newer.present() <= newer.total - sum(
-        each["size"] for each in newer.files if each["sha256"] in changed
-    )
+    shared = {file.etag for file in older.files} & {file.etag for file in newer.files}
+    result = volume.run(replace(newer, keep=frozenset({older.commit})))
+    assert shared
+    assert result.said["fetched"] == sum(f.size for f in newer.unique if f.etag not in shared)
+    assert result.said["complete"] == sorted([older.commit, newer.commit])
+    assert volume.is_right(older)
+    assert volume.is_right(newer)
 
 
-def test_bytes_that_another_commit_shares_count(order: Order):
-    put(order.folder / "blobs" / SHA, 100)
-    assert order.present() == 100
-    put(order.folder / "blobs" / ("d" * 40), 10)
-    assert order.present() == 100
-    put(order.snapshot / "config.json", 10)
-    assert order.present() == 110
+def test_a_volume_without_a_record_is_read_and_not_fetched(volume: Volume):
+    order = volume.order("open")
+    assert volume.run(order).code == 0
+    (order.folder / ".vllm-flows" / "checked").unlink()
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, 0)
+    assert f"checking {order.total} {order.total}" in result.lines
 
 
-def test_of_several_partial_files_the_largest_counts(order: Order):
-    put(order.folder / "blobs" / f"{SHA}.incomplete", 30)
-    put(order.folder / "blobs" / f"{SHA}.0123abcd.incomplete", 20)
-    put(order.folder / "blobs" / ("d" * 64 + ".incomplete"), 90)
-    assert order.present() == 30
+def test_a_damaged_file_is_found_and_fetched_again(volume: Volume):
+    order = volume.order("open")
+    assert volume.run(order).code == 0
+    shard = order.unique[0]
+    blob = order.blobs / shard.etag
+    content = bytearray(blob.read_bytes())
+    content[1000] ^= 1
+    blob.write_bytes(content)
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, shard.size)
+    assert volume.is_right(order)
 
 
-def test_a_file_counts_no_more_than_its_size(order: Order):
-    put(order.folder / "blobs" / f"{SHA}.incomplete", 1000)
-    assert order.present() == 100
+def test_a_truncated_file_goes_on_where_it_ends(volume: Volume):
+    order = volume.order("open")
+    assert volume.run(order).code == 0
+    os.truncate(order.blobs / order.unique[0].etag, 400_000)
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, order.unique[0].size - 400_000)
+    assert volume.is_right(order)
 
 
-def test_only_partial_files_that_nothing_goes_on_with_are_removed(order: Order):
-    kept = put(order.folder / "blobs" / f"{SHA}.incomplete", 30)
-    whole = put(order.folder / "blobs" / SHA, 100)
-    gone = put(order.folder / "blobs" / f"{SHA}.0123abcd.incomplete", 20)
-    other = put(order.cache / "models--x--y" / "blobs" / f"{SHA}.89abcdef.incomplete", 20)
-    remove_abandoned(order.cache)
-    assert [path.exists() for path in (kept, whole, gone, other)] == [True, True, False, False]
+def test_a_part_that_is_wrong_or_too_long_begins_anew(volume: Volume):
+    order = volume.order("tagged")
+    order.blobs.mkdir(parents=True)
+    first, second = order.unique[:2]
+    (order.blobs / f"{first.etag}.part").write_bytes(b"x" * 1000)
+    (order.blobs / f"{second.etag}.part").write_bytes(b"x" * (second.size + 1))
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, order.total + first.size - 1000)
+    assert volume.is_right(order)
 
 
-def with_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+def test_xet_lets_the_library_fetch_and_checks_what_it_brought(volume: Volume):
+    order = replace(volume.order("open"), xet=True)
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, order.total), result.errors
+    assert volume.is_right(order)
+    assert {path.name for path in order.blobs.iterdir()} == {file.etag for file in order.files}
 
 
-def test_room_is_measured_against_what_this_commit_lacks(
-    order: Order, monkeypatch: pytest.MonkeyPatch
-):
-    with_room(monkeypatch, 60)
-    put(order.folder / "blobs" / ("d" * 64), 1000)
-    with pytest.raises(UnfixableError, match="60 bytes free and 110 are still to come"):
-        check_room(order)
-    put(order.folder / "blobs" / f"{SHA}.incomplete", 50)
-    check_room(order)
+def test_a_file_that_the_library_brought_damaged_comes_again(volume: Volume):
+    order = replace(volume.order("open"), xet=True)
+    volume.spoil("corrupt")
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, order.total + order.unique[0].size)
+    assert volume.is_right(order)
 
 
-def test_too_little_room_ends_the_program_for_good(volume: Volume, monkeypatch: pytest.MonkeyPatch):
-    order, log = volume.order("open"), volume.folder / "log"
-    (volume.folder / "files.json").write_text("""[{"name": "a", "size": 100, "sha256": null}]""")
-    monkeypatch.setenv("WEIGHTS_REPOSITORY", order.repository)
-    monkeypatch.setenv("WEIGHTS_COMMIT", order.commit)
-    monkeypatch.setenv("WEIGHTS_FILES", str(volume.folder / "files.json"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(order.cache))
-    monkeypatch.setenv("TERMINATION_LOG", str(log))
-    with_room(monkeypatch, 99)
-    assert weights_job.main() == PERMANENT
-    assert "99 bytes free" in log.read_text()
-
-
-def test_a_gated_repository_without_a_token_is_not_tried_again(volume: Volume):
-    result = volume.run(volume.order("gated"))
+@pytest.mark.parametrize("xet", [False, True])
+def test_a_gated_repository_without_a_token_is_not_tried_again(volume: Volume, *, xet: bool):
+    result = volume.run(replace(volume.order("gated"), xet=xet))
     assert result.code == PERMANENT
-    assert "the Hub refuses meta-llama/Llama-3.2-3B-Instruct" in result.said["error"]
+    assert result.said["error"] == (
+        "the Hub refuses meta-llama/Llama-3.2-3B-Instruct to this token (HTTP 401)"
+    )
 
 
 def test_a_token_without_the_grant_is_not_tried_again(volume: Volume):
@@ -168,71 +178,87 @@ def test_a_token_without_the_grant_is_not_tried_again(volume: Volume):
     assert "(HTTP 403)" in result.said["error"]
 
 
+def test_a_granted_token_opens_a_gated_repository(volume: Volume):
+    order = volume.order("gated")
+    assert volume.run(order, "hf_granted").code == 0
+    assert volume.is_right(order)
+
+
 def test_a_revoked_token_is_not_tried_again_and_not_repeated(volume: Volume):
     result = volume.run(volume.order("gated"), "hf_canary")
     assert result.code == PERMANENT
     assert result.said["error"].endswith("to this token (HTTP 401)")
-    assert "canary" not in result.said["error"]
+    assert "canary" not in "".join([str(result.said), *result.lines, result.errors])
 
 
-def test_a_token_revoked_between_two_files_is_not_tried_again(volume: Volume):
-    order = volume.order("open")
-    assert volume.run(replace(order, files=order.files[:1])).code == 0
-    volume.hub.failures = [(403, "")] * 50
-    result = volume.run(order)
-    assert (result.code, "(HTTP 403)" in result.said["error"]) == (PERMANENT, True)
+def test_a_token_that_no_header_can_hold_is_not_repeated(volume: Volume):
+    result = volume.run(volume.order("gated"), "hf_canary\nhf_canary")
+    assert (result.code, result.said) == (
+        PERMANENT,
+        {"error": "HF_TOKEN holds characters that no token has"},
+    )
+    assert "canary" not in result.errors
 
 
 def test_a_file_that_the_commit_does_not_have_is_not_tried_again(volume: Volume):
     order = volume.order("open")
-    order.files.append({"name": "missing.bin", "size": 5, "sha256": None})
+    order = replace(order, files=(*order.files, File("missing.bin", 5, None, "a" * 40)))
     result = volume.run(order)
-    assert (result.code, "(HTTP 404)" in result.said["error"]) == (PERMANENT, True)
+    assert result.code == PERMANENT
+    assert result.said["error"].startswith("the Hub has no missing.bin in")
 
 
-def test_a_hub_that_fails_is_worth_another_try_and_says_what_it_answered(volume: Volume):
-    volume.hub.failures = [(501, "")] * 50  # huggingface_hub itself repeats 500, for 20 seconds
-    result = volume.run(volume.order("open"))
+def test_a_repository_that_is_not_there_is_not_tried_again(volume: Volume):
+    result = volume.run(replace(volume.order("open"), repository="who/what"))
+    assert result.code == PERMANENT
+    assert "the Hub has no who/what, or does not show it" in result.said["error"]
+
+
+def test_a_hub_that_is_down_is_worth_another_try(volume: Volume):
+    volume.url = "http://127.0.0.1:9"
+    order = replace(volume.order("tagged"), at_once=1)
+    result = volume.run(order)
     assert result.code == TEMPORARY
-    assert "501" in result.said["error"]
+    assert "ConnectionRefusedError" in result.said["error"]
+    assert result.said["error"].endswith("8 times in a row")
 
 
-def test_a_hub_that_is_down_is_no_missing_file(order: Order):
-    down = LocalEntryNotFoundError("cannot find the requested files")
-    down.__cause__ = ConnectionError("Connection refused")
-    error = classified(down, order)
-    assert isinstance(error, TemporaryError)
-    assert str(error) == "ConnectionError: Connection refused"
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
+def test_a_name_that_leads_out_of_the_volume_is_refused(volume: Volume, name: str):
+    order = replace(volume.order("open"), files=(File(name, 1, None, "a" * 40),))
+    with pytest.raises(UnfixableError, match="no name or hash"):
+        order_from(volume.environment(order))
 
 
-def test_a_refusal_behind_a_local_error_is_found(order: Order):
-    wrapped = LocalEntryNotFoundError("cannot find the requested files")
-    answer = SimpleNamespace(status_code=403, headers={}, request=None)
-    wrapped.__cause__ = GatedRepoError("gated", response=answer)  # type: ignore[arg-type]  # a stand-in
-    assert isinstance(classified(wrapped, order), UnfixableError)
+def test_a_file_without_a_hash_is_refused(volume: Volume):
+    order = replace(volume.order("open"), files=(File("x", 1, None, ""),))
+    with pytest.raises(UnfixableError, match="x: the Hub lists no hash"):
+        order_from(volume.environment(order))
 
 
-def test_a_truncated_file_is_removed_so_that_the_retry_fetches_it(volume: Volume):
+def test_sigterm_ends_it_at_once_and_what_came_stays(volume: Volume):
     order = volume.order("open")
-    assert volume.run(order).code == 0
-    name = next(each["name"] for each in order.files if each["sha256"])
-    blob = Path(order.snapshot, name).resolve()
-    blob.write_bytes(blob.read_bytes()[:1000])
-    result = volume.run(order)
-    assert result.code == TEMPORARY
-    assert f"{name}: 1000 bytes on the volume" in result.said["error"]
-    assert not blob.exists()
-    assert volume.run(order).code == 0
+    volume.spoil("stall")
+    environment = volume.environment(order) | {"WEIGHTS_STALL_SECONDS": "60"}
+    part = order.blobs / f"{order.unique[0].etag}.part"
+    with subprocess.Popen(
+        [sys.executable, weights_job.__file__], env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        while not part.exists() or not part.stat().st_size:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == TEMPORARY
+    assert "told to stop" in json.loads((volume.folder / "termination-log").read_text())["error"]
+    assert not order.marker.exists()
+    assert part.stat().st_size
 
 
-def test_every_wrong_file_is_removed_at_once(order: Order):
-    wrong = [put(order.snapshot / each["name"], 3) for each in order.files]
-    with pytest.raises(TemporaryError, match=r"3 bytes .*100 .*; config.json: 3 bytes"):
-        check_sizes(order)
-    assert not any(path.exists() for path in wrong)
-
-
-@pytest.mark.parametrize("name", ["a*.json", "a?.json", "a[1].json", "a]b.json", "plain.json"])
-def test_a_file_name_is_no_pattern(name: str):
-    assert fnmatch(name, escaped(name))
-    assert not any(fnmatch(other, escaped(name)) for other in ("ax.json", "a1.json", "abc.json"))
+def test_the_program_needs_none_of_the_package_beside_it():
+    names = {f"vllm_flows.weights_{name}" for name in PROGRAM}
+    for name in names:
+        path = Path(weights_job.__file__).with_name(f"{name.rpartition('.')[2]}.py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                root = (node.module or "").partition(".")[0]
+                assert node.module in names or root in {*sys.stdlib_module_names, "huggingface_hub"}

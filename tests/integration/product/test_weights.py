@@ -1,0 +1,95 @@
+"""Weights Jobs on a real API server: where they run, what admits them, what stays on the volume."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vllm_flows.models import Model
+from vllm_flows.observed import HubFile, Verdict
+from vllm_flows.settings import load_settings
+from vllm_flows.weights_manifests import WeightsOrder, weights_job
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
+
+
+def pod_of_job(**settings: object) -> dict[str, Any]:
+    """Return the pod that a weights Job would make."""
+    verdict = Verdict("q", "o/q", "a" * 40, files=(HubFile("a", 1, None, "b"),))
+    order = WeightsOrder(nodes=("gpu-node-1",), token=True)
+    job = weights_job(Model(name="q", modelURL="o/q"), verdict, load_settings(**settings), order)
+    template: dict[str, Any] = job["spec"]["template"]
+    metadata = {**template["metadata"], "name": "weights-q"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def admitted(product: Product, pod: dict[str, Any]) -> bool:
+    """Say whether the API server would take the pod."""
+    path = product.folder / "pod.json"
+    path.write_text(json.dumps(pod))
+    try:
+        product.kubectl("create", "--dry-run=server", "-f", str(path))
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("level", "user", "taken"),
+    [("baseline", None, True), ("restricted", None, False), ("restricted", 1000, True)],
+)
+def test_the_weights_pod_meets_pod_security(
+    product: Product, level: str, user: int | None, *, taken: bool
+):
+    product.kubectl("create", "namespace", product.namespace)
+    product.kubectl(
+        "label", "namespace", product.namespace, f"pod-security.kubernetes.io/enforce={level}"
+    )
+    assert admitted(product, pod_of_job(weights_user=user)) is taken
+
+
+def test_the_job_holds_the_token_by_reference_and_the_engine_not_at_all(product: Product):
+    product.set_token()
+    product.install("- name: llama3\n  modelURL: meta-llama/Llama-3.2-3B-Instruct\n")
+    (job,) = product.objects("jobs")
+    text = json.dumps(job)
+    assert '"secretKeyRef": {"key": "token", "name": "hf-token"}' in text
+    assert product.sandbox.hub_token not in text
+    (engine,) = product.objects("pods", "model=llama3")
+    assert "HF_TOKEN" not in json.dumps(engine)
+    (pod,) = product.objects("pods", "vllm-flows.io/model=llama3")
+    assert pod["spec"]["nodeName"].startswith("gpu-node-")
+
+
+def test_the_revisions_served_now_and_before_stay_and_older_ones_go(product: Product):
+    product.install(QWEN.replace("Qwen3-4B\n", "Qwen3-4B\n  revision: v1.0\n"))
+    product.install(QWEN)
+    product.hub("commit", repo="Qwen/Qwen3-4B", kind="weights")
+    product.install(QWEN)
+    (claim,) = product.objects("pvc")
+    notes = claim["metadata"]["annotations"]
+    served = notes["vllm-flows.io/served"].split()
+    assert len(served) == 2
+    kept = set(json.loads(notes["vllm-flows.io/weights"]))
+    assert kept >= set(served)
+    product.hub("commit", repo="Qwen/Qwen3-4B", kind="weights")
+    product.install(QWEN)
+    (claim,) = product.objects("pvc")
+    notes = claim["metadata"]["annotations"]
+    assert served[0] in json.loads(notes["vllm-flows.io/weights"])
+    assert served[0] == notes["vllm-flows.io/served"].split()[1]
+
+
+def test_going_back_to_the_revision_before_fetches_nothing(product: Product):
+    old = QWEN.replace("Qwen3-4B\n", "Qwen3-4B\n  revision: v1.0\n")
+    product.install(old)
+    product.install(QWEN)
+    said = product.install(old)
+    assert "plan: qwen3: update" in said
+    assert "weights complete" not in said

@@ -1,0 +1,243 @@
+"""Which revisions stay, which go, which are complete."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from vllm_flows.weights_blobs import Partial, Record, write_json
+from vllm_flows.weights_order import OURS, File, Order, TemporaryError, UnfixableError
+from vllm_flows.weights_volume import (
+    is_whole,
+    link,
+    present,
+    prune,
+    sole_writer,
+    withdraw_markers,
+)
+
+COMMITS = {letter: letter * 40 for letter in "abcd"}
+SHARED = b"shared by every revision"
+
+
+def file_of(name: str, content: bytes) -> File:
+    return File(name, len(content), hashlib.sha256(content).hexdigest(), "")
+
+
+def order_of(cache: Path, letter: str, repository: str = "o/m") -> Order:
+    files = (file_of("own.bin", letter.encode() * 100), file_of("shared.bin", SHARED))
+    return Order(repository, COMMITS[letter], files, cache)
+
+
+def fill(order: Order) -> None:
+    """Put a complete revision on the volume, as the program leaves it."""
+    for folder in (order.blobs, order.marker.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    record = Record(order.folder)
+    contents = (order.commit[:1].encode() * 100, SHARED)
+    for file, content in zip(order.files, contents, strict=True):
+        (order.blobs / file.etag).write_bytes(content)
+        record.add(order.blobs / file.etag)
+    link(order)
+    write_json(order.marker, order.manifest)
+
+
+def with_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+EVERY = 100 + 100 + 100 + len(SHARED)
+"""Bytes of three revisions beside each other."""
+
+
+@pytest.mark.parametrize(
+    ("keep", "before", "budget", "free", "left"),
+    [
+        ("", "", 0, 10_000, ""),
+        ("a", "", 0, 10_000, "a"),
+        ("a", "b", 0, 10_000, "ab"),
+        ("ab", "", 0, 10_000, "ab"),
+        ("a", "b", EVERY, 10_000, "ab"),
+        ("a", "b", EVERY - 1, 10_000, "a"),  # the budget decides about the one before
+        ("a", "b", 0, 99, None),  # no room even without it
+        ("a", "a", EVERY - 101, 10_000, "a"),  # what runs is never removed
+        ("c", "", 0, 10_000, "c"),
+    ],
+)
+def test_what_stays_on_the_volume(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: str,
+    before: str,
+    budget: int,
+    free: int,
+    left: str | None,
+):
+    for letter in "abc":
+        fill(order_of(tmp_path, letter))
+    order = replace(
+        order_of(tmp_path, "d"),
+        keep=frozenset(COMMITS[letter] for letter in keep),
+        before=COMMITS.get(before, ""),
+        budget=budget,
+    )
+    with_room(monkeypatch, free)
+    if left is None:
+        with pytest.raises(UnfixableError, match="99 bytes free and 100 are still to come"):
+            prune(order)
+        return
+    prune(order)
+    assert {path.name for path in (order.folder / "snapshots").iterdir()} == {
+        COMMITS[letter] for letter in left
+    }
+    assert {path.stem for path in (order.folder / OURS).glob("*.json")} == {
+        COMMITS[letter] for letter in left
+    }
+    record = Record(order.folder)
+    for letter in left:
+        assert is_whole(order_of(tmp_path, letter).marker, record)
+    blobs = {file.etag for letter in left for file in order_of(tmp_path, letter).files}
+    assert {path.name for path in order.blobs.iterdir()} == blobs | {file_of("", SHARED).etag}
+
+
+def test_the_one_before_goes_when_the_disk_lacks_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fill(order_of(tmp_path, "a"))
+    order = replace(order_of(tmp_path, "d"), before=COMMITS["a"])
+    before = order_of(tmp_path, "a").blobs / order_of(tmp_path, "a").files[0].etag
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if before.exists() else 100)
+    )
+    prune(order)
+    assert not (order.folder / "snapshots" / COMMITS["a"]).exists()
+
+
+def test_a_removed_revision_loses_its_marker_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    old = order_of(tmp_path, "a")
+    fill(old)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prune(order_of(tmp_path, "d"))
+    assert not old.marker.exists()
+    assert (old.blobs / old.files[0].etag).exists()
+
+
+def test_another_repository_stays_while_it_runs_and_goes_with_its_last_revision(tmp_path: Path):
+    other = order_of(tmp_path, "a", "o/other")
+    fill(other)
+    prune(replace(order_of(tmp_path, "d"), keep=frozenset({other.commit})))
+    assert is_whole(other.marker, Record(other.folder))
+    prune(order_of(tmp_path, "d"))
+    assert not other.folder.exists()
+
+
+def test_parts_of_other_files_and_the_librarys_go_and_those_of_the_order_stay(tmp_path: Path):
+    order = order_of(tmp_path, "d")
+    order.blobs.mkdir(parents=True)
+    etag = order.files[0].etag
+    names = [f"{etag}.part", f"{'e' * 64}.part", f"{etag}.0123abcd.incomplete", "f" * 64]
+    for name in names:
+        (order.blobs / name).write_bytes(b"x")
+    prune(order)
+    assert [path.name for path in order.blobs.iterdir()] == names[:1]
+
+
+def test_bytes_that_are_there_count_once_and_up_to_the_files_size(tmp_path: Path):
+    order = order_of(tmp_path, "d")
+    own, shared = order.files
+    order = replace(order, files=(own, shared, replace(own, name="twin.bin")))
+    assert (order.total, present(order)) == (100 + len(SHARED), 0)
+    order.blobs.mkdir(parents=True)
+    (order.blobs / f"{own.etag}.part").write_bytes(b"x" * 30)
+    (order.blobs / f"{own.etag}.01.incomplete").write_bytes(b"x" * 40)
+    (order.blobs / f"{shared.etag}.part").write_bytes(b"x" * 1000)
+    assert present(order) == 40 + len(SHARED)
+
+
+@pytest.mark.parametrize("harm", ["gone", "size", "time", "link", "other", "unproven"])
+def test_a_marker_that_promises_too_much_is_withdrawn(tmp_path: Path, harm: str):
+    order = order_of(tmp_path, "a")
+    fill(order)
+    blob = order.blobs / order.files[0].etag
+    name = order.folder / "snapshots" / order.commit / order.files[0].name
+    if harm == "gone":
+        blob.unlink()
+    elif harm == "size":
+        os.truncate(blob, 5)
+    elif harm == "time":
+        os.utime(blob, (1, 1))
+    elif harm == "link":
+        name.unlink()
+    elif harm == "other":
+        name.unlink()
+        name.symlink_to(order.blobs / order.files[1].etag)
+    else:
+        (order.folder / OURS / "checked").write_text("broken")
+    withdraw_markers(order)
+    assert not order.marker.exists()
+
+
+def test_a_marker_of_another_list_of_files_is_withdrawn(tmp_path: Path):
+    order = order_of(tmp_path, "a")
+    fill(order)
+    withdraw_markers(order)
+    assert order.marker.exists()
+    withdraw_markers(replace(order, files=order.files[:1]))
+    assert not order.marker.exists()
+
+
+def test_a_marker_lists_names_sizes_and_hashes(tmp_path: Path):
+    order = order_of(tmp_path, "a")
+    fill(order)
+    said = json.loads(order.marker.read_text())
+    assert said["commit"] == order.commit
+    assert said["files"][1] == {
+        "name": "shared.bin",
+        "size": len(SHARED),
+        "hash": hashlib.sha256(SHARED).hexdigest(),
+    }
+
+
+def test_gits_own_hash_proves_a_small_file(tmp_path: Path):
+    # `printf hello | git hash-object --stdin`
+    file = File("a.txt", 5, None, "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0")
+    partial = Partial(file, tmp_path)
+    with partial.writing() as write:
+        write(b"he")
+        write(b"llo and more than was promised")
+    assert partial.hasher.hexdigest() == file.etag
+    assert partial.path.read_bytes() == b"hello"
+
+
+def test_a_second_program_is_kept_off_the_volume(tmp_path: Path):
+    path = tmp_path / "lock"
+    with (
+        sole_writer(path),
+        pytest.raises(TemporaryError, match="another weights program"),
+        sole_writer(path),
+    ):
+        pass
+
+
+def test_a_volume_without_locks_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with sole_writer(tmp_path / "lock"):
+        pass

@@ -1,0 +1,276 @@
+"""Fetching one file from the Hub: it goes on where it was cut off, and knows when to give up.
+
+Part of the program that runs in the engine image: the standard library and that image's
+huggingface_hub, which names addresses and headers and can fetch by Xet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import importlib
+import os
+import random
+import re
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vllm_flows.weights_blobs import Partial
+from vllm_flows.weights_order import Order, TemporaryError, UnfixableError
+
+_CHUNK = 1 << 20
+_SEGMENT = 16 << 30
+"""Bytes of one request. The Hub's CDN answers none for more than 50 GB (huggingface_hub#2991)."""
+_TRIES = 8
+"""Failures in a row, without another mebibyte between them, after which a file is given up."""
+_LONGEST_WAIT = 60.0
+_LONGEST_RETRY_AFTER = 300.0
+"""The Hub counts requests in windows of five minutes."""
+_PARTIAL_CONTENT = 206
+_XET_CAPS = {
+    # The preset overrides the caps below, whose defaults make 8 GB (xet-core, reconstruction.rs).
+    "HF_XET_HIGH_PERFORMANCE": "0",
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": "256mb",
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": "64mb",
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": "512mb",
+    "HF_XET_RECONSTRUCTION_MIN_PREFETCH_BUFFER": "64mb",
+    "HF_XET_NUM_CONCURRENT_RANGE_GETS": "4",  # what older versions have instead
+    "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0",
+}
+
+
+Headers = Mapping[str, str] | Message
+
+
+class TransientError(Exception):
+    """One request failed; `after` are the seconds to wait that the Hub asked for, if it did."""
+
+    def __init__(self, text: str, after: float | None = None) -> None:
+        super().__init__(text)
+        self.after = after
+
+
+@dataclass
+class Patience:
+    """How often, and how long apart, one file is tried; bytes that are new begin the count anew."""
+
+    first: float
+    sleep: Callable[[float], None]
+    failures: int = 0
+    best: int = 0
+
+    def wait(self, error: TransientError, partial: Partial) -> None:
+        """Sleep before the next try; raise TemporaryError when there is none."""
+        if partial.position >= self.best + _CHUNK:
+            self.best, self.failures = partial.position, 0
+        self.failures += 1
+        words = f"{partial.file.name}: {error}"
+        if self.failures >= _TRIES:
+            raise TemporaryError(f"{words}, {_TRIES} times in a row")
+        seconds = self.seconds(error.after)
+        print(f"{words}; again in {seconds:.1f} s", file=sys.stderr)  # noqa: T201 -- the Job's log
+        self.sleep(seconds)
+
+    def seconds(self, after: float | None) -> float:
+        """Return how long to wait: what the Hub asks for, else twice as long each time."""
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 -- it keeps files apart, no secret
+        if after is not None:
+            return min(max(after, 0.0), _LONGEST_RETRY_AFTER) + jitter * self.first
+        return jitter * min(self.first * 2.0 ** (self.failures - 1), _LONGEST_WAIT)
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to another host without the token: storage has signed addresses of its own."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:  # noqa: ANN401 -- urllib's own
+        """Return the request that follows a redirect, without the token on another host."""
+        before, address = arguments[0], arguments[-1]
+        request = super().redirect_request(*arguments)
+        if request and urlsplit(address)[:2] != urlsplit(before.full_url)[:2]:
+            request.remove_header("Authorization")
+        return request
+
+
+def opener() -> urllib.request.OpenerDirector:
+    """Return what opens addresses, by the environment's proxies and certificates.
+
+    SSL_CERT_FILE alone counts when it is set; else the system's and certifi's certificates do.
+    """
+    context = ssl.create_default_context()
+    if not os.environ.get("SSL_CERT_FILE"):
+        with contextlib.suppress(ImportError):
+            context.load_verify_locations(importlib.import_module("certifi").where())
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), Redirects)
+
+
+@dataclass
+class Hub:
+    """The Hub as this order may ask it."""
+
+    order: Order
+    sleep: Callable[[float], None] = time.sleep
+    opener: urllib.request.OpenerDirector = field(default_factory=opener)
+
+    def complete(self, partial: Partial) -> None:
+        """Fetch what is missing of a file.
+
+        Raises UnfixableError for what the Hub refuses, TemporaryError when patience is at its
+        end, and OSError for what the volume refuses.
+        """
+        patience = Patience(self.order.wait, self.sleep, best=partial.position)
+        if partial.file.size == 0:
+            partial.path.touch()
+        while partial.position < partial.file.size:
+            try:
+                if self.order.xet and partial.file.sha256 and not partial.position:
+                    self._by_library(partial)
+                else:
+                    self._by_range(partial)
+            except TransientError as error:
+                patience.wait(error, partial)
+
+    def _by_range(self, partial: Partial) -> None:
+        start = partial.position
+        until = min(partial.file.size, start + _SEGMENT)
+        request = self._request(partial, start, until)
+        with self._failures(partial):
+            answer = self.opener.open(request, timeout=self.order.stall)
+        with answer:
+            if start and not _goes_on(answer, start):
+                partial.restart()
+            with partial.writing() as write:
+                while chunk := self._next(answer, partial):
+                    write(chunk)
+        if partial.position < until:
+            raise TransientError("the connection ended early")
+
+    def _request(self, partial: Partial, start: int, until: int) -> urllib.request.Request:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # at run time
+
+        order = self.order
+        address = hf_hub_url(order.repository, partial.file.name, revision=order.commit)
+        request = urllib.request.Request(  # noqa: S310 -- the address is the Hub's
+            address, headers=build_hf_headers(token=order.token or False)
+        )
+        if start or until < partial.file.size:
+            request.add_header("Range", f"bytes={start}-{until - 1}")
+        return request
+
+    def _next(self, answer: Any, partial: Partial) -> bytes:  # noqa: ANN401 -- urllib's own
+        """Return what has come, nothing at the end or once the file is whole."""
+        if partial.position >= partial.file.size:
+            return b""
+        with self._failures(partial):
+            chunk: bytes = answer.read1(_CHUNK)
+        return chunk
+
+    @contextlib.contextmanager
+    def _failures(self, partial: Partial) -> Iterator[None]:
+        """Turn what a request can raise into errors of this program."""
+        try:
+            yield
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise refusal(error.code, error.headers, self.order, partial.file.name) from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise TransientError(f"no byte came for {self.order.stall:g} s") from error
+            raise TransientError(f"{type(reason).__name__}: {reason}") from error
+
+    def _by_library(self, partial: Partial) -> None:
+        """Let huggingface_hub fetch the file, in no more memory than the Job has; then hash it."""
+        for name, value in _XET_CAPS.items():
+            os.environ[name] = value  # read when Xet starts
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+        order = self.order
+        # Whose HTTP it speaks, httpx or httpx2, depends on its version.
+        http = (
+            getattr(sys.modules.get(name), "HTTPError", OSError) for name in ("httpx", "httpx2")
+        )
+        try:
+            found = hf_hub_download(
+                order.repository,
+                partial.file.name,
+                revision=order.commit,
+                cache_dir=order.cache,
+                token=order.token or False,
+            )
+        except (HfHubHTTPError, EntryNotFoundError, RuntimeError, OSError, *http) as error:
+            raise classified(error, order, partial.file.name) from error
+        partial.adopt(Path(found).resolve())
+
+
+def _goes_on(answer: Any, start: int) -> bool:  # noqa: ANN401 -- urllib's own
+    """Say whether an answer begins where it was asked to; a server may ignore Range (200)."""
+    if answer.status != _PARTIAL_CONTENT:
+        return False
+    if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        raise TransientError("the Hub sent another range than it was asked for")
+    return True
+
+
+def refusal(status: int, headers: Headers, order: Order, name: str) -> Exception:
+    """Turn an HTTP status into the error to raise, with a text for people.
+
+    The Hub answers 401 for a repository that it does not show (huggingface_hub, `_http.py`).
+    """
+    code, said = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")
+    if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004 -- HTTP's number
+        return TransientError(f"the Hub answered HTTP {status}", retry_after(headers, time.time()))
+    hidden = status == 401 and code != "GatedRepo" and "Invalid credentials" not in said  # noqa: PLR2004 -- likewise
+    if code == "RepoNotFound" or hidden:
+        who = f"the Hub has no {order.repository}, or does not show it to this token"
+    elif status in {401, 403}:
+        who = f"the Hub refuses {order.repository} to this token"
+    elif status == 404:  # noqa: PLR2004 -- likewise
+        who = f"the Hub has no {name} in {order.repository} at {order.commit}"
+    else:
+        who = f"the Hub does not send {name} of {order.repository}"
+    return UnfixableError(f"{who} (HTTP {status})")
+
+
+def retry_after(headers: Headers, now: float) -> float | None:
+    """Return the seconds that an answer asks to wait, None when it does not say.
+
+    Retry-After is seconds or a date (RFC 9110); the Hub also sends `RateLimit: "api";r=0;t=55`.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    with contextlib.suppress(ValueError):
+        return email.utils.parsedate_to_datetime(text).timestamp() - now
+    reset = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+    return float(reset[1]) if reset else None
+
+
+def classified(error: BaseException, order: Order, name: str) -> Exception:
+    """Turn huggingface_hub's error into one of ours.
+
+    The Hub's answer may be the cause of a LocalEntryNotFoundError, which huggingface_hub raises
+    for a 403 as for a Hub that is down (`_raise_on_head_call_error` in its file_download.py).
+    """
+    root = error
+    while True:
+        answer = getattr(root, "response", None)
+        if getattr(answer, "status_code", None):
+            return refusal(answer.status_code, answer.headers, order, name)  # type: ignore[union-attr]  # asked above
+        if root.__cause__ is None:
+            break
+        root = root.__cause__
+    if isinstance(root, OSError) and root.errno and not isinstance(root, ConnectionError):
+        return root
+    return TransientError(f"{type(root).__name__}: {str(root).strip().partition(chr(10))[0]}")

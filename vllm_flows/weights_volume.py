@@ -1,0 +1,130 @@
+"""The volume of a weights Job: which blobs are proven, which commits complete, what must go.
+
+Part of the program that runs in the engine image: it uses the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vllm_flows.weights_blobs import Record, entries, read_json, size_of, sync
+from vllm_flows.weights_order import MORE_ROOM, OURS, Order, TemporaryError, UnfixableError
+
+
+def present(order: Order) -> int:
+    """Count the commit's bytes that are on the volume, those of partial files included."""
+    sizes: dict[str, int] = {}
+    for path in entries(order.blobs):
+        etag = path.name.partition(".")[0]
+        sizes[etag] = max(sizes.get(etag, 0), size_of(path))
+    return sum(min(file.size, sizes.get(file.etag, 0)) for file in order.unique)
+
+
+def refused_by_volume(error: OSError, order: Order) -> UnfixableError | TemporaryError:
+    """Say in plain words what the volume's file system does not do."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        missing = order.total - present(order)
+        return UnfixableError(f"the volume is full and {missing} bytes are missing; {MORE_ROOM}")
+    words = f"the volume: {error.strerror or error} ({error.filename or order.folder})"
+    lasting = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP, errno.EFBIG}
+    return UnfixableError(words) if lasting else TemporaryError(words)
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep a second program off the volume; one that was killed holds nothing."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TemporaryError("another weights program is at work on this volume") from None
+        except OSError:  # not every network file system has locks
+            pass
+        yield
+
+
+def withdraw_markers(order: Order) -> None:
+    """Remove markers that promise more than the volume holds, or another list of files."""
+    for folder in order.cache.glob("models--*"):
+        record = Record(folder)
+        for marker in folder.glob(f"{OURS}/*.json"):
+            other = marker == order.marker and read_json(marker) != order.manifest
+            if other or not is_whole(marker, record):
+                marker.unlink()
+                sync(marker.parent)
+
+
+def is_whole(marker: Path, record: Record) -> bool:
+    """Say whether every file of a marker is there under its name, its content found right."""
+    folder, files = marker.parent.parent, read_json(marker).get("files", [])
+    for file in files:
+        blob, place = folder / "blobs" / file["hash"], folder / "snapshots" / marker.stem
+        if not record.knows(blob) or not (place / file["name"]).is_file():
+            return False
+        if not (place / file["name"]).samefile(blob):
+            return False
+    return bool(files)
+
+
+def prune(order: Order) -> None:
+    """Remove every revision that nobody needs; the one before only when there is no room for it."""
+    needed = order.keep | {order.commit}
+    remove_others(order, needed | {order.before})
+    if order.before not in needed and not has_room(order):
+        remove_others(order, needed)
+    missing, free = order.total - present(order), shutil.disk_usage(order.cache).free
+    if missing > free:
+        raise UnfixableError(
+            f"the volume has {free} bytes free and {missing} are still to come; {MORE_ROOM}"
+        )
+
+
+def has_room(order: Order) -> bool:
+    """Say whether disk and budget hold what is there and what is still to come."""
+    missing = order.total - present(order)
+    used = sum(size_of(path) for path in order.cache.glob("models--*/blobs/*"))
+    within = not order.budget or used + missing <= order.budget
+    return within and missing <= shutil.disk_usage(order.cache).free
+
+
+def remove_others(order: Order, needed: Iterable[str]) -> None:
+    """Remove all revisions but the `needed` ones: markers first, blobs that nothing names last."""
+    needed = frozenset(needed)
+    for folder in order.cache.glob("models--*"):
+        for marker in folder.glob(f"{OURS}/*.json"):
+            if marker.stem not in needed:
+                marker.unlink()
+                sync(marker.parent)
+        for snapshot in entries(folder / "snapshots"):
+            if snapshot.name not in needed:
+                shutil.rmtree(snapshot)
+        named = {
+            link.readlink().name for link in folder.glob("snapshots/**/*") if link.is_symlink()
+        }
+        if folder == order.folder:
+            named |= {f"{file.etag}{end}" for file in order.files for end in ("", ".part")}
+        elif not entries(folder / "snapshots"):
+            shutil.rmtree(folder)
+        for blob in entries(folder / "blobs"):
+            if blob.name not in named:
+                blob.unlink()
+
+
+def link(order: Order) -> None:
+    """Show every blob under its file's name, as huggingface_hub does: by a relative link."""
+    for file in order.files:
+        place = order.folder / "snapshots" / order.commit / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = order.marker.with_suffix(".link")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(os.path.relpath(order.blobs / file.etag, place.parent))
+        draft.replace(place)
+        sync(place.parent)
+    for folder in (order.blobs, order.folder / "snapshots", order.folder):
+        sync(folder)
