@@ -16,6 +16,9 @@ from pathlib import Path
 from vllm_flows.weights_blobs import Record, entries, read_json, size_of, sync
 from vllm_flows.weights_order import MORE_ROOM, OURS, Order, TemporaryError, UnfixableError
 
+_OLDER = 6
+"""Older revisions that may stay: the claim's annotation names the files of each."""
+
 
 def present(order: Order) -> int:
     """Count the commit's bytes that are on the volume, those of partial files included."""
@@ -73,16 +76,32 @@ def is_whole(marker: Path, record: Record) -> bool:
 
 
 def prune(order: Order) -> None:
-    """Remove every revision that nobody needs; the one before only when there is no room for it."""
+    """Remove revisions that are incomplete, and for room others: the oldest first.
+
+    The one served before goes last, those that run and the ordered one never. Without a budget
+    no older ones stay.
+    """
     needed = order.keep | {order.commit}
-    remove_others(order, needed | {order.before})
-    if order.before not in needed and not has_room(order):
-        remove_others(order, needed)
+    older = [commit for commit in by_age(order) if commit not in needed | {order.before}]
+    spare = [*older[-_OLDER:], order.before] if order.budget else [order.before]
+    kept = needed | set(spare)
+    remove_others(order, kept)
+    for commit in spare:
+        if has_room(order):
+            break
+        kept -= {commit} - needed
+        remove_others(order, kept)
     missing, free = order.total - present(order), shutil.disk_usage(order.cache).free
     if missing > free:
         raise UnfixableError(
             f"the volume has {free} bytes free and {missing} are still to come; {MORE_ROOM}"
         )
+
+
+def by_age(order: Order) -> list[str]:
+    """Return the complete commits of the volume, those that were completed first in front."""
+    markers = order.cache.glob(f"models--*/{OURS}/*.json")
+    return [marker.stem for marker in sorted(markers, key=lambda marker: marker.stat().st_mtime_ns)]
 
 
 def has_room(order: Order) -> bool:

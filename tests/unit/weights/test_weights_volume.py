@@ -67,6 +67,9 @@ EVERY = 100 + 100 + 100 + len(SHARED)
         ("ab", "", 0, 10_000, "ab"),
         ("a", "b", EVERY, 10_000, "ab"),
         ("a", "b", EVERY - 1, 10_000, "a"),  # the budget decides about the one before
+        ("c", "a", EVERY + 100, 10_000, "abc"),  # older ones stay while the budget allows
+        ("c", "a", EVERY + 99, 10_000, "ac"),  # and go before the one served before does
+        ("", "", EVERY, 10_000, "bc"),  # the oldest first
         ("a", "b", 0, 99, None),  # no room even without it
         ("a", "a", EVERY - 101, 10_000, "a"),  # what runs is never removed
         ("c", "", 0, 10_000, "c"),
@@ -81,8 +84,9 @@ def test_what_stays_on_the_volume(
     free: int,
     left: str | None,
 ):
-    for letter in "abc":
+    for age, letter in enumerate("abc"):
         fill(order_of(tmp_path, letter))
+        os.utime(order_of(tmp_path, letter).marker, (age, age))
     order = replace(
         order_of(tmp_path, "d"),
         keep=frozenset(COMMITS[letter] for letter in keep),
