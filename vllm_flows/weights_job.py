@@ -160,8 +160,3 @@ def tell(ended: Callable[[float], bool], verb: str, total: int, count: Callable[
         if done != said:
             said = done
             say(f"{verb} {done} {total}")
-
-
-if __name__ == "__main__":
-    # Not sys.exit: after a failure it would wait for the files that are still being fetched.
-    os._exit(main())

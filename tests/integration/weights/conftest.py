@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from vllm_flows import weights_job
 from vllm_flows.weights_order import File, Order
+from vllm_flows.weights_program import PROGRAM_NAME, weights_archive
 
 REPOSITORY = "Qwen/Qwen2.5-7B-Instruct"
 _RATE = 12_000_000
@@ -33,11 +33,12 @@ class Program:
     port: int
     order: Order
     environment: dict[str, str]
+    command: tuple[str, ...]
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the program."""
         return subprocess.Popen(
-            [sys.executable, weights_job.__file__],
+            self.command,
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -113,7 +114,6 @@ def program(hub: int, tmp_path: Path) -> Program:
     cache.mkdir()
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(weights_job.__file__).parents[1]),
         "WEIGHTS_REPOSITORY": REPOSITORY,
         "WEIGHTS_COMMIT": info.sha,
         "WEIGHTS_FILES": str(listed),
@@ -123,4 +123,7 @@ def program(hub: int, tmp_path: Path) -> Program:
         "HF_HUB_CACHE": str(cache),
         "HF_ENDPOINT": endpoint,
     }
-    return Program(hub, Order(REPOSITORY, info.sha, files, cache), environment)
+    archive = tmp_path / PROGRAM_NAME
+    archive.write_bytes(weights_archive())
+    command = (sys.executable, str(archive))
+    return Program(hub, Order(REPOSITORY, info.sha, files, cache), environment, command)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def on_tmpfs(program: Program, options: str) -> int:
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     if subprocess.run([*command, "true"], env=program.environment, check=False).returncode:
         pytest.skip("this machine lets nobody mount a tmpfs")
-    words = [*command, sys.executable, weights_job.__file__]
+    words = [*command, *program.command]
     return subprocess.run(words, env=program.environment, check=False).returncode
 
 

@@ -21,8 +21,8 @@ from sandbox.hub.app import Hub, build_app
 from sandbox.hub.faults import Fault, FaultKind
 from sandbox.hub.repository import Commit, Store
 from sandbox.hub.samples import SAMPLES
-from vllm_flows import weights_job
 from vllm_flows.weights_order import File, Order
+from vllm_flows.weights_program import PROGRAM_NAME, weights_archive
 
 TOKEN = "hf_granted"
 REPOSITORIES = {
@@ -71,6 +71,13 @@ class Volume:
         """Let the next downloads of weights go wrong."""
         self.hub.faults += [Fault(kind, **{"path": ".safetensors", **how})] * count
 
+    @property
+    def command(self) -> list[str]:
+        """What the Job runs: the archive, by a Python that has huggingface_hub."""
+        archive = self.folder / PROGRAM_NAME
+        archive.write_bytes(weights_archive())
+        return [sys.executable, str(archive)]
+
     def environment(self, order: Order) -> dict[str, str]:
         files = self.folder / "files.json"
         files.write_text(json.dumps([asdict(file) for file in order.files]))
@@ -78,7 +85,6 @@ class Volume:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
-            "PYTHONPATH": str(Path(weights_job.__file__).parents[1]),
             "WEIGHTS_REPOSITORY": order.repository,
             "WEIGHTS_COMMIT": order.commit,
             "WEIGHTS_FILES": str(files),
@@ -101,7 +107,7 @@ class Volume:
     def run(self, order: Order, token: str = "") -> Result:
         """Run the program as a process of its own."""
         done = subprocess.run(
-            [sys.executable, weights_job.__file__],
+            self.command,
             env=self.environment(replace(order, token=token)),
             capture_output=True,
             text=True,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +15,11 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
-from vllm_flows import weights_job
 from vllm_flows.weights_job import PERMANENT, TEMPORARY, tell
 from vllm_flows.weights_order import File, UnfixableError, order_from
 
 if TYPE_CHECKING:
     from conftest import Volume
-
-PROGRAM = ("job", "order", "blobs", "volume", "download")
 
 
 def test_a_first_download_reports_what_came(volume: Volume):
@@ -241,9 +236,7 @@ def test_sigterm_ends_it_at_once_and_what_came_stays(volume: Volume):
     volume.spoil("stall")
     environment = volume.environment(order) | {"WEIGHTS_STALL_SECONDS": "60"}
     part = order.blobs / f"{order.unique[0].etag}.part"
-    with subprocess.Popen(
-        [sys.executable, weights_job.__file__], env=environment, stdout=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(volume.command, env=environment, stdout=subprocess.DEVNULL) as process:
         while not part.exists() or not part.stat().st_size:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
@@ -252,13 +245,3 @@ def test_sigterm_ends_it_at_once_and_what_came_stays(volume: Volume):
     assert "told to stop" in json.loads((volume.folder / "termination-log").read_text())["error"]
     assert not order.marker.exists()
     assert part.stat().st_size
-
-
-def test_the_program_needs_none_of_the_package_beside_it():
-    names = {f"vllm_flows.weights_{name}" for name in PROGRAM}
-    for name in names:
-        path = Path(weights_job.__file__).with_name(f"{name.rpartition('.')[2]}.py")
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom):
-                root = (node.module or "").partition(".")[0]
-                assert node.module in names or root in {*sys.stdlib_module_names, "huggingface_hub"}
