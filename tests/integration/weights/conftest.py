@@ -105,7 +105,12 @@ def program(hub: int, tmp_path: Path) -> Program:
     assert info.sha
     assert info.siblings
     files = tuple(
-        File(each.rfilename, each.size or 0, each.lfs and each.lfs.sha256, each.blob_id or "")
+        File(
+            each.rfilename,
+            each.size or 0,
+            each.lfs.sha256 if each.lfs else None,
+            each.blob_id or "",
+        )
         for each in info.siblings
     )
     listed = tmp_path / "files.json"
