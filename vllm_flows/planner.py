@@ -32,6 +32,11 @@ from vllm_flows.release_rules import check_release
 from vllm_flows.storage import Storage
 from vllm_flows.weights_manifests import WeightsOrder
 
+_IN_ITS_OWN_WAY = (
+    "what runs keeps its GPUs until the new replicas are ready; vllm-flows uninstall and then "
+    "install replaces it in the same room, with downtime (the weights stay)"
+)
+
 
 @dataclass(frozen=True)
 class _Draft:
@@ -104,6 +109,7 @@ def _step(draft: _Draft, place: Placement | None, desired: Desired, state: Clust
             notes += (f"waits for a node: {place.problem.what}",)
         else:
             problems += (place.problem,)
+            notes += (_IN_ITS_OWN_WAY,) if model.name in state.deployments else ()
     claim = state.claims.get(model.name)
     step = Step(
         model.name,

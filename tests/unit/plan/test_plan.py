@@ -336,7 +336,9 @@ def test_an_update_needs_room_beside_what_runs_and_scaling_only_for_what_is_new(
     aim = desired(a_model())
     full = on_nodes(as_deployed(aim), make.node("a", 1), pods=[make.pod("a", 1)])
     newer = desired(a_model(), verdicts=[verdict(a_model(), OTHER_SHA)])
-    assert make_plan(newer, full).steps[0].action is Action.BLOCKED
+    blocked = make_plan(newer, full).steps[0]
+    assert blocked.action is Action.BLOCKED
+    assert "uninstall and then install replaces it" in blocked.notes[-1]
     assert make_plan(aim, full).steps[0].action is Action.NONE
     roomy = on_nodes(as_deployed(aim), make.node("a", 2), pods=[make.pod("a", 1)])
     assert make_plan(desired(a_model(replicaCount=2)), roomy).steps[0].nodes == ("a",)
