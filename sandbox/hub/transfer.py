@@ -11,8 +11,6 @@ from sandbox.hub.access import RefusedError
 from sandbox.hub.repository import Commit, File
 
 _CHUNK = 64 * 1024
-_PACED_CHUNK = 32 * 1024
-"""With a limit less is on its way at a time, so what counts as sent has arrived, all but this."""
 _CHUNKS_PER_SECOND = 20
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -71,8 +69,7 @@ async def send(
         while left > 0:
             begun = time.monotonic()
             limit = rate()
-            paced = min(_PACED_CHUNK, max(1, limit // _CHUNKS_PER_SECOND)) if limit else _CHUNK
-            size = min(left, paced)
+            size = min(left, _CHUNK, max(1, limit // _CHUNKS_PER_SECOND) if limit else _CHUNK)
             chunk = source.read(size)
             yield chunk
             sent(len(chunk))
