@@ -55,9 +55,21 @@ def _annotations(claim: Object) -> Mapping[str, str]:
 
 
 def _record(claim: Object) -> dict[str, dict[str, Any]]:
-    text = _annotations(claim).get(WEIGHTS_ANNOTATION)
-    found: dict[str, dict[str, Any]] = json.loads(text) if text else {}
-    return found
+    """Return the record; what is not of the shape that we write promises nothing."""
+    try:
+        found = json.loads(_annotations(claim).get(WEIGHTS_ANNOTATION) or "{}")
+    except ValueError:
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {commit: entry for commit, entry in entries if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("blobs", {}), dict)
+    )
 
 
 def blob_name(file: HubFile) -> str:

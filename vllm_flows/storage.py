@@ -107,7 +107,7 @@ def _leaving(storage: Storage) -> Iterable[Said]:
 
 def _size(storage: Storage, verdict: Verdict, state: ClusterState) -> Iterable[Said]:
     """Refuse a volume that cannot hold the weights beside those that are served meanwhile."""
-    if not verdict.files:
+    if not verdict.files or (storage.claim and verdict.commit in storage.claim.complete):
         return
     needed = room_needed(verdict, storage.claim, state.running(storage.model.name))
     beside = needed - verdict.total_bytes

@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; what is missing or broken is empty."""
     try:
         found = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -249,11 +249,11 @@ def retry_after(headers: Headers, now: float) -> float | None:
     Retry-After is seconds or a date (RFC 9110); the Hub also sends `RateLimit: "api";r=0;t=55`.
     """
     text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     with contextlib.suppress(ValueError):
         return email.utils.parsedate_to_datetime(text).timestamp() - now
-    reset = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+    reset = re.search(r"\br=0\b.*\bt=([0-9]+)", headers.get("RateLimit", ""))
     return float(reset[1]) if reset else None
 
 

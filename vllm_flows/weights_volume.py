@@ -66,6 +66,8 @@ def withdraw_markers(order: Order) -> None:
 def is_whole(marker: Path, record: Record) -> bool:
     """Say whether every file of a marker is there under its name, its content found right."""
     folder, files = marker.parent.parent, read_json(marker).get("files", [])
+    if not isinstance(files, list) or not all(_names_a_file(file) for file in files):
+        return False
     for file in files:
         blob, place = folder / "blobs" / file["hash"], folder / "snapshots" / marker.stem
         if not record.knows(blob) or not (place / file["name"]).is_file():
@@ -73,6 +75,13 @@ def is_whole(marker: Path, record: Record) -> bool:
         if not (place / file["name"]).samefile(blob):
             return False
     return bool(files)
+
+
+def _names_a_file(entry: object) -> bool:
+    """Say whether a marker's entry has the shape that this program writes."""
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(key), str) and entry[key] for key in ("name", "hash")
+    )
 
 
 def prune(order: Order) -> None:

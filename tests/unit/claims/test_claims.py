@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from vllm_flows.claims import (
     is_news,
     missing_bytes,
@@ -62,6 +64,11 @@ def test_a_commit_that_may_be_removed_is_not_promised_any_more():
 
 def test_a_claim_without_a_record_promises_nothing():
     assert read().complete == {}
+
+
+@pytest.mark.parametrize("record", ["garbage", "[]", "null", '{"a": {}}', '{"a": 5}'])
+def test_a_record_that_is_not_ours_promises_nothing(record: str):
+    assert read(record).complete == {}
 
 
 def test_only_files_that_no_complete_commit_has_are_to_be_fetched():

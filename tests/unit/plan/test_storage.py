@@ -122,6 +122,10 @@ def test_files_that_both_commits_share_are_counted_once():
     assert said(size=40 * GB, claim=claim, serving=OLD) == []
 
 
+def test_a_volume_that_holds_the_commit_already_is_large_enough():
+    assert said(size=60 * GB, claim=bound(complete={NEW: 60 * GB})) == []
+
+
 def test_a_nearly_full_volume_is_told():
     (text,) = said(size=52 * GB)
     assert "will be nearly full" in text

@@ -194,6 +194,15 @@ def test_a_marker_that_promises_too_much_is_withdrawn(tmp_path: Path, harm: str)
     assert not order.marker.exists()
 
 
+@pytest.mark.parametrize("text", ['{"files": 5}', '{"files": [{"name": "x"}]}', "[[1]]", "{"])
+def test_a_marker_of_another_shape_is_withdrawn(tmp_path: Path, text: str):
+    order = order_of(tmp_path, "a")
+    fill(order)
+    order.marker.write_text(text)
+    withdraw_markers(order_of(tmp_path, "b"))
+    assert not order.marker.exists()
+
+
 def test_a_marker_of_another_list_of_files_is_withdrawn(tmp_path: Path):
     order = order_of(tmp_path, "a")
     fill(order)
