@@ -86,20 +86,29 @@ def _length(model: Model, config: Configuration, shape: Architecture) -> Iterato
 def _heads(model: Model, shape: Architecture) -> Iterator[FitError]:
     """`verify_with_parallel_config` in vLLM's config/model.py."""
     size = model.vllm_config.tensor_parallel_size or 1
-    heads = shape.attention_heads
-    if heads % size:
-        fitting = [one for one in range(1, min(heads, 1024) + 1) if heads % one == 0]
+    heads, kv_heads = shape.attention_heads, shape.kv_heads
+    if not _splits(shape, size):
+        fitting = [one for one in range(1, min(heads, 1024) + 1) if _splits(shape, one)]
         near = [max(one for one in fitting if one < size)]
         near += [one for one in fitting if one > size][:1]
         proposed = " or ".join(str(one) for one in near)
         yield FitError(
             f"the model cannot be split over {size} GPUs",
             why=f"Total number of attention heads ({heads}) must be divisible by tensor "
-            f"parallel size ({size}).",
+            f"parallel size ({size})."
+            if heads % size
+            else f"the {kv_heads} heads of keys and values can be shared by no {size} GPUs evenly",
             next_command="set requestGPU and vllmConfig.tensorParallelSize: "
             f"{proposed} in models.yaml",
             model=model.name,
         )
+
+
+def _splits(shape: Architecture, size: int) -> bool:
+    """Say whether so many GPUs share all heads evenly, as vLLM's model classes assert."""
+    kv_heads = max(shape.kv_heads, 1)
+    even = kv_heads % size == 0 or size % kv_heads == 0
+    return shape.attention_heads % size == 0 and even
 
 
 def _architecture(

@@ -32,6 +32,10 @@ from vllm_flows.release_rules import check_release
 from vllm_flows.storage import Storage
 from vllm_flows.weights_manifests import WeightsOrder
 
+_NOT_CHECKED = (
+    "not checked whether vLLM takes the changed options or has the memory: the model's "
+    "configuration could not be read"
+)
 _IN_ITS_OWN_WAY = (
     "what runs keeps its GPUs until the new replicas are ready; vllm-flows uninstall and then "
     "install replaces it in the same room, with downtime (the weights stay)"
@@ -84,6 +88,8 @@ def _draft(
         action, reason = _action(model, verdict, state, entry)
     claim_action, note = _claim(model, state.claims.get(model.name))
     findings = check_model(model, verdict, desired, state, runs=action is Action.NONE)
+    if action is Action.RESTART and not verdict.config and not findings.problems:
+        findings = replace(findings, notes=(*findings.notes, _NOT_CHECKED))
     return _Draft(model, verdict, action, reason + note, claim_action, findings)
 
 

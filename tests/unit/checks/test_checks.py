@@ -183,3 +183,10 @@ def test_a_runtime_class_that_is_missing_is_a_problem_and_an_unseen_one_is_not()
 def test_a_verdict_without_the_hub_judges_nothing_it_cannot_know():
     silent = {"files": (), "config": {}, "parameters": {}, "access": Access.UNKNOWN}
     assert not findings(A100, **silent).problems
+
+
+def test_heads_of_keys_and_values_that_gpus_cannot_share_are_refused():
+    fields = {"requestGPU": 7, "vllmConfig": {"tensorParallelSize": 7}}
+    said = problems(A100, fields=fields)
+    assert "the 4 heads of keys and values can be shared by no 7 GPUs evenly" in said
+    assert "tensorParallelSize: 4 or 28 in models.yaml" in said

@@ -317,6 +317,14 @@ def test_a_silent_hub_lets_a_deployed_model_be_changed_otherwise():
     assert step.action is Action.SCALE
 
 
+def test_options_that_change_while_the_hub_is_silent_are_said_to_be_unchecked():
+    aim = desired(a_model())
+    changed = a_model(vllmConfig={"maxModelLen": 999_999})
+    (step,) = seen(aim, as_deployed(aim), changed).steps
+    assert step.action is Action.RESTART
+    assert "not checked whether vLLM takes the changed options" in step.notes[-1]
+
+
 def on_nodes(state: ClusterState, *nodes: Any, pods: Any = ()) -> ClusterState:
     return replace(state, around=Surroundings(nodes=nodes, pods=tuple(pods)))
 
