@@ -11,8 +11,12 @@ from threading import Lock
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from vllm_flows.transfer import Progress
+
+_NARROW = 100
+_NAME = Column(max_width=24, no_wrap=True, overflow="ellipsis")
 
 
 class Bars:
@@ -22,8 +26,8 @@ class Bars:
         self._lock = Lock()
         self._bars: dict[str, TaskID] = {}
         self._drawn = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(24),
+            TextColumn("{task.description}", markup=False, table_column=_NAME),
+            BarColumn(16 if console.width < _NARROW else 24),
             TextColumn("{task.fields[line]}", markup=False),
             console=console,
             transient=True,

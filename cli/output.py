@@ -11,22 +11,42 @@ import click
 import yaml
 
 _SHORT = 14
+_NARROW = 110
+"""Columns; a terminal with fewer breaks sentences in the middle of names."""
+_UNLIMITED = 10_000
 
 
 def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
-    """Print rows with a heading; columns as the first row has them, narrow enough to fit."""
+    """Print rows with a heading; columns as the first row has them, narrow enough to fit.
+
+    On a narrow terminal a last column of sentences stands below the table instead, a line each.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    file = sys.stderr if to_stderr else sys.stdout
+    # Who reads a pipe wants whole lines, as kubectl prints them.
+    console = Console(file=file, highlight=False, width=None if file.isatty() else _UNLIMITED)
+    headings = list(rows[0]) if rows else []
+    below = headings.pop() if console.width < _NARROW and _sentences(rows) else None
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in rows[0] if rows else ():
+    for heading in headings:
         widest = max(len(str(row[heading])) for row in rows)
         # Short values stay whole: what is long gives way when the terminal is narrow.
         drawn.add_column(heading, overflow="fold", no_wrap=widest <= _SHORT)
     for row in rows:
-        drawn.add_row(*(str(value) for value in row.values()))
-    Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False).print(drawn)
+        drawn.add_row(*(str(row[heading]) for heading in headings))
+    console.print(drawn)
+    if below:
+        for row in rows:
+            console.print(f"{row[headings[0]]}: {row[below]}", markup=False, soft_wrap=True)
+
+
+def _sentences(rows: Sequence[dict[str, Any]]) -> bool:
+    """Say whether the last column has texts that a narrow column would break."""
+    texts = [str(list(row.values())[-1]) for row in rows]
+    return max(map(len, texts), default=0) > 2 * _SHORT
 
 
 def emit(rows: Sequence[dict[str, Any]], form: str) -> None:

@@ -79,7 +79,7 @@ def deploy(
         plan.raise_if_blocked()
         changed = _act(session, desired, plan, api_key)
         outcomes = _prove(session, desired, plan)
-        _remember(session, state, outcomes)
+        _remember(session, state, listed, outcomes)
     create_table_artifact(
         table=outcome_rows(outcomes), key="models", description="Models that answer"
     )
@@ -143,15 +143,20 @@ def _prove(session: Session, desired: Desired, plan: Plan) -> list[Outcome]:
     ]
 
 
-def _remember(session: Session, state: ClusterState, outcomes: Sequence[Outcome]) -> None:
+def _remember(
+    session: Session, state: ClusterState, listed: Sequence[Model], outcomes: Sequence[Outcome]
+) -> None:
     """Write on the claims which commits answered, where that is news."""
+    requested = {model.name: model.revision for model in listed}
     proven = [outcome for outcome in outcomes if outcome.answer_seconds is not None]
     claims = {
         outcome.model: state.claims.get(outcome.model) or WeightsClaim(outcome.model, "0")
         for outcome in proven
     }
     results(
-        remember_served.submit(session, claims[outcome.model], outcome.commit)
+        remember_served.submit(
+            session, claims[outcome.model], outcome.commit, requested[outcome.model]
+        )
         for outcome in proven
-        if is_news(claims[outcome.model], outcome.commit)
+        if is_news(claims[outcome.model], outcome.commit, requested[outcome.model])
     )

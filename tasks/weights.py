@@ -15,7 +15,6 @@ from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     MODEL_LABEL,
-    SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
     Verdict,
     WeightsClaim,
@@ -79,12 +78,12 @@ def fetch_weights(session: Session, model: Model, verdict: Verdict, order: Weigh
 
 
 @task(task_run_name="remember {claim.model}", **RETRIED)
-def remember_served(session: Session, claim: WeightsClaim, commit: str) -> None:
+def remember_served(session: Session, claim: WeightsClaim, commit: str, requested: str) -> None:
     """Write on the claim which commit answers now: it and the one before stay on the volume."""
     session.cluster.annotate(
         "PersistentVolumeClaim",
         manifests.claim_name(claim.model),
-        {SERVED_ANNOTATION: served_with(claim, commit)},
+        served_with(claim, commit, requested),
     )
 
 

@@ -75,8 +75,9 @@ def check_model(
 
 def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
     """Refuse what can run code of the repository's, unless models.yaml says that it may."""
+    yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
     if not verdict.files:
-        return  # the Hub did not answer; the commit is the one that is served
+        return  # the Hub did not answer; what lies on the volume was looked at before
     if not weight_files(verdict.files):
         yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")
     part = "parts" if has_safetensors(verdict.files) else "weights"
@@ -84,7 +85,6 @@ def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
     unsafe = "files that the Hub's scan calls unsafe"
     yield from _allowed(model, "allowPickle", f"{part} as pickles only", pickles)
     yield from _allowed(model, "allowUnsafe", unsafe, verdict.unsafe_files)
-    yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
 
 
 def _allowed(model: Model, name: str, what: str, found: tuple[str, ...]) -> Iterable[Said]:

@@ -12,8 +12,10 @@ from typing import Any
 
 from vllm_flows.observed import (
     MODEL_LABEL,
+    REQUESTED_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
+    Description,
     HubFile,
     Verdict,
     WeightsClaim,
@@ -24,6 +26,9 @@ Object = Mapping[str, Any]
 _BLOB_DIGITS = 12
 """Of each file's hash: enough to tell a repository's files apart, few enough for an annotation."""
 _REMEMBERED = 2
+_LARGEST_CONFIGURATION = 12_000
+"""Characters of a config.json that is kept; most have 1,000 to 5,000. All annotations of an object
+together may have 256 KiB."""
 
 
 def weights_claims(claims: Iterable[Object]) -> dict[str, WeightsClaim]:
@@ -44,6 +49,8 @@ def _weights_claim(model: str, item: Object) -> WeightsClaim:
         complete={commit: entry["bytes"] for commit, entry in record.items()},
         blobs={commit: entry.get("blobs", {}) for commit, entry in record.items()},
         served=tuple(_annotations(item).get(SERVED_ANNOTATION, "").split()),
+        requested=_annotations(item).get(REQUESTED_ANNOTATION, ""),
+        described={commit: _description(entry) for commit, entry in record.items()},
         leaving="deletionTimestamp" in item["metadata"],
         manifest=item,
     )
@@ -72,6 +79,27 @@ def _is_entry(entry: object) -> bool:
     )
 
 
+def _description(entry: Mapping[str, Any]) -> Description:
+    """Read what the record keeps of a commit; the shapes are those that `_kept` wrote."""
+    config, parameters, code = (entry.get(key) for key in ("config", "parameters", "code"))
+    counts = parameters.items() if isinstance(parameters, dict) else ()
+    return Description(
+        config=config if isinstance(config, dict) else {},
+        parameters={kind: count for kind, count in counts if isinstance(count, int)},
+        custom_code=tuple(map(str, code)) if isinstance(code, list) else (),
+    )
+
+
+def _kept(verdict: Verdict) -> dict[str, Any]:
+    """Return what is worth knowing of a commit while the Hub is silent; {} when it is too long."""
+    kept = {
+        "config": dict(verdict.config),
+        "parameters": dict(verdict.parameters),
+        "code": list(verdict.custom_code),
+    }
+    return kept if len(json.dumps(kept)) <= _LARGEST_CONFIGURATION else {}
+
+
 def blob_name(file: HubFile) -> str:
     """Return the name under which the record keeps a file: equal bytes, equal name."""
     return (file.sha256 or file.blob_id)[:_BLOB_DIGITS]
@@ -84,6 +112,7 @@ def record_with(claim: Object, verdict: Verdict, complete: Collection[str]) -> s
         "files": len(verdict.files),
         "bytes": verdict.total_bytes,
         "blobs": {blob_name(file): file.size for file in verdict.files},
+        **_kept(verdict),
     }
     return json.dumps(record, sort_keys=True)
 
@@ -94,15 +123,16 @@ def record_of(claim: Object, keep: Collection[str]) -> str:
     return json.dumps(record, sort_keys=True)
 
 
-def served_with(claim: WeightsClaim, commit: str) -> str:
-    """Return who is served once `commit` is; unchanged when it was so before."""
+def served_with(claim: WeightsClaim, commit: str, requested: str) -> dict[str, str]:
+    """Return the annotations once `commit` answers; `requested` is models.yaml's word for it."""
     before = [served for served in claim.served if served != commit]
-    return " ".join([commit, *before][:_REMEMBERED])
+    served = " ".join([commit, *before][:_REMEMBERED])
+    return {SERVED_ANNOTATION: served, REQUESTED_ANNOTATION: requested}
 
 
-def is_news(claim: WeightsClaim, commit: str) -> bool:
+def is_news(claim: WeightsClaim, commit: str, requested: str) -> bool:
     """Say whether the claim does not yet remember that `commit` was the last to answer."""
-    return claim.served[:1] != (commit,)
+    return claim.served[:1] != (commit,) or claim.requested != requested
 
 
 def served_before(claim: WeightsClaim, running: Collection[str]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.models import Model
-from vllm_flows.observed import Access, ClusterState, Verdict
+from vllm_flows.observed import ClusterState, DeployedModel, Description, Verdict, WeightsClaim
 from vllm_flows.settings import Settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -61,16 +61,34 @@ def desired_state(
 def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:
     """Return a verdict from what is deployed when the Hub was silent; else the verdict itself.
 
-    The commit that is served is kept, as its weights are on the volume. Where models.yaml names
-    another commit or another repository, only the Hub could tell, and its silence stays a problem.
+    The commit that is served is kept, as its weights are on the volume, with what the claim tells
+    of it; so is another commit that is there and that models.yaml names in full. Where it names
+    another branch, tag or repository, only the Hub could tell, and its silence stays a problem.
     """
     silent = any(isinstance(problem, HubUnavailableError) for problem in verdict.problems)
     deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
     if not silent or deployed is None or claim is None:
         return verdict
     entry = entries(state.release.values).get(model.name, {})
-    wanted = model.revision if len(model.revision) == _COMMIT_DIGITS else deployed.revision
+    wanted = _known_commit(model, deployed, claim)
     if entry.get("modelURL") != model.model_url or wanted not in claim.complete:
         return verdict
-    note = f"the Hub does not answer: stays at {wanted[:8]}, which is on the volume"
-    return Verdict(model.name, model.model_url, commit=wanted, access=Access.UNKNOWN, notes=(note,))
+    known = claim.described.get(wanted, Description())
+    what = "stays at" if wanted == deployed.revision else "takes"
+    note = f"the Hub does not answer: {what} {wanted[:8]}, which is on the volume"
+    return replace(
+        verdict,
+        commit=wanted,
+        config=known.config,
+        parameters=known.parameters,
+        custom_code=known.custom_code,
+        problems=(),
+        notes=(note,),
+    )
+
+
+def _known_commit(model: Model, deployed: DeployedModel, claim: WeightsClaim) -> str:
+    """Return the commit that models.yaml means, as far as that is known; "" when it is not."""
+    if len(model.revision) == _COMMIT_DIGITS:
+        return model.revision
+    return deployed.revision if claim.requested in {"", model.revision} else ""

@@ -14,9 +14,11 @@ REVISION_ANNOTATION = "vllm-flows.io/revision"
 DIGEST_ANNOTATION = "vllm-flows.io/config-digest"
 """On engine pods: the digest of the configuration they were made from."""
 WEIGHTS_ANNOTATION = "vllm-flows.io/weights"
-"""On weights claims: JSON, for each complete commit its `files`, `bytes` and `blobs`."""
+"""On weights claims: JSON, for each complete commit its files and what its model is like."""
 SERVED_ANNOTATION = "vllm-flows.io/served"
 """On weights claims: the commit that was last seen to answer, then the one before it."""
+REQUESTED_ANNOTATION = "vllm-flows.io/requested-revision"
+"""On weights claims: models.yaml's word for the commit that was last seen to answer."""
 VERSION_ANNOTATION = "vllm-flows.io/version"
 """On our Secrets: a random mark, new with each new value; no trace of the value itself."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
@@ -119,12 +121,22 @@ class DeployedModel:
 
 
 @dataclass(frozen=True)
+class Description:
+    """What a Verdict said of a commit, kept for when the Hub is silent; of the same shapes."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    custom_code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class WeightsClaim:
     """The volume claim that holds a model's weights.
 
     `complete` maps each commit whose files are all there to their bytes, `blobs` each file of
     these commits, by the first digits of its hash, to its bytes. `served` are the commit that last
-    answered and the one before it. `leaving` says that the claim was deleted and only waits for
+    answered and the one before it, `requested` is what models.yaml called the former. `described`
+    holds what is known of complete commits. `leaving` says that the claim was deleted and only waits for
     the pods that use it. `manifest` is the claim as the API has it.
     """
 
@@ -133,6 +145,8 @@ class WeightsClaim:
     complete: Mapping[str, int] = field(default_factory=dict)
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     served: tuple[str, ...] = ()
+    requested: str = ""
+    described: Mapping[str, Description] = field(default_factory=dict)
     leaving: bool = False
     manifest: Mapping[str, Any] = field(default_factory=dict)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from vllm_flows.observed import (
     REVISION_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
+    Description,
     HubFile,
     Verdict,
     WeightsClaim,
@@ -66,6 +69,11 @@ def test_a_claim_without_a_record_promises_nothing():
     assert read().complete == {}
 
 
+def test_a_description_of_another_shape_says_nothing():
+    odd = {"bytes": 5, "config": [], "parameters": {"BF16": "many"}, "code": "m.py"}
+    assert read(json.dumps({ONE: odd})).described == {ONE: Description()}
+
+
 @pytest.mark.parametrize("record", ["garbage", "[]", "null", '{"a": {}}', '{"a": 5}'])
 def test_a_record_that_is_not_ours_promises_nothing(record: str):
     assert read(record).complete == {}
@@ -87,14 +95,34 @@ def test_the_running_commits_need_room_beside_the_new_one_shared_files_once():
 
 def test_the_commit_that_answers_and_the_one_before_are_remembered():
     claim = read(served=f"{ONE} {TWO}")
-    assert served_with(claim, THREE) == f"{THREE} {ONE}"
-    assert served_with(claim, ONE) == f"{ONE} {TWO}"
-    assert not is_news(claim, ONE)
-    assert is_news(claim, TWO)
+    assert served_with(claim, THREE, "main")[SERVED_ANNOTATION] == f"{THREE} {ONE}"
+    assert served_with(claim, ONE, "main")[SERVED_ANNOTATION] == f"{ONE} {TWO}"
+
+
+def test_what_was_asked_for_is_remembered_with_the_commit_that_answers():
+    notes = served_with(read(), ONE, "v1")
+    made = as_claim()
+    made["metadata"]["annotations"] = notes
+    claim = weights_claims([made])["qwen"]
+    assert (claim.served, claim.requested) == ((ONE,), "v1")
+    assert not is_news(claim, ONE, "v1")
+    assert is_news(claim, TWO, "v1")
+    assert is_news(claim, ONE, "main")
+
+
+def test_what_the_model_is_like_is_remembered_unless_it_is_very_long():
+    config = {"model_type": "qwen3", "auto_map": {"AutoModel": "m.M"}}
+    told = replace(verdict(ONE, a=1), config=config, parameters={"BF16": 7}, custom_code=("m.py",))
+    claim = read(record_with(as_claim(), told, ()))
+    assert claim.described[ONE] == Description(config, {"BF16": 7}, ("m.py",))
+    long = replace(told, config={"layers": ["x" * 20] * 1000})
+    claim = read(record_with(as_claim(), long, ()))
+    assert (claim.described[ONE], claim.complete) == (Description(), {ONE: 1})
 
 
 def test_going_back_makes_the_newer_one_the_one_before():
-    assert served_with(read(served=f"{TWO} {ONE}"), ONE) == f"{ONE} {TWO}"
+    notes = served_with(read(served=f"{TWO} {ONE}"), ONE, "main")
+    assert notes[SERVED_ANNOTATION] == f"{ONE} {TWO}"
 
 
 def test_the_one_before_is_not_one_that_runs():

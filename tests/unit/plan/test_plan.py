@@ -15,6 +15,7 @@ from vllm_flows.observed import (
     Access,
     ClusterState,
     DeployedModel,
+    Description,
     EnginePod,
     HubFile,
     Release,
@@ -315,6 +316,47 @@ def test_a_silent_hub_lets_a_deployed_model_be_changed_otherwise():
     aim = desired(a_model())
     (step,) = seen(aim, as_deployed(aim), a_model(replicaCount=2)).steps
     assert step.action is Action.SCALE
+
+
+SHAPE = {"architectures": ["Qwen3ForCausalLM"], "max_position_embeddings": 4096} | {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 100,
+    "intermediate_size": 128,
+}
+
+
+def remembering(state: ClusterState, **fields: Any) -> ClusterState:
+    """Return the state with a claim that tells more of the model `qwen`."""
+    return replace(state, claims={"qwen": replace(state.claims["qwen"], **fields)})
+
+
+def test_a_branch_that_changes_while_the_hub_is_silent_is_blocked_by_its_silence():
+    aim = desired(a_model())
+    known = remembering(as_deployed(aim), requested="main")
+    assert seen(aim, known, a_model()).steps[0].action is Action.NONE
+    (step,) = seen(aim, known, a_model(revision="v2")).steps
+    assert (step.action, step.problems) == (Action.BLOCKED, (SILENCE,))
+
+
+def test_another_commit_on_the_volume_is_taken_while_the_hub_is_silent():
+    aim = desired(a_model())
+    there = remembering(as_deployed(aim), complete={SHA: 1, OTHER_SHA: 1}, requested="main")
+    (step,) = seen(aim, there, a_model(revision=OTHER_SHA)).steps
+    assert (step.action, step.commit) == (Action.UPDATE, OTHER_SHA)
+    assert f"takes {OTHER_SHA[:8]}, which is on the volume" in step.notes[0]
+
+
+def test_options_that_change_while_the_hub_is_silent_are_checked_by_what_the_claim_tells():
+    aim = desired(a_model())
+    described = {SHA: Description(SHAPE, {"BF16": 1000})}
+    known = remembering(as_deployed(aim), described=described)
+    (step,) = seen(aim, known, a_model(vllmConfig={"maxModelLen": 999_999})).steps
+    assert step.action is Action.BLOCKED
+    assert "maxModelLen 999999 is longer than the model's context" in step.reason
+    (step,) = seen(aim, known, a_model(vllmConfig={"maxModelLen": 4096})).steps
+    assert step.action is Action.RESTART
 
 
 def test_options_that_change_while_the_hub_is_silent_are_said_to_be_unchecked():

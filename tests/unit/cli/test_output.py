@@ -1,0 +1,46 @@
+"""What tables look like, on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from cli import output
+
+ROWS = [
+    {"model": "large", "fit": "fits", "reason": "meta-llama/Llama-3.2-3B-Instruct is gated " * 2},
+    {"model": "small", "fit": "-", "reason": "not deployed"},
+]
+
+
+class Terminal(io.StringIO):
+    """Where somebody looks on."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, file: io.StringIO, columns: int) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", file)
+    output.table(ROWS)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_on_a_narrow_terminal_sentences_stand_below_the_table(monkeypatch: pytest.MonkeyPatch):
+    lines = shown(monkeypatch, Terminal(), 80)
+    assert lines[-1] == "small: not deployed"
+    assert "large: meta-llama/Llama-3.2-3B-Instruct is gated" in lines[-2]
+    assert not any("reason" in line for line in lines)
+
+
+@pytest.mark.parametrize(("file", "columns"), [(Terminal(), 160), (io.StringIO(), 80)])
+def test_a_wide_terminal_and_a_pipe_get_whole_rows(
+    monkeypatch: pytest.MonkeyPatch, file: io.StringIO, columns: int
+):
+    lines = shown(monkeypatch, file, columns)
+    (row,) = (line for line in lines if line.strip().startswith("large"))
+    assert row.endswith(ROWS[0]["reason"].strip())
+    assert any("reason" in line for line in lines)
