@@ -3,53 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
-from cli.confirming import confirm, confirm_by_name, require_terminal
+from cli.agreeing import Agreement, agree, saved
+from cli.confirming import confirm_by_name, require_terminal
 from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
 from vllm_flows.chart import locate_chart
-from vllm_flows.report import Report, outcome_rows, plan_notes, plan_rows
+from vllm_flows.report import Report, outcome_rows
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _chart = click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
+_downtime = click.option(
+    "--allow-downtime",
+    is_flag=True,
+    help="Stop a model before its successor starts, where both have no room.",
+)
+_plan = click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    help="Do what `plan --out` wrote to this file, without asking; refuse anything else.",
+)
 _chart_version = click.option("--chart-version", help="Chart version (VLLM_CHART_VERSION).")
 
 
+def _deploying(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that install and upgrade have in common."""
+    for option in (_plan, _downtime, _chart_version, _chart, _yes):
+        command = option(command)
+    return command
+
+
 @click.command()
-@_yes
-@_chart
-@_chart_version
+@_deploying
 @click.pass_obj
-def install(options: Options, *, yes: bool, chart: str | None, chart_version: str | None) -> None:
+def install(options: Options, /, **given: Any) -> None:  # noqa: ANN401 -- click's own
     """Bring the cluster to what models.yaml says, and ask every model for an answer.
 
     Running it again goes on where it was, and changes nothing when all is as it should be.
     """
-    _deploy(options, "install", yes=yes, chart=chart, chart_version=chart_version)
+    _deploy(options, "install", **given)
 
 
 @click.command()
-@_yes
-@_chart
-@_chart_version
+@_deploying
 @click.pass_obj
-def upgrade(options: Options, *, yes: bool, chart: str | None, chart_version: str | None) -> None:
+def upgrade(options: Options, /, **given: Any) -> None:  # noqa: ANN401 -- click's own
     """Apply a changed models.yaml; the same as install."""
-    _deploy(options, "upgrade", yes=yes, chart=chart, chart_version=chart_version)
+    _deploy(options, "upgrade", **given)
 
 
 def _deploy(
-    options: Options, verb: str, *, yes: bool, chart: str | None, chart_version: str | None
+    options: Options,
+    verb: str,
+    *,
+    yes: bool,
+    chart: str | None,
+    chart_version: str | None,
+    allow_downtime: bool,
+    plan: Path | None,
 ) -> None:
     models = options.read_models()
     settings = options.settings(chart=chart, chart_version=chart_version)
     locate_chart(settings)
-    if not yes:
+    agreement = Agreement(allow_downtime=allow_downtime)
+    if plan:
+        agreement = saved(plan)
+    elif not yes:
         require_terminal(f"vllm-flows {verb} --yes")
-        _show_and_ask(options, verb, chart=chart, chart_version=chart_version)
+        chosen = {"chart": chart, "chart_version": chart_version}
+        agreement = agree(options, verb, allow_downtime=allow_downtime, **chosen)
     report = run_flow(
         _load_deploy,
         models=models,
@@ -58,21 +85,11 @@ def _deploy(
         kube_context=settings.kube_context or None,
         chart=chart,
         chart_version=chart_version,
+        allow_downtime=agreement.allow_downtime,
+        expected_plan=agreement.expected,
     )
     table(outcome_rows(report.outcomes))
     note(report.sentence)
-
-
-def _show_and_ask(options: Options, verb: str, **overrides: str | None) -> None:
-    from vllm_flows.planning import plan_now
-
-    plan = plan_now(options.settings(**overrides), options.read_models())
-    table(plan_rows(plan), to_stderr=True)
-    for text in plan_notes(plan):
-        note(text)
-    plan.raise_if_blocked()
-    if plan.changes:
-        confirm("Apply this plan?", verb)
 
 
 @click.command()

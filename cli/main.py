@@ -17,6 +17,7 @@ Exit codes:
     1  failed
     2  changes present (plan --detailed-exitcode)
     4  timed out
+    5  locked by another run
    64  wrong usage or configuration
   130  interrupted
 """

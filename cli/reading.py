@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
+from cli.agreeing import decide, save
 from cli.options import Options
 from cli.output import emit, note
 from vllm_flows.models_file import load_models
@@ -25,6 +27,10 @@ _CHANGES = 2
 @_output
 @click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
 @click.option("--chart-version", help="Chart version (VLLM_CHART_VERSION).")
+@click.option(
+    "--allow-downtime", is_flag=True, help="Plan to stop models that have no room for both."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the plan, for install --plan.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.pass_obj
 def plan(
@@ -33,18 +39,22 @@ def plan(
     form: str,
     chart: str | None,
     chart_version: str | None,
+    allow_downtime: bool,
+    out: Path | None,
     detailed_exitcode: bool,
 ) -> None:
     """Show what install would do, and why; touch nothing."""
-    from vllm_flows.planning import plan_now
+    chosen = {"chart": chart, "chart_version": chart_version}
+    decision = decide(options, allow_downtime=allow_downtime, **chosen)
     from vllm_flows.report import plan_data, plan_notes, plan_rows
 
-    settings = options.settings(chart=chart, chart_version=chart_version)
-    made = plan_now(settings, options.read_models())
+    made = decision.plan
     emit(plan_rows(made) if form == "table" else plan_data(made), form)
     for text in plan_notes(made):
         note(text)
     made.raise_if_blocked()
+    if out:
+        save(decision, out, allow_downtime=allow_downtime)
     note("there are changes" if made.changes else "nothing to change")
     if made.changes and detailed_exitcode:
         sys.exit(_CHANGES)
@@ -56,8 +66,6 @@ def plan(
 @click.pass_obj
 def validate(options: Options, *, file: str | None, form: str) -> None:
     """Check a models file and list its models; the cluster and the Hub are not asked."""
-    from pathlib import Path
-
     models = load_models(Path(file)) if file else options.read_models()
     rows = [
         {

@@ -11,8 +11,10 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from tasks.preparation import ensure_namespace
 from tasks.running import say
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.lease import Lock, current_holder, wall_clock
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 
@@ -28,7 +30,9 @@ def session_for(**overrides: object) -> Iterator[Session]:
     session = Session.open(load_settings(**overrides))
     _say_where()
     try:
-        yield session
+        # A wrong address fails at once; only who answered before is waited for.
+        session.cluster.get("Namespace", session.settings.namespace)
+        yield session.patient(say)
     except BaseException:
         session.clock.stop()
         raise
@@ -39,6 +43,25 @@ def _say_where() -> None:
     address = url_for("flow-run", obj_id=get_run_context().flow_run.id)  # type: ignore[union-attr]
     if address:
         say(f"this run in the Prefect UI: {address}")
+
+
+@contextmanager
+def locked(session: Session, verb: str) -> Iterator[tuple[Session, bool]]:
+    """Hold the namespace's lock while the block runs, the namespace made if there is none.
+
+    Yields a session of which every write first checks the lock, and whether the lock was left
+    behind by a run of this machine that was killed. Raises LockedError when another run holds it.
+    """
+    ensure_namespace(session)
+    with Lock.of(session.cluster, verb, say) as lock:
+        yield session.guarded(lock.check), lock.after_one_here
+
+
+def raise_if_locked(session: Session) -> None:
+    """Raise LockedError when another run is changing the namespace."""
+    holder = current_holder(session.cluster)
+    if holder:
+        raise holder.refusal(session.settings.namespace, wall_clock())
 
 
 def run_name() -> str:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import task
 
 from tasks.running import ONCE, say
 from vllm_flows.hub import Hub
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
-from vllm_flows.planning import ask_hub
+from vllm_flows.planning import asking_hub
 from vllm_flows.sizes import human_bytes
 
 
-@task(task_run_name="check access {model.name}", **ONCE)
-def check_access(hub: Hub, model: Model) -> Verdict:
-    """Return the Hub's verdict on the model; a refusal is part of it, and so is silence."""
-    verdict = ask_hub(hub, model)
+@task(name="check access", task_run_name="check access", **ONCE)
+def check_access(hub: Hub, models: Sequence[Model]) -> list[Verdict]:
+    """Return the Hub's verdict on each model; a refusal is part of it, and so is silence."""
+    with asking_hub(hub, models) as answers:
+        verdicts = []
+        for verdict in answers:
+            _tell(verdict)
+            verdicts.append(verdict)
+    return verdicts
+
+
+def _tell(verdict: Verdict) -> None:
     for problem in verdict.problems:
-        say(f"{model.name}: {problem.what}")
+        say(f"{verdict.model}: {problem.what}")
     if not verdict.problems:
+        size, license_ = human_bytes(verdict.total_bytes), verdict.license or "unknown"
         say(
-            f"{model.name}: {model.model_url} at {verdict.commit[:8]}, "
-            f"{human_bytes(verdict.total_bytes)}, license {verdict.license or 'unknown'}"
+            f"{verdict.model}: {verdict.repository} at {verdict.commit[:8]}, {size}, "
+            f"license {license_}"
         )
-    return verdict

@@ -13,24 +13,25 @@ _LIMIT_SECONDS = 120
 
 
 @task(
-    name="prepare namespace",
-    task_run_name="prepare namespace",
+    name="ensure namespace",
+    task_run_name="ensure namespace",
     timeout_seconds=_LIMIT_SECONDS,
     **RETRIED,
 )
-def prepare_namespace(session: Session, api_key: Credential | None) -> list[str]:
-    """Make the namespace and bring its Secrets to the values in use; return what was written.
+def ensure_namespace(session: Session) -> None:
+    """Make the namespace if there is none."""
+    if credentials.ensure_namespace(session.cluster):
+        say(f"namespace {session.settings.namespace} written")
+
+
+@task(
+    name="store secrets", task_run_name="store secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED
+)
+def store_secrets(session: Session, api_key: Credential | None, token: Credential | None) -> None:
+    """Bring the Secrets to the values in use.
 
     Raises ConfigurationError when a Secret is somebody else's and holds another value.
     """
-    cluster = session.cluster
-    written = []
-    if credentials.ensure_namespace(cluster):
-        written.append(f"namespace {cluster.namespace}")
-    in_use = {credentials.HF_TOKEN: session.token(), credentials.API_KEY: api_key}
-    for place, credential in in_use.items():
-        if credential and credentials.store(cluster, place, credential):
-            written.append(f"Secret {place.secret}")
-    for what in written:
-        say(f"{what} written")
-    return written
+    for place, credential in ((credentials.HF_TOKEN, token), (credentials.API_KEY, api_key)):
+        if credential and credentials.store(session.cluster, place, credential):
+            say(f"Secret {place.secret} written")

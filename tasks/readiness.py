@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from prefect import task
 
-from tasks.running import ONCE, speaker
-from vllm_flows.diagnosis import Diagnosis, diagnose, last_words, rollout_complete
+from tasks.running import ONCE, RETRIED, speaker
+from vllm_flows.diagnosis import rollout_complete
+from vllm_flows.diagnosis_watch import ReadinessWatch
 from vllm_flows.errors import NotReadyError, TimedOutError
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
 _POLL_SECONDS = 1.0
-_LOG_LINES = 40
 
 
 @task(task_run_name="wait until {subject} is ready", **ONCE)
-def wait_ready(session: Session, subject: str, deployment: str) -> float:
+def wait_ready(session: Session, subject: str, deployment: str, budget: float = 0.0) -> float:
     """Return the seconds until all replicas of the Deployment were ready.
 
-    Raises NotReadyError at once when waiting cannot help, and TimedOutError after
-    `helm_timeout`, both with the diagnosis and the command that shows more.
+    Raises NotReadyError as soon as waiting cannot help, and TimedOutError after `helm_timeout`, or
+    `budget` seconds where that is longer, both with the diagnosis and the command to run next.
     """
     say = speaker(subject)
     clock = session.clock
+    autoscaling = session.settings.autoscaling
+    watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
     begin = clock.now()
     wait_for(
-        lambda: _look(session, subject, deployment),
-        seconds=session.settings.helm_timeout.total_seconds(),
+        lambda: _look(session, watch, subject, deployment),
+        seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
         say=say,
         out_of_time=lambda last: _too_late(session, subject, deployment, last),
@@ -36,7 +38,19 @@ def wait_ready(session: Session, subject: str, deployment: str) -> float:
     return clock.now() - begin
 
 
-def _look(session: Session, subject: str, name: str) -> bool | Pending:
+@task(task_run_name="restart {subject}", **RETRIED)
+def restart_unready(session: Session, subject: str, deployment: str) -> None:
+    """Delete the Deployment's pods that are not ready, so that new ones take their place."""
+    found = session.cluster.get("Deployment", deployment) or {}
+    labels = ((found.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    ready = {replica.pod for replica in session.ready_replicas(subject)}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    for pod in session.cluster.find("Pod", selector) if selector else ():
+        if pod["metadata"]["name"] not in ready:
+            session.cluster.delete("Pod", pod["metadata"]["name"])
+
+
+def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> bool | Pending:
     deployment = session.cluster.get("Deployment", name)
     if deployment is None:
         raise NotReadyError(
@@ -46,26 +60,15 @@ def _look(session: Session, subject: str, name: str) -> bool | Pending:
         )
     if rollout_complete(deployment):
         return True
-    diagnosis = _diagnose(session, deployment)
+    diagnosis = watch.diagnose(deployment)
     if diagnosis.definite:
         raise NotReadyError(
-            diagnosis.summary,
-            why=_evidence(session, diagnosis),
+            f"{diagnosis.summary} [{diagnosis.category}]",
+            why=diagnosis.detail,
             next_command=diagnosis.next_command,
             model=subject,
         )
     return Pending(diagnosis.summary)
-
-
-def _diagnose(session: Session, deployment: dict[str, object]) -> Diagnosis:
-    labels = deployment["spec"]["selector"]["matchLabels"]  # type: ignore[index]  # a plain object
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    return diagnose(deployment, session.cluster.find("Pod", selector))
-
-
-def _evidence(session: Session, diagnosis: Diagnosis) -> str:
-    """Return the pod's last words when it had any."""
-    return last_words(session.cluster.log(diagnosis.pod, lines=_LOG_LINES)) if diagnosis.pod else ""
 
 
 def _too_late(session: Session, subject: str, name: str, last: str) -> TimedOutError:

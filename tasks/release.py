@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,21 +10,91 @@ from prefect import task
 
 from tasks.running import ONCE, say
 from vllm_flows.chart import Chart
-from vllm_flows.errors import ReleaseError
+from vllm_flows.errors import ReleaseError, TimedOutError
 from vllm_flows.names import RELEASE
-from vllm_flows.observed import ReleaseState
+from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.release_rules import (
+    LONGEST_HELM_SECONDS,
+    RELEASE_ACTIONS,
+    ReleaseAction,
+    wait_before_unlock,
+)
 from vllm_flows.session import Session
+from vllm_flows.sizes import human_seconds
+from vllm_flows.waiting import Pending, wait_for
 
-_LIMIT_SECONDS = 900
+_LIMIT_SECONDS = 3 * LONGEST_HELM_SECONDS
+_POLL_SECONDS = 2.0
 
 
-@task(name="helm upgrade", task_run_name="helm upgrade", timeout_seconds=_LIMIT_SECONDS, **ONCE)
-def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], reason: str) -> int:
-    """Install or upgrade the release; return its new revision. Nothing is waited for."""
+@task(name="helm upgrade", task_run_name="helm upgrade", **ONCE)
+def apply_release(
+    session: Session, chart: Chart, values: Mapping[str, Any], reason: str, *, ours: bool = False
+) -> int:
+    """Install or upgrade the release; return its new revision. Its pods are not waited for.
+
+    What an earlier helm left unfinished is brought to an end first, as `release_rules` has it;
+    `ours` says that a run of this machine left it. When the cluster does not answer, helm is run
+    again once it does.
+    """
     say(f"helm upgrade: {reason}")
-    revision = session.helm.upgrade(chart, values)
+    attempt = _Attempt(session, ours=ours)
+    revision = wait_for(
+        lambda: attempt.upgrade(chart, values),
+        seconds=_LIMIT_SECONDS,
+        every=_POLL_SECONDS,
+        say=say,
+        out_of_time=_too_late,
+        clock=session.clock,
+    )
     say(f"release revision {revision} (chart {chart.version})")
     return revision
+
+
+class _Attempt:
+    """One change of the release, however often helm has to be run for it."""
+
+    def __init__(self, session: Session, *, ours: bool) -> None:
+        self._session = session
+        self._ours = ours
+
+    def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int | Pending:
+        """Act on the release's state; return the new revision once helm is through."""
+        waiting = self._free()
+        if waiting:
+            return waiting
+        self._ours = True  # from here on an unfinished revision is what this very helm left
+        return self._session.helm.upgrade(chart, values)
+
+    def _free(self) -> Pending | None:
+        """Bring an unfinished helm to its end; return what is to be waited for first."""
+        release = self._session.helm.release()
+        action = RELEASE_ACTIONS[release.state]
+        if action not in {ReleaseAction.UNLOCK, ReleaseAction.FINISH}:
+            return None
+        busy = self._session.helm.busy()
+        seconds = wait_before_unlock(release, time.time(), ours=self._ours, busy=busy)
+        if seconds:
+            who = "the helm of an earlier run" if busy else "a helm that is not ours"
+            limit = "" if busy else f", for {human_seconds(seconds)} at most"
+            return Pending(f"the release is {release.status}: waiting for {who}{limit}")
+        if action is ReleaseAction.FINISH:
+            self._session.helm.uninstall()
+            say("the removal that was interrupted is finished")
+        else:
+            self._unlock(release)
+        return None
+
+    def _unlock(self, release: Release) -> None:
+        """Take the unfinished revision out of Helm's history; the one before is current again."""
+        self._session.cluster.delete("Secret", f"sh.helm.release.v1.{RELEASE}.v{release.revision}")
+        say(f"revision {release.revision} was left {release.status}: unlocked")
+
+
+def _too_late(last: str) -> TimedOutError:
+    return TimedOutError(
+        "the release could not be changed", why=last, next_command=f"helm history {RELEASE}"
+    )
 
 
 @task(name="helm uninstall", task_run_name="helm uninstall", timeout_seconds=_LIMIT_SECONDS, **ONCE)

@@ -1,53 +1,64 @@
-"""The proof: a completion of each model, through the router, as a user would ask for it."""
+"""The proof: each model answers through the router, as users ask it, and at each replica."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from contextvars import copy_context
 
 from prefect import task
 
 from tasks.running import ONCE, speaker
-from vllm_flows.completions import Answer, ModelsApi, NotYetError
-from vllm_flows.errors import CompletionError, TimedOutError
-from vllm_flows.names import ROUTER_DEPLOYMENT
+from vllm_flows.completions import Answer, ModelsApi
+from vllm_flows.model_problems import printable
+from vllm_flows.models import Model
+from vllm_flows.proof import prove_model
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
-from vllm_flows.waiting import Pending, wait_for
 
-_POLL_SECONDS = 1.0
-_PATIENCE_SECONDS = 120.0
+_ASKED_AT_ONCE = 8
 
 
-@task(task_run_name="ask {model}", **ONCE)
-def first_answer(session: Session, model: str) -> Answer:
-    """Return the model's first answer; a router that has not met it yet is given two minutes.
+@task(task_run_name="ask {model.name}", **ONCE)
+def prove(session: Session, model: Model) -> Answer:
+    """Return the model's answer once it and each of its replicas answer as they should.
 
-    Raises CompletionError when it answers wrongly, TimedOutError when it does not answer.
+    Raises CompletionError when an answer is wrong, TimedOutError when none came in two minutes.
     """
-    say = speaker(model)
-    with session.models_api(model) as api:
-        answer = wait_for(
-            lambda: _ask(api, model),
-            seconds=_PATIENCE_SECONDS,
-            every=_POLL_SECONDS,
-            say=say,
-            out_of_time=lambda last: _silent(session, model, last),
-            clock=session.clock,
-        )
-    say(f"answered in {human_seconds(answer.seconds)}: {answer.text.strip()[:60]!r}")
+    return _answer(session, model, None)
+
+
+@task(name="ask all models", task_run_name="ask all models", **ONCE)
+def prove_all(session: Session, models: Sequence[Model]) -> dict[str, Answer]:
+    """Return the answers of all models by name, asked at the same time.
+
+    Raises the first of their errors once all were asked.
+    """
+    with ExitStack() as stack:
+        shared = stack.enter_context(session.models_api()) if session.shared_api else None
+        pool = stack.enter_context(ThreadPoolExecutor(_ASKED_AT_ONCE))
+        asked = {
+            model.name: pool.submit(copy_context().run, _answer, session, model, shared)
+            for model in models
+        }
+    return {name: answer.result() for name, answer in asked.items()}
+
+
+def _answer(session: Session, model: Model, shared: ModelsApi | None) -> Answer:
+    say = speaker(model.name)
+    with nullcontext(shared) if shared else session.models_api(model.name) as api:
+        answer = prove_model(api, session, model, say=say)
+    for text in told(answer):
+        say(text)
     return answer
 
 
-def _ask(api: ModelsApi, model: str) -> Answer | Pending:
-    try:
-        return api.complete(model)
-    except NotYetError as error:
-        return Pending(f"{error.what}: {error.why}")
-
-
-def _silent(session: Session, model: str, last: str) -> CompletionError | TimedOutError:
-    namespace = session.settings.namespace
-    return TimedOutError(
-        "no completion came through the router",
-        why=last,
-        next_command=f"kubectl -n {namespace} logs deployment/{ROUTER_DEPLOYMENT}",
-        model=model,
-    )
+def told(answer: Answer) -> list[str]:
+    """Return the lines that say how a model answered."""
+    facts = [f"answered in {human_seconds(answer.seconds)}"]
+    if answer.first_token_seconds is not None:
+        facts.append(f"first token after {human_seconds(answer.first_token_seconds)}")
+    if answer.replicas > 1:
+        facts.append(f"all {answer.replicas} replicas")
+    return [f"{', '.join(facts)}: {printable(answer.text.strip())!r}", *answer.notes]

@@ -96,13 +96,15 @@ def _start_job(session: Session, model: Model, verdict: Verdict, order: WeightsO
     claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(model.name))
     if claim is None:
         raise _no_claim(verdict)
-    order = replace(order, token=session.token() is not None)
+    uid = claim["metadata"]["uid"]
+    order = replace(order, token=session.token() is not None, claim=uid)
     wanted = manifests.weights_job(model, verdict, session.settings, order)
     for job in cluster.find("Job", f"{MODEL_LABEL}={model.name}"):
-        if may_adopt(job, claim, wanted):
+        name = job["metadata"]["name"]
+        if may_adopt(job, cluster.find("Pod", f"job-name={name}"), wanted):
             speaker(model.name)("weights Job found at work")
             return claim
-        _remove_job(session, model.name, job["metadata"]["name"])
+        _remove_job(session, model.name, name)
     # From here on the Job may remove what nobody keeps: the record must not promise it.
     record = {WEIGHTS_ANNOTATION: record_of(claim, order.keep)}
     cluster.annotate("PersistentVolumeClaim", claim["metadata"]["name"], record)

@@ -24,6 +24,8 @@ from vllm_flows.model_configuration import (
 _MOST_LAYERS = 10_000
 _WINDOWED = {"sliding_attention", "sliding_window", "local_attention", "local"}
 _STATE = {"linear_attention", "mamba", "mamba2", "conv", "recurrent", "recurrent_block", "moe"}
+_EXPANDED = "minicpm3"
+"""The family with latent attention whose heads vLLM keeps whole: not in its `is_deepseek_mla`."""
 
 
 class Kind(Enum):
@@ -69,6 +71,8 @@ def attention_layers(config: Configuration, kv_heads: int, head_dim: int) -> lis
     layers = layer_count(config)
     if layers > _MOST_LAYERS:
         return []
+    if text(config, "model_type") == _EXPANDED:
+        return _expanded(config, kv_heads, head_dim)
     if latent := _latent(config):
         full = sum(kind is not Kind.NONE for kind in _kinds(config, layers))
         return [AttentionLayers(full, 1, latent, latent=True)] if full else []
@@ -91,6 +95,17 @@ def _latent(config: Configuration) -> int:
     """Return the size of what multi-head latent attention keeps per token and layer, or 0."""
     rank = number(config, "kv_lora_rank")
     return rank + number(config, "qk_rope_head_dim") if rank else 0
+
+
+def _expanded(config: Configuration, kv_heads: int, head_dim: int) -> list[AttentionLayers]:
+    """Return the layers of a model that computes every head's keys from the latent vector.
+
+    A head has the size of its key, and values are filled up to it.
+    Source: `MiniCPM3Attention` in vLLM's model_executor/models/minicpm3.py, 0.18 to 0.32.
+    """
+    heads = number(config, "num_attention_heads") or kv_heads
+    key = number(config, "qk_nope_head_dim") + number(config, "qk_rope_head_dim")
+    return [AttentionLayers(layer_count(config), heads, key or head_dim)]
 
 
 def _pruned(config: Configuration, head_dim: int) -> list[AttentionLayers]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,23 +11,27 @@ from vllm_flows.errors import PlacementError
 from vllm_flows.manifests import GPU_TOLERATION
 from vllm_flows.models import Model
 from vllm_flows.nodes import GPU, HOSTNAME, Needs, Node, nodes_of
-from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import ClusterState, Surroundings
-from vllm_flows.placement import Demand, Placement, candidates, place
+from vllm_flows.obstacles import Demand
+from vllm_flows.placement import Placement, candidates, place
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.scale_down import remaining
 from vllm_flows.settings import Settings
 from vllm_flows.storage import Storage
 
 Object = Mapping[str, Any]
 
+_ANY_TAINT = {"operator": "Exists"}
+"""Tolerates all taints."""
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """New replicas of a model; `barred` are hosts that cannot take them, with the reason."""
+    """New replicas of a model; `small_gpus` are hosts whose GPUs do not do, each with its words."""
 
     model: Model
     replicas: int
-    barred: Mapping[str, str] = field(default_factory=dict)
+    small_gpus: Mapping[str, str] = field(default_factory=dict)
 
 
 def unknown_room(around: Surroundings) -> tuple[str, ...]:
@@ -67,62 +71,69 @@ def needs_of(model: Model, around: Surroundings) -> Needs:
     )
 
 
-def possible_nodes(
-    model: Model, state: ClusterState, barred: Mapping[str, str] | None = None
-) -> list[Node]:
+def possible_nodes(model: Model, state: ClusterState) -> list[Node]:
     """Return the nodes that could take a replica if nothing else ran there; none when unknown."""
-    demand = Demand(model.name, 1, needs_of(model, state.around), barred or {})
-    return candidates(nodes_of(state.around.nodes or (), (), lambda _: True), demand)
+    demand = Demand(model.name, 1, needs_of(model, state.around))
+    return candidates(nodes_of(state.around.nodes or (), ()), demand)
+
+
+def meant_nodes(model: Model, state: ClusterState) -> list[Node]:
+    """Return the nodes with the labels and as many GPUs as a replica asks for.
+
+    Whether a taint, the volume or another resource keeps it off them is not looked at.
+    """
+    needs = needs_of(model, state.around)
+    gpus = replace(needs, resources={GPU: Decimal(model.request_gpu)}, tolerations=(_ANY_TAINT,))
+    nodes = nodes_of(state.around.nodes or (), ())
+    return candidates(nodes, Demand(model.name, 1, gpus))
 
 
 def find_room(
-    wanted: Sequence[Wanted], gone: Collection[str], settings: Settings, state: ClusterState
+    wanted: Sequence[Wanted], stays: Mapping[str, int], settings: Settings, state: ClusterState
 ) -> dict[str, Placement]:
     """Return where each model's new replicas would go; nothing where no node can be seen.
 
-    The pods of models that are `gone` count as ended. Without the right to see the pods of all
-    namespaces, only what no empty node could take is a problem.
+    Of each model in `stays` only so many pods are left, the others count as ended. Without the
+    right to see the pods of all namespaces, only what no empty node could take is a problem.
     """
     around = state.around
     if around.nodes is None:
         return {}
-    nodes = nodes_of(around.nodes, around.pods or (), lambda pod: _ends(pod, gone, settings))
-    demands = [_demand(one, settings, state, nodes) for one in wanted if one.replicas]
+    nodes = nodes_of(around.nodes, remaining(around.pods or (), stays, settings.namespace))
+    ended = {model for model, left in stays.items() if not left}
+    demands = [_demand(one, settings, state, nodes, ended) for one in wanted if one.replicas]
     return place(demands, nodes)[0]
 
 
 def _demand(
-    wanted: Wanted, settings: Settings, state: ClusterState, nodes: Sequence[Node]
+    wanted: Wanted,
+    settings: Settings,
+    state: ClusterState,
+    nodes: Sequence[Node],
+    ended: Collection[str],
 ) -> Demand:
     model = wanted.model
+    users = frozenset() if model.name in ended else state.engine_nodes(model.name)
     storage = Storage(model, state.claims.get(model.name), settings)
-    elsewhere = _volume_elsewhere(model.name, storage, state, nodes)
+    volume = state.around.volumes.get(model.name) or {}
     return Demand(
         model.name,
         wanted.replicas,
         needs_of(model, state.around),
-        barred={**elsewhere, **wanted.barred},
+        small_gpus=wanted.small_gpus,
+        volume_elsewhere=_volume_elsewhere(volume, storage, users, nodes),
         together=storage.once,
+        namespace=settings.namespace,
     )
 
 
-def _ends(pod: Object, gone: Collection[str], settings: Settings) -> bool:
-    metadata = pod["metadata"]
-    labels = metadata.get("labels") or {}
-    key, _, release = ENGINE_SELECTOR.partition("=")
-    ours = metadata.get("namespace") == settings.namespace and labels.get(key) == release
-    return bool(metadata.get("deletionTimestamp")) or (ours and labels.get("model") in gone)
-
-
 def _volume_elsewhere(
-    model: str, storage: Storage, state: ClusterState, nodes: Sequence[Node]
+    volume: Object, storage: Storage, users: Collection[str], nodes: Sequence[Node]
 ) -> dict[str, str]:
     """Name the hosts that cannot reach the volume: it is another's, or in use on another."""
-    volume = state.around.volumes.get(model) or {}
     barred = {
         node.host: "its volume cannot be used there" for node in nodes if not _reaches(volume, node)
     }
-    users = state.engine_nodes(model)
     if storage.once and users:
         where = ", ".join(sorted(users))
         barred |= {

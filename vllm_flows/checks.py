@@ -7,20 +7,26 @@ GPUs' memory. Room on the nodes is `placement`'s matter, since models compete fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from vllm_flows.capacity import no_runtime_class, possible_nodes, runtime_class_missing
+from vllm_flows.capacity import (
+    meant_nodes,
+    no_runtime_class,
+    possible_nodes,
+    runtime_class_missing,
+)
 from vllm_flows.desired import Desired
 from vllm_flows.engine_rules import engine_refusals
 from vllm_flows.errors import AccessError, FitError, VllmFlowsError
 from vllm_flows.fit import Fit, Fits, fit_of
 from vllm_flows.models import Model
-from vllm_flows.nodes import Node
-from vllm_flows.observed import ClusterState, Verdict
-from vllm_flows.placement import shown
+from vllm_flows.nodes import GPU, Node
+from vllm_flows.observed import Access, ClusterState, Verdict
+from vllm_flows.obstacles import shown
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.repository_files import has_safetensors, pickle_files, weight_files
+from vllm_flows.settings import Settings
 from vllm_flows.sizes import human_bytes
 from vllm_flows.storage import Said, Storage, check_storage
 
@@ -58,7 +64,7 @@ def check_model(
     storage = Storage(model, state.claims.get(model.name), desired.settings)
     said: list[Said] = [*verdict.notes, *_trust(model, verdict)]
     said += check_storage(storage, verdict, state, nodes)
-    fit, barred = _fit(model, verdict, nodes)
+    fit, barred = _fit(model, verdict, nodes, desired.settings, state)
     if not runs:
         said += _engine(model, verdict, desired.settings.model_tag, fit)
         said += [_too_small_somewhere(barred)] if barred else []
@@ -76,8 +82,8 @@ def check_model(
 def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
     """Refuse what can run code of the repository's, unless models.yaml says that it may."""
     yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
-    if not verdict.files:
-        return  # the Hub did not answer; what lies on the volume was looked at before
+    if verdict.access is Access.SILENT:
+        return  # what lies on the volume was looked at when it was fetched
     if not weight_files(verdict.files):
         yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")
     part = "parts" if has_safetensors(verdict.files) else "weights"
@@ -117,15 +123,22 @@ def _refused(model: Model, what: str, why: str, field_name: str) -> AccessError:
     return AccessError(what, why=why, next_command=hint, model=model.name)
 
 
-def _fit(model: Model, verdict: Verdict, nodes: list[Node]) -> tuple[Fit | None, dict[str, str]]:
-    """Judge the model by the best GPUs that could take it; name the hosts whose are too small."""
+def _fit(
+    model: Model, verdict: Verdict, nodes: list[Node], settings: Settings, state: ClusterState
+) -> tuple[Fit | None, dict[str, str]]:
+    """Judge the model by the best GPUs that could take it; name the hosts whose are too small.
+
+    Where a taint or another resource keeps it off all nodes, by the GPUs that it asks for.
+    """
     if not model.request_gpu or not verdict.config:
         return None, {}
-    fits = {memory: fit_of(model, verdict, memory) for memory in {n.gpu_memory for n in nodes}}
-    best = min(
-        fits.values() or [fit_of(model, verdict, 0)],
-        key=lambda fit: (_ORDER.index(fit.result), -fit.available),
-    )
+    most, tag = _most_gpus(model, settings, state), settings.model_tag
+    fits = {
+        memory: fit_of(model, verdict, memory, most_gpus=most.get(memory, 0), image_tag=tag)
+        for memory in {node.gpu_memory for node in nodes or meant_nodes(model, state)}
+    }
+    nowhere = fit_of(model, verdict, 0, most_gpus=max(most.values(), default=0), image_tag=tag)
+    best = min(fits.values() or [_on_no_gpu(nowhere, state)], key=_rank)
     if best.result is Fits.NOT or model.ignore_fit:
         return best, {}
     barred = {
@@ -136,9 +149,34 @@ def _fit(model: Model, verdict: Verdict, nodes: list[Node]) -> tuple[Fit | None,
     return best, barred
 
 
+def _rank(fit: Fit) -> tuple[int, bool, int]:
+    """Order by the result; then GPUs of which some number would do, then the largest."""
+    hopeless = fit.smallest_tensor_parallel_size is None
+    return _ORDER.index(fit.result), hopeless, -fit.available
+
+
+def _most_gpus(model: Model, settings: Settings, state: ClusterState) -> dict[int, int]:
+    """Return how many GPUs of each size of memory one node has; nothing where more may come."""
+    if settings.autoscaling:
+        return {}
+    any_number = model.model_copy(update={"request_gpu": 0})
+    most: dict[int, int] = {}
+    for node in possible_nodes(any_number, state) or meant_nodes(any_number, state):
+        gpus = int(node.allocatable.get(GPU, 0))
+        most[node.gpu_memory] = max(gpus, most.get(node.gpu_memory, 0))
+    return most
+
+
+def _on_no_gpu(fit: Fit, state: ClusterState) -> Fit:
+    """Say what is needed; other nodes tell nothing of the GPUs that it will get."""
+    if not state.around.nodes:
+        return fit
+    return replace(fit, text=f"{fit.text}; no node has the labels and the GPUs that it asks for")
+
+
 def _engine(model: Model, verdict: Verdict, image_tag: str, fit: Fit | None) -> Iterable[Said]:
     """Say what vLLM would refuse or lack memory for: problems, or notes with `ignoreFit`."""
-    problems: list[VllmFlowsError] = list(engine_refusals(model, verdict, image_tag))
+    problems: list[VllmFlowsError] = list(engine_refusals(model, verdict, image_tag, fit))
     if fit and fit.result is Fits.NOT:
         problems.append(
             FitError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +21,29 @@ from kubernetes import config as kubernetes_config
 from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import DynamicApiError
 
-from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
+from vllm_flows.errors import (
+    ClusterError,
+    ClusterUnavailableError,
+    ConflictError,
+    NoRightError,
+)
+from vllm_flows.guarding import Guard, unguarded
+from vllm_flows.waiting import Clock
 
 Object = dict[str, Any]
 """A Kubernetes object as its JSON reads."""
 
 FIELD_MANAGER = "vllm-flows"
-_CONNECT_AND_READ_SECONDS = (5.0, 30.0)
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 30.0
+_ASK_AGAIN_SECONDS = 1.0
+_REMIND_SECONDS = 10.0
 _TRY_LATER = {429, 500, 502, 503, 504}
 _ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 _FORBIDDEN = 403
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
+_CONFLICT = 409
 
 _RESOURCES = {
     # kind: (API group, version, plural, namespaced)
@@ -45,11 +56,26 @@ _RESOURCES = {
     "Pod": ("", "v1", "pods", True),
     "Secret": ("", "v1", "secrets", True),
     "Service": ("", "v1", "services", True),
+    "ServiceAccount": ("", "v1", "serviceaccounts", True),
     "Deployment": ("apps", "v1", "deployments", True),
     "Job": ("batch", "v1", "jobs", True),
+    "Lease": ("coordination.k8s.io", "v1", "leases", True),
     "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses", False),
+    "Role": ("rbac.authorization.k8s.io", "v1", "roles", True),
+    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings", True),
     "StorageClass": ("storage.k8s.io", "v1", "storageclasses", False),
 }
+KINDS = frozenset(_RESOURCES)
+"""The kinds of objects that can be read and written here."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an API that does not answer is asked again, and who is told meanwhile."""
+
+    seconds: float
+    say: Callable[[str], None]
+    clock: Clock
 
 
 class _NoDiscovery:
@@ -64,13 +90,17 @@ class Cluster:
     """One namespace of one cluster, as the user's kubeconfig or the pod's account reaches it.
 
     Every method raises ClusterError when the API refuses and ClusterUnavailableError, which a
-    retry can help, when it does not answer.
+    retry can help, when it does not answer: no byte for `read_seconds`. With `patience` it is asked
+    again until that is used up. Every write calls `guard` first, which raises to prevent it.
     """
 
     namespace: str
     context: str
     api: DynamicClient
     inside: bool = False
+    read_seconds: float = _READ_SECONDS
+    patience: Patience | None = None
+    guard: Guard = unguarded
 
     @classmethod
     def connect(cls, namespace: str, context: str = "") -> Cluster:
@@ -128,6 +158,7 @@ class Cluster:
 
     def apply(self, body: Mapping[str, Any]) -> Object:
         """Create the object or bring it to `body`, by server-side apply; return it as it is."""
+        self.guard()
         kind, name = body["kind"], body["metadata"]["name"]
         resource = self._resource(kind)
         with _explained(f"write {kind} {name}"):
@@ -139,12 +170,52 @@ class Cluster:
                 force_conflicts=True,
             )
 
+    def create(self, body: Mapping[str, Any]) -> Object:
+        """Create the object; return it as it is. Raises ConflictError when there is one."""
+        self.guard()
+        resource = self._resource(body["kind"])
+        with _explained(f"create {body['kind']} {body['metadata']['name']}"):
+            return self._request(resource.create, body=dict(body), field_manager=FIELD_MANAGER)
+
+    def replace(self, body: Mapping[str, Any]) -> Object:
+        """Replace the object by `body`, made from it as it was read; return it as it is.
+
+        Raises ConflictError when it is gone or was changed since (its `resourceVersion` tells).
+        """
+        self.guard()
+        what = f"replace {body['kind']} {body['metadata']['name']}"
+        resource = self._resource(body["kind"])
+        with _explained(what):
+            try:
+                return self._request(resource.replace, body=dict(body), field_manager=FIELD_MANAGER)
+            except DynamicApiError as error:
+                if error.status == _NOT_FOUND:
+                    raise ConflictError(
+                        f"cannot {what}: it is gone", why=_message(error)
+                    ) from error
+                raise
+
+    def dry_run(self, body: Mapping[str, Any]) -> Object:
+        """Return the object as applying `body` would leave it; nothing is written."""
+        kind, name = body["kind"], body["metadata"]["name"]
+        resource = self._resource(kind)
+        with _explained(f"check {kind} {name}"):
+            return self._request(
+                resource.server_side_apply,
+                body=dict(body),
+                name=name,
+                field_manager="vllm-flows-dry-run",
+                force_conflicts=True,
+                dry_run="All",
+            )
+
     def annotate(self, kind: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set (or with None remove) annotations of an object; all others stay."""
         self.merge(kind, name, {"metadata": {"annotations": dict(annotations)}})
 
     def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
         """Set (or with None remove) fields of an object that is there; all others stay."""
+        self.guard()
         resource = self._resource(kind)
         with _explained(f"change {kind} {name}"):
             self._request(
@@ -156,6 +227,7 @@ class Cluster:
 
     def delete(self, kind: str, name: str) -> bool:
         """Delete the object and what it owns; return whether there was one."""
+        self.guard()
         resource = self._resource(kind)
         with _explained(f"delete {kind} {name}"):
             try:
@@ -166,12 +238,19 @@ class Cluster:
                 raise
         return True
 
-    def log(self, pod: str, container: str | None = None, lines: int = 50) -> str:
-        """Return the last lines of a container's log; empty when there is none yet."""
+    def log(
+        self, pod: str, container: str | None = None, lines: int = 50, *, previous: bool = False
+    ) -> str:
+        """Return the last lines of a container's log; empty when there is none yet.
+
+        `previous` is the run before the one that runs now.
+        """
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         query: list[tuple[str, object]] = [("tailLines", lines)]
         if container:
             query.append(("container", container))
+        if previous:
+            query.append(("previous", "true"))
         try:
             with _explained(f"read the log of pod {pod}"):
                 response = self.api.request(
@@ -179,7 +258,7 @@ class Cluster:
                     path,
                     query_params=query,
                     serialize=False,
-                    _request_timeout=_CONNECT_AND_READ_SECONDS,
+                    _request_timeout=(_CONNECT_SECONDS, self.read_seconds),
                 )
         except ClusterError:
             return ""
@@ -187,9 +266,25 @@ class Cluster:
 
     def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
         where = {"namespace": self.namespace} | parameters
-        result = call(_request_timeout=_CONNECT_AND_READ_SECONDS, **where)
-        found: Object = result.to_dict()
-        return found
+        timeouts = (_CONNECT_SECONDS, self.read_seconds)
+        return self._patiently(lambda: call(_request_timeout=timeouts, **where).to_dict())
+
+    def _patiently(self, ask: Callable[[], Object]) -> Object:
+        """Ask again while the API does not answer; all requests here can be made twice."""
+        if self.patience is None:
+            return ask()
+        clock, begin, told = self.patience.clock, self.patience.clock.now(), 0.0
+        while True:
+            try:
+                return ask()
+            except (DynamicApiError, urllib3.exceptions.HTTPError, OSError) as error:
+                waited = clock.now() - begin
+                if not _passing(error) or waited >= self.patience.seconds:
+                    raise
+                if waited >= told:
+                    self.patience.say(f"the Kubernetes API does not answer: {_root_cause(error)}")
+                    told = waited + _REMIND_SECONDS
+                clock.sleep(_ASK_AGAIN_SECONDS)
 
     def _resource(self, kind: str) -> Resource:
         group, version, plural, namespaced = _RESOURCES[kind]
@@ -202,6 +297,10 @@ class Cluster:
             name=plural,
             client=self.api,
         )
+
+
+def _passing(error: Exception) -> bool:
+    return not isinstance(error, DynamicApiError) or error.status in _TRY_LATER
 
 
 def _in_cluster() -> bool:
@@ -239,9 +338,8 @@ def _refusal(what: str, error: DynamicApiError) -> ClusterError:
     if error.status in {_FORBIDDEN, _UNAUTHORIZED}:
         hint = "kubectl auth whoami; kubectl auth can-i --list"
         return NoRightError(f"no right to {what}", why=message, next_command=hint)
-    return ClusterError(
-        f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message
-    )
+    kind = ConflictError if error.status == _CONFLICT else ClusterError
+    return kind(f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message)
 
 
 def _message(error: DynamicApiError) -> str:

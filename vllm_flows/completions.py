@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import httpx
 
-from vllm_flows.errors import CompletionError
-from vllm_flows.models import Model
+from vllm_flows import completion_checks as checks
+from vllm_flows.errors import CompletionError, VllmFlowsError
+from vllm_flows.models import Model, SmokeTest
+from vllm_flows.sizes import human_seconds
 
-PROMPT = "The capital of France is"
-_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _MAX_TOKENS = 16
-_TRY_LATER = {404, 429, 500, 502, 503, 504}
-"""A router that has not yet met the engine answers 404 or 503; a moment later it has."""
-_UNAUTHORIZED = 401
+_LONGEST_BODY_BYTES = 4 * 1024 * 1024
+_TRY_LATER = {429, 500, 502, 503, 504}
+_NOT_FOUND = 404
+_REFUSED = {401, 403}
+"""An engine answers 401 without its key; a gateway before it may answer 403."""
 
 
 def answers_prompts(model: Model) -> bool:
@@ -27,77 +29,212 @@ def answers_prompts(model: Model) -> bool:
 
 
 class NotYetError(CompletionError):
-    """The router does not know the model yet, or cannot be reached yet."""
+    """The router does not know the model yet, or nobody can be reached yet."""
 
     retryable = True
 
 
+class BrokenOffError(NotYetError):
+    """The connection ended in the middle of an answer."""
+
+
+class SilentError(CompletionError):
+    """The request was taken, and no byte came for as long as anyone should wait."""
+
+
+class NoChatTemplateError(CompletionError):
+    """The model was not made for chats: its tokenizer has no chat template."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to wait: for a connection, for the next byte, and for all of an answer."""
+
+    connection: float = 5.0
+    byte: float = 30.0
+    answer: float = 120.0
+
+
+_ALIVE = Limits(5.0, 5.0, 5.0)
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A completion: the model's id as it signed, the text, and how long it took in seconds."""
+    """What a model answered: its id as it signed, its completion, how long it took in seconds.
+
+    `first_token_seconds` is from the request to the first text of a stream; `replicas` is how many
+    replicas the answer stands for; `notes` are for the reader.
+    """
 
     model: str
     text: str
     seconds: float
+    first_token_seconds: float | None = None
+    replicas: int = 1
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ModelsApi:
-    """The API at one address, with the key that protects it (or none)."""
+    """The API at one address, with the key that protects it (or none); for many threads.
+
+    `direct`: one engine answers, so what it does not know now it never will; a router may meet
+    the engine a moment later. Every method raises NotYetError when trying again can help,
+    SilentError after `limits.byte` seconds without a byte, else CompletionError.
+    """
 
     client: httpx.Client
+    api_key: str | None = field(default=None, repr=False)
+    direct: bool = False
+    limits: Limits = Limits()
 
     @classmethod
     @contextmanager
-    def at(cls, address: str, api_key: str | None) -> Iterator[ModelsApi]:
-        """Keep one connection to the address while the block runs."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # A company's proxy cannot reach a port of this machine.
-        proxied = not address.startswith("http://127.0.0.1")
-        with httpx.Client(
-            base_url=address, headers=headers, timeout=_TIMEOUT, trust_env=proxied
-        ) as client:
-            yield cls(client)
+    def at(
+        cls,
+        address: str,
+        api_key: str | None,
+        *,
+        direct: bool = False,
+        limits: Limits = Limits(),
+    ) -> Iterator[ModelsApi]:
+        """Keep connections to the address open while the block runs."""
+        # A company's proxy can reach neither a port of this machine nor a pod.
+        proxied = not (direct or address.startswith("http://127.0.0.1"))
+        with httpx.Client(base_url=address, trust_env=proxied) as client:
+            yield cls(client, api_key, direct, limits)
 
-    def complete(self, model: str, prompt: str = PROMPT) -> Answer:
-        """Ask for a short completion and check who answered, and that it is text.
+    def check_listed(self, model: str) -> None:
+        """Insist that GET /v1/models lists the model."""
+        listed = checks.model_ids(self._read("GET", "/v1/models", model), model)
+        if model in listed:
+            return
+        why = f"/v1/models lists {checks.excerpt(', '.join(listed).encode()) or 'nothing'}"
+        if self.direct:
+            raise CompletionError("the engine serves another name", why=why, model=model)
+        raise NotYetError("not listed yet", why=why, model=model)
 
-        The time is the request's own: the connection is made before it starts. Raises
-        NotYetError when trying again can help, CompletionError when not.
+    def check_key_is_wanted(self, model: str, prompt: str) -> None:
+        """Insist that a completion without the key is refused.
+
+        A completion, because a router (production-stack 0.1.12) lists its models to anyone and
+        leaves the key to the engine.
         """
-        body = {"model": model, "prompt": prompt, "max_tokens": _MAX_TOKENS, "temperature": 0}
-        self._request("GET", "/health", model)
-        begin = time.monotonic()
-        response = self._request("POST", "/v1/completions", model, body)
-        seconds = time.monotonic() - begin
-        try:
-            document = response.json()
-            signed, text = str(document["model"]), str(document["choices"][0]["text"])
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise CompletionError(
-                "the answer is no completion", why=response.text[:200], model=model
-            ) from error
-        if signed != model:
-            raise CompletionError(f"{signed!r} answered instead", model=model)
-        if not text.strip():
-            raise CompletionError("the answer has no text", model=model)
-        return Answer(signed, text, seconds)
+        body = {"model": model, "prompt": prompt, "max_tokens": 1}
+        with self._response("POST", "/v1/completions", model, body, with_key=False) as response:
+            if response.status_code in _REFUSED:
+                return
+            if not response.is_success:
+                self._refuse(response, model)
+        raise CompletionError(
+            "answers without the API key",
+            why="a completion that was asked for without Authorization was not refused",
+            model=model,
+        )
 
-    def _request(
-        self, method: str, path: str, model: str, body: dict[str, object] | None = None
-    ) -> httpx.Response:
+    def complete(self, model: str, prompt: str, expected: str | None = None) -> Answer:
+        """Ask for a short completion and check who answered, and that it is the text expected."""
+        body = {"model": model, "prompt": prompt, "max_tokens": _MAX_TOKENS, "temperature": 0}
+        begin = time.monotonic()
+        text = checks.completion_text(self._read("POST", "/v1/completions", model, body), model)
+        seconds = time.monotonic() - begin
+        checks.check_text(text, model, expected)
+        return Answer(model, text, seconds)
+
+    def first_token_seconds(self, model: str, prompt: str, *, chat: bool) -> float:
+        """Read a streamed chat (or completion) to its end; return when its first text came.
+
+        In seconds from the request. Raises NoChatTemplateError for a chat with a model that has
+        none.
+        """
+        asked: Mapping[str, object] = (
+            {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+        )
+        path = "/v1/chat/completions" if chat else "/v1/completions"
+        body = {"model": model, **asked, "max_tokens": _MAX_TOKENS, "temperature": 0}
+        stream, first, begin = checks.Stream(model), None, time.monotonic()
+        with self._response("POST", path, model, {**body, "stream": True}) as response:
+            if not response.is_success:
+                self._refuse(response, model)
+            for line in checks.split_lines(self._chunks(response, model)):
+                stream.take(self._without_key(line))
+                if first is None and stream.text:
+                    first = time.monotonic() - begin
+        stream.check_end()
+        return first or 0.0
+
+    def alive(self, model: str) -> bool:
+        """Say whether the model itself answers one token within five seconds."""
+        body = {"model": model, "prompt": SmokeTest().prompt, "max_tokens": 1, "temperature": 0}
         try:
-            response = self.client.request(method, path, json=body)
+            hurried = replace(self, limits=_ALIVE)
+            answer = hurried._read("POST", "/v1/completions", model, body)  # noqa: SLF001 -- its own
+            return checks.completion_text(answer, model) != ""
+        except VllmFlowsError:
+            return False
+
+    def _read(
+        self, method: str, path: str, model: str, body: Mapping[str, object] | None = None
+    ) -> bytes:
+        """Return the body of a successful answer."""
+        with self._response(method, path, model, body) as response:
+            if not response.is_success:
+                self._refuse(response, model)
+            return self._without_key(b"".join(self._chunks(response, model)))
+
+    @contextmanager
+    def _response(
+        self,
+        method: str,
+        path: str,
+        model: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        with_key: bool = True,
+    ) -> Iterator[httpx.Response]:
+        """Send a request; the block reads the answer, and what breaks it becomes our error."""
+        keyed = {"Authorization": f"Bearer {self.api_key}"} if self.api_key and with_key else {}
+        timeout = httpx.Timeout(self.limits.byte, connect=self.limits.connection)
+        request = self.client.build_request(method, path, json=body, headers=keyed, timeout=timeout)
+        answering = False
+        try:
+            response = self.client.send(request, stream=True)
+            answering = True
+            try:
+                yield response
+            finally:
+                response.close()
+        except httpx.ReadTimeout as error:
+            what = f"no byte for {human_seconds(self.limits.byte)}"
+            raise SilentError(what, why=f"{method} {path}", model=model) from error
         except httpx.HTTPError as error:
-            raise NotYetError(
-                "no answer", why=str(error) or type(error).__name__, model=model
-            ) from error
-        if response.is_success:
-            return response
-        why = f"HTTP {response.status_code}: {response.text[:200]}"
-        if response.status_code in _TRY_LATER:
+            why = f"{method} {path}: {error or type(error).__name__}"
+            if answering:
+                raise BrokenOffError("the answer broke off", why=why, model=model) from error
+            raise NotYetError("no answer", why=why, model=model) from error
+
+    def _chunks(self, response: httpx.Response, model: str) -> Iterator[bytes]:
+        """Yield the body as it comes; an answer without an end is none."""
+        begin, size = time.monotonic(), 0
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > _LONGEST_BODY_BYTES:
+                raise CompletionError("the answer has no end", why=f"{size} bytes", model=model)
+            if time.monotonic() - begin > self.limits.answer:
+                what = f"no whole answer within {human_seconds(self.limits.answer)}"
+                raise CompletionError(what, why=f"{size} bytes came", model=model)
+            yield chunk
+
+    def _refuse(self, response: httpx.Response, model: str) -> None:
+        """Raise the error that an unsuccessful answer stands for."""
+        status = response.status_code
+        body = self._without_key(b"".join(self._chunks(response, model)))
+        why = f"HTTP {status}: {checks.excerpt(body)}"
+        if checks.lacks_chat_template(body):
+            raise NoChatTemplateError("has no chat template", why=why, model=model)
+        if status in _TRY_LATER or (status == _NOT_FOUND and not self.direct):
             raise NotYetError("not served yet", why=why, model=model)
-        if response.status_code == _UNAUTHORIZED:
+        if status in _REFUSED:
             raise CompletionError(
                 "the API key was refused",
                 why=why,
@@ -105,3 +242,7 @@ class ModelsApi:
                 model=model,
             )
         raise CompletionError("the request was refused", why=why, model=model)
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Take the key out of what may be shown: a server can echo it."""
+        return body.replace(self.api_key.encode(), b"***") if self.api_key else body

@@ -19,13 +19,17 @@ _COMMIT_DIGITS = 40
 
 @dataclass(frozen=True)
 class Desired:
-    """One run's aim; `values` hold the models that the Hub grants, `verdicts` are by name."""
+    """One run's aim; `values` hold the models that the Hub grants, `verdicts` are by name.
+
+    `allow_downtime`: somebody said yes to models that do not answer while they are replaced.
+    """
 
     models: Sequence[Model]
     verdicts: Mapping[str, Verdict]
     values: Mapping[str, Any]
     chart: Chart
     settings: Settings
+    allow_downtime: bool = False
 
 
 def desired_state(
@@ -75,7 +79,7 @@ def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verd
         return verdict
     known = claim.described.get(wanted, Description())
     what = "stays at" if wanted == deployed.revision else "takes"
-    note = f"the Hub does not answer: {what} {wanted[:8]}, which is on the volume"
+    note = f"{verdict.problems[0].what}: {what} {wanted[:8]}, which is on the volume"
     return replace(
         verdict,
         commit=wanted,

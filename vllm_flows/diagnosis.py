@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-Object = Mapping[str, Any]
+from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, Place, place_of
+from vllm_flows.diagnosis_containers import container, creating, loading, pull_fails
+from vllm_flows.diagnosis_crashes import PodEvidence, is_running, last_end, statuses_of
+from vllm_flows.diagnosis_logs import LOADING_LOG_LINES, LOG_LINES
+from vllm_flows.diagnosis_refusals import is_observed, refusal
+from vllm_flows.diagnosis_scheduling import unschedulable
 
-_BAD_ARGUMENTS = 2
-"""vLLM's exit code for arguments it does not know or values it does not take."""
-_CRASHES_THAT_TELL = 3
-_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff"}
+_RANKS = {category: rank for rank, category in enumerate(Category)}
+_EVICTIONS_THAT_TELL = 3
+_NONE = PodEvidence()
+_ENDED_BY_THE_NODE = {"Evicted", "UnexpectedAdmissionError", "NodeLost", "Preempting"}
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """What keeps a pod from being ready.
+class Evidence:
+    """What was asked about pods that are not simply ready; all of it may be missing.
 
-    `category` is a stable word; `definite` says that waiting cannot help; `pod` is the one to
-    look at, empty when there is none.
+    `pods` by name; `nodes` the cluster's, by name; `ending`: pods of the namespace are on their
+    way out, and what they hold will be free.
     """
 
-    category: str
-    summary: str
-    next_command: str
-    definite: bool = False
-    pod: str = ""
+    pods: Mapping[str, PodEvidence] = field(default_factory=dict)
+    nodes: Mapping[str, Object] = field(default_factory=dict)
+    ending: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What would tell more about one pod: its events, the nodes, a container's log.
+
+    `lines` of the log are enough, none when it is not asked for; with `crashed`, that of the run
+    before tells why it ended. `urgent`: the answer may end the wait, or keep it from ending.
+    """
+
+    pod: str
+    events: bool = False
+    nodes: bool = False
+    container: str = ""
+    lines: int = 0
+    crashed: bool = False
+    urgent: bool = False
 
 
 def rollout_complete(deployment: Object) -> bool:
@@ -34,123 +53,180 @@ def rollout_complete(deployment: Object) -> bool:
     status = deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
     return bool(
-        _is_observed(deployment)
+        is_observed(deployment)
         and status.get("updatedReplicas", 0) == wanted
         and status.get("readyReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
     )
 
 
-def _is_observed(deployment: Object) -> bool:
-    """Say whether the status is about the newest template."""
-    observed = deployment.get("status", {}).get("observedGeneration", 0)
-    return bool(observed >= deployment["metadata"].get("generation", 1))
-
-
-def diagnose(deployment: Object, pods: Sequence[Object]) -> Diagnosis:
+def diagnose(
+    deployment: Object,
+    pods: Sequence[Object],
+    evidence: Evidence | None = None,
+    *,
+    autoscaling: bool = False,
+) -> Diagnosis:
     """Return the most telling reason why the Deployment is not complete.
 
-    Pods of an earlier template do not count: what was wrong with them may be mended.
+    Pods of an earlier template do not count: what was wrong with them may be mended. With
+    `autoscaling` nodes come when pods wait, and no lack of room is definite.
     """
-    namespace = deployment["metadata"]["namespace"]
-    name = deployment["metadata"]["name"]
-    waited_for = [pod for pod in pods if _is_newest(pod, deployment) and not _ready(pod)]
-    found = [*_refusals(deployment), *(_pod(pod, namespace) for pod in waited_for)]
-    if not found:
-        return Diagnosis(
-            "starting",
-            "waiting for the rollout",
-            f"kubectl -n {namespace} describe deployment {name}",
-        )
-    return min(found, key=lambda diagnosis: not diagnosis.definite)
+    evidence = evidence or Evidence()
+    newest = newest_pods(deployment, pods)
+    live = [pod for pod in newest if _is_live(pod)]
+    ending = evidence.ending or any(map(_is_leaving, pods))
+    found = [
+        _pod(deployment, pod, evidence, may_change=ending or autoscaling)
+        for pod in live
+        if not _is_ready(pod)
+    ]
+    refused = refusal(deployment, len(live), making_room=ending)
+    evicted = [pod for pod in newest if _ended_by_node(pod)]
+    candidates = [*filter(None, [refused]), *found, *_evictions(deployment, evicted, live)]
+    if not candidates:
+        return place_of(deployment).diagnosis(Category.STARTING, "waiting for the rollout")
+    chosen = min(candidates, key=lambda each: (not each.definite, _RANKS[each.category]))
+    if evicted and chosen.category is not Category.EVICTED:
+        return replace(chosen, detail=f"{chosen.detail} ({_eviction(evicted)})".strip())
+    return chosen
 
 
-def _refusals(deployment: Object) -> Iterator[Diagnosis]:
-    """Yield why the API refuses to create pods at all: quota, Pod Security, RuntimeClass."""
-    namespace = deployment["metadata"]["namespace"]
-    if not _is_observed(deployment):
-        return  # it speaks of the template before this one
-    for condition in deployment.get("status", {}).get("conditions") or []:
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            yield Diagnosis(
-                "refused",
-                f"the cluster refuses the pod: {condition.get('message', '')}",
-                f"kubectl -n {namespace} get events --sort-by=.lastTimestamp",
-                definite=True,
-            )
+def newest_pods(deployment: Object, pods: Sequence[Object]) -> list[Object]:
+    """Return the pods of the newest template.
 
-
-def _pod(pod: Object, namespace: str) -> Diagnosis:
-    name = pod["metadata"]["name"]
-    describe = f"kubectl -n {namespace} describe pod {name}"
-    if not pod["spec"].get("nodeName"):
-        return Diagnosis("unschedulable", _unscheduled(pod), describe, pod=name)
-    for status in pod.get("status", {}).get("containerStatuses") or []:
-        waiting = status.get("state", {}).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), waiting.get("message", "")
-        if reason in _IMAGE_REASONS or reason == "InvalidImageName":
-            definite = reason == "InvalidImageName"
-            text = f"the image cannot be pulled: {message or status.get('image', '')}"
-            return Diagnosis("image", text, describe, definite, name)
-        if reason == "CreateContainerConfigError":
-            return Diagnosis("configuration", message or reason, describe, pod=name)
-        ended = _last_end(status)
-        if ended and "running" not in status.get("state", {}):
-            return _crash(name, namespace, status, ended)
-    engine = "model" in (pod["metadata"].get("labels") or {})
-    doing = "the engine is starting and loading weights" if engine else "starting"
-    restarts = sum(
-        status.get("restartCount", 0)
-        for status in pod.get("status", {}).get("containerStatuses") or []
-    )
-    doing += f" (after {restarts} restarts)" if restarts else ""
-    return Diagnosis("loading", doing, describe, pod=name)
-
-
-def _is_newest(pod: Object, deployment: Object) -> bool:
-    """Compare what our values write into a template, which differs whenever its pods would."""
+    Our values write annotations into a template that differ whenever its pods would. Among those
+    that have them, the hash of the pod that was made last counts: it differs after a change by
+    hand or of the chart.
+    """
     template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
-    annotations = pod["metadata"].get("annotations") or {}
-    return all(annotations.get(key) == value for key, value in template.items())
+    found = [
+        pod
+        for pod in pods
+        if (pod["metadata"].get("annotations") or {}).items() >= template.items()
+    ]
+    last = max(found, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", default=None)
+    return [pod for pod in found if last is not None and _hash(pod) == _hash(last)]
+
+
+def _hash(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("pod-template-hash", ""))
+
+
+def questions(deployment: Object, pods: Sequence[Object]) -> list[Question]:
+    """Return what would tell more about pods of the newest template; none about a ready one."""
+    return [
+        _question(pod)
+        for pod in newest_pods(deployment, pods)
+        if _is_live(pod) and not _is_ready(pod)
+    ]
+
+
+def _question(pod: Object) -> Question:
+    name, statuses = pod["metadata"]["name"], statuses_of(pod)
+    if not pod["spec"].get("nodeName"):
+        return Question(name, nodes=True, urgent=True)
+    unready = next((status for status in statuses if not status.get("ready")), None)
+    if unready is None:
+        return Question(name, events=True, nodes=True)
+    ended, of = last_end(unready) is not None, unready["name"]
+    if is_running(unready):
+        lines = LOADING_LOG_LINES
+        return Question(name, container=of, lines=lines, crashed=ended, urgent=ended)
+    if ended:
+        return Question(name, events=True, container=of, lines=LOG_LINES, urgent=True)
+    return Question(name, events=True, urgent=pull_fails(unready))
+
+
+def _pod(deployment: Object, pod: Object, evidence: Evidence, *, may_change: bool) -> Diagnosis:
+    place = place_of(deployment, pod)
+    known = evidence.pods.get(place.pod, _NONE)
+    if not pod["spec"].get("nodeName"):
+        nodes = evidence.nodes.values()
+        # The scheduler is making room for it, or waits for somebody to open its gate.
+        may_change = may_change or bool(pod.get("status", {}).get("nominatedNodeName"))
+        return unschedulable(place, pod, _unscheduled(pod), nodes, may_change=may_change)
+    lost = None
+    if all(status.get("ready") for status in statuses_of(pod)):
+        lost = _lost(place, known, evidence.nodes.get(place.node))
+    return lost or _containers(place, pod, known)
+
+
+def _containers(place: Place, pod: Object, known: PodEvidence) -> Diagnosis:
+    engine = "model" in (pod["metadata"].get("labels") or {})
+    statuses = statuses_of(pod)
+    for status in statuses:
+        found = container(place, status, known)
+        if found:
+            return found
+    waiting = [status for status in statuses if "waiting" in (status.get("state") or {})]
+    if waiting or not statuses:
+        return creating(place, known)
+    unready = [status for status in statuses if not status.get("ready")]
+    return loading(place, (unready or statuses)[-1], known, engine=engine)
+
+
+def _lost(place: Place, known: PodEvidence, node: Object | None) -> Diagnosis | None:
+    """Return that the pod's node does not answer; Kubernetes replaces the pod after minutes."""
+    conditions = (node or {}).get("status", {}).get("conditions") or []
+    ready = next((each for each in conditions if each["type"] == "Ready"), None)
+    reported = any(event.get("reason") == "NodeNotReady" for event in known.events)
+    if ready is None and not reported:
+        return None
+    if ready is not None and ready["status"] == "True":
+        return None
+    message = (ready or {}).get("message") or "Node is not ready"
+    return place.diagnosis(Category.NODE_LOST, f"node {place.node} does not answer", message)
 
 
 def _unscheduled(pod: Object) -> str:
     for condition in pod.get("status", {}).get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node takes the pod: {condition.get('message', '')}"
-    return "waiting for the scheduler"
+            return str(condition.get("message", ""))
+    return ""
 
 
-def _last_end(status: Object) -> Object | None:
-    for state in (status.get("state", {}), status.get("lastState", {})):
-        ended: Object | None = state.get("terminated")
-        if ended:
-            return ended
-    return None
+def _evictions(
+    deployment: Object, evicted: Sequence[Object], live: Sequence[Object]
+) -> Iterator[Diagnosis]:
+    """Yield that the node turned pods out: while no other stands in for them, or too often."""
+    definite = len(evicted) >= _EVICTIONS_THAT_TELL
+    if definite or (evicted and not live):
+        place = place_of(deployment, evicted[-1])
+        summary, detail = _eviction(evicted), _status_text(evicted[-1])
+        yield place.diagnosis(Category.EVICTED, summary, detail, definite=definite)
 
 
-def _crash(name: str, namespace: str, status: Object, ended: Object) -> Diagnosis:
-    logs = f"kubectl -n {namespace} logs {name} --previous"
-    restarts, code = status.get("restartCount", 0), ended.get("exitCode")
-    if ended.get("reason") == "OOMKilled":
-        text = f"the container was killed for memory ({restarts} restarts); raise requestMemory"
-        return Diagnosis("memory", text, logs, restarts >= _CRASHES_THAT_TELL, name)
-    definite = code == _BAD_ARGUMENTS or restarts >= _CRASHES_THAT_TELL
-    text = f"the container ended with exit code {code} ({restarts} restarts)"
-    return Diagnosis("crash", text, logs, definite, name)
+def _eviction(evicted: Sequence[Object]) -> str:
+    times = f" {len(evicted)} times" if len(evicted) > 1 else ""
+    return f"the node turned the pod out{times}: {_status_text(evicted[-1])}"
 
 
-def _ready(pod: Object) -> bool:
-    if pod["metadata"].get("deletionTimestamp"):
-        return True  # on its way out: nothing of it is waited for
+def _status_text(pod: Object) -> str:
+    status = pod.get("status", {})
+    return f"{status.get('reason', '')}: {status.get('message', '')}".strip(": ")
+
+
+def _ended_by_node(pod: Object) -> bool:
+    status = pod.get("status", {})
+    reason = str(status.get("reason", ""))
+    return status.get("phase") == "Failed" and (
+        reason in _ENDED_BY_THE_NODE or reason.startswith("OutOf")
+    )
+
+
+def _is_live(pod: Object) -> bool:
+    over = pod.get("status", {}).get("phase") in {"Failed", "Succeeded"}
+    return not over and not _is_leaving(pod)
+
+
+def _is_leaving(pod: Object) -> bool:
+    """Say whether a pod is on its way out: nothing of it is waited for."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _is_ready(pod: Object) -> bool:
     return any(
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in pod.get("status", {}).get("conditions") or []
     )
-
-
-def last_words(log: str) -> str:
-    """Return the line of a log that says why the program ended: the last that names an error."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower()]
-    return (telling or lines or [""])[-1][:500]

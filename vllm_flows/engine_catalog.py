@@ -15,6 +15,12 @@ Version = tuple[int, ...]
 NEWEST: Version = (0, 32, 0)
 """The release these tables were read from; a newer one may know more."""
 
+DEFAULT_UTILIZATION: Mapping[Version, float] = {(0, 0, 0): 0.9, (0, 20, 0): 0.92}
+"""vLLM's own `gpu_memory_utilization` and the first release with it, oldest first.
+
+Source: vllm/config/cache.py of 0.18.0, 0.19.0, 0.19.1, 0.20.0 and 0.32.0.
+"""
+
 _CAUSAL = """
     AXK1 Afmoe Apertus Arcee BailingMoe BailingMoeV2 BailingMoeV2_5 BailingMoeV3 Bloom Cohere2
     Cohere2Moe Cohere Cwm Dbrx DeciLM Deepseek DeepseekOCR2 DeepseekOCR DeepseekV2 DeepseekV32

@@ -23,92 +23,88 @@ from vllm_flows.engine_catalog import (
     QUANTIZATIONS,
     Version,
 )
+from vllm_flows.engine_limits import engine_version, longest_context, possible_sizes, splits
 from vllm_flows.errors import FitError
+from vllm_flows.fit import Fit, Fits
 from vllm_flows.model_configuration import (
     Configuration,
     architecture_names,
     inner,
-    number,
     quantization_method,
     text,
 )
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
-_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 _GENERATIVE_NAME = re.compile(r"\w+(ForCausalLM|ForConditionalGeneration|LMHeadModel)")
 _FLOAT16 = frozenset({"float16", "half"})
 _FLOAT32 = frozenset({"float32", "float"})
 _TORCH = {"half": "float16", "float": "float32"}
 
 
-def engine_version(image_tag: str) -> Version | None:
-    """Return the vLLM release that an image tag names: `v0.11.0`, `0.11.0-cu129`.
-
-    `latest`, also with a suffix, is the newest one known; None for a tag that names none, such as
-    `nightly`.
-    """
-    if image_tag.partition("-")[0] == "latest":
-        return NEWEST
-    match = _VERSION.match(image_tag)
-    return tuple(int(part or 0) for part in match.groups()) if match else None
-
-
 def engine_refusals(
-    model: Model, verdict: Verdict, image_tag: str = "latest"
+    model: Model, verdict: Verdict, image_tag: str = "latest", fit: Fit | None = None
 ) -> tuple[FitError, ...]:
-    """Return what vLLM of that image would refuse, each with what to change; () for nothing."""
+    """Return what vLLM of that image would refuse, each with what to change; () for nothing.
+
+    With the model's `fit`, only lengths and numbers of GPUs are proposed that fit as well; of
+    a model that does not fit, each such refusal proposes just what `fit` does.
+    """
     version = engine_version(image_tag)
     config = verdict.config
     refusals = [*_architecture(model, config, version), *_quantization(model, config, version)]
     if shape := architecture_of(config):
-        refusals += [*_length(model, config, shape), *_heads(model, shape)]
+        refusals += [*_length(model, config, shape, fit), *_heads(model, shape, fit)]
     refusals += [*_data_type(model, config), *_flags(model, version)]
     return tuple(refusals)
 
 
-def _length(model: Model, config: Configuration, shape: Architecture) -> Iterator[FitError]:
+def _length(
+    model: Model, config: Configuration, shape: Architecture, fit: Fit | None
+) -> Iterator[FitError]:
     """`_get_and_verify_max_len` in vLLM's config/model.py."""
     wanted = model.vllm_config.max_model_len or 0
-    allowed = max(shape.positions, number(config, "model_max_length"))
-    if has_flag(model.vllm_config.extra_args, "--hf-overrides", "--rope-scaling"):
-        return
-    if shape.positions and wanted > allowed:
+    allowed = longest_context(model, config, shape)
+    if allowed and wanted > allowed:
+        proposed = f"set vllmConfig.maxModelLen: {allowed} (or less) in models.yaml"
         yield FitError(
             f"maxModelLen {wanted} is longer than the model's context",
             why=f"User-specified max_model_len ({wanted}) is greater than the derived "
             f"max_model_len ({shape.positions})",
-            next_command=f"set vllmConfig.maxModelLen: {allowed} (or less) in models.yaml",
+            next_command=_of_fit(fit) or proposed,
             model=model.name,
         )
 
 
-def _heads(model: Model, shape: Architecture) -> Iterator[FitError]:
+def _heads(model: Model, shape: Architecture, fit: Fit | None) -> Iterator[FitError]:
     """`verify_with_parallel_config` in vLLM's config/model.py."""
     size = model.vllm_config.tensor_parallel_size or 1
     heads, kv_heads = shape.attention_heads, shape.kv_heads
-    if not _splits(shape, size):
-        fitting = [one for one in range(1, min(heads, 1024) + 1) if _splits(shape, one)]
-        near = [max(one for one in fitting if one < size)]
-        near += [one for one in fitting if one > size][:1]
-        proposed = " or ".join(str(one) for one in near)
+    if not splits(shape, size):
         yield FitError(
             f"the model cannot be split over {size} GPUs",
             why=f"Total number of attention heads ({heads}) must be divisible by tensor "
             f"parallel size ({size})."
             if heads % size
             else f"the {kv_heads} heads of keys and values can be shared by no {size} GPUs evenly",
-            next_command="set requestGPU and vllmConfig.tensorParallelSize: "
-            f"{proposed} in models.yaml",
+            next_command=_of_fit(fit) or _sizes(size, shape, fit),
             model=model.name,
         )
 
 
-def _splits(shape: Architecture, size: int) -> bool:
-    """Say whether so many GPUs share all heads evenly, as vLLM's model classes assert."""
-    kv_heads = max(shape.kv_heads, 1)
-    even = kv_heads % size == 0 or size % kv_heads == 0
-    return shape.attention_heads % size == 0 and even
+def _of_fit(fit: Fit | None) -> str:
+    """Return what makes a model fit that does not, "" for another: it mends the refusal too."""
+    return fit.advice if fit and fit.result is Fits.NOT else ""
+
+
+def _sizes(size: int, shape: Architecture, fit: Fit | None) -> str:
+    """Propose the numbers of GPUs next to `size` that one node has and that hold the model."""
+    fewest = fit.smallest_tensor_parallel_size if fit else None
+    sizes = possible_sizes(shape, fit.most_gpus if fit else 0)
+    holding = [one for one in sizes if one >= (fewest or 1)]
+    near = [one for one in holding if one < size][-1:] + [one for one in holding if one > size][:1]
+    proposed = " or ".join(str(one) for one in near)
+    return f"set requestGPU and vllmConfig.tensorParallelSize: {proposed} in models.yaml"
 
 
 def _architecture(

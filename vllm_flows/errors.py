@@ -8,15 +8,22 @@
     ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
     ├── FitError                  exit  1   vLLM would refuse the model, or lack memory for it
     ├── PlacementError            exit  1   no node, or no volume, can take the model now
+    │   └── DowntimeError         exit  1   it could, were what runs of it stopped first
     ├── BlockedError              exit  1   the plan holds a model that must not be touched
+    ├── StalePlanError            exit  1   what was planned is not what would happen now
     ├── ClusterError              exit  1   the Kubernetes API refuses a request
     │   ├── NoRightError          exit  1   this account may not do that
+    │   ├── ConflictError         exit  1   the object changed since it was read
     │   └── ClusterUnavailableError         it does not answer (retryable)
+    ├── LockedError               exit  5   another run holds the lock of the namespace
+    │   └── LockLostError         exit  5   this run held it, and no longer does
     ├── ReleaseError              exit  1   helm failed, or the release is in no state to act on
+    │   └── ReleaseUnavailableError         helm could not reach the cluster, or waits (retryable)
     ├── WeightsError              exit  1   a weights Job failed
     ├── NotReadyError             exit  1   a pod can never become ready
     ├── TimedOutError             exit  4   a wait reached its end
     ├── CompletionError           exit  1   a model does not answer as it should
+    ├── RolloutError              exit  1   a changed model does not answer; what became of it
     └── StoppedError              exit 130  the run was interrupted
 
 An error says what failed, on which model, why, and which command to run next, and it
@@ -105,8 +112,16 @@ class PlacementError(VllmFlowsError):
     """The cluster has no node or no volume that can take the model as it is now."""
 
 
+class DowntimeError(PlacementError):
+    """The model can only be replaced by stopping it first, and nobody allowed that."""
+
+
 class BlockedError(VllmFlowsError):
     """The plan holds at least one blocked model; nothing was written."""
+
+
+class StalePlanError(VllmFlowsError):
+    """The cluster, the Hub or models.yaml moved on since the plan was made; nothing was written."""
 
 
 class ClusterError(VllmFlowsError):
@@ -117,14 +132,34 @@ class NoRightError(ClusterError):
     """The account lacks a right; its administrator has to grant it."""
 
 
+class ConflictError(ClusterError):
+    """The object changed, came or went since it was read; to be read and decided anew."""
+
+
 class ClusterUnavailableError(ClusterError):
     """The Kubernetes API did not answer, or answered that it cannot now."""
 
     retryable = True
 
 
+class LockedError(VllmFlowsError):
+    """Another run holds the lock of the namespace; this one has changed nothing."""
+
+    exit_code = 5
+
+
+class LockLostError(LockedError):
+    """This run lost the lock of the namespace, or gave it back; it changes nothing any more."""
+
+
 class ReleaseError(VllmFlowsError):
     """Helm failed, or the release is in a state that must not be acted on."""
+
+
+class ReleaseUnavailableError(ReleaseError):
+    """Helm could not reach the cluster, or another helm is still at work."""
+
+    retryable = True
 
 
 class WeightsError(VllmFlowsError):
@@ -143,6 +178,10 @@ class TimedOutError(VllmFlowsError):
 
 class CompletionError(VllmFlowsError):
     """A model did not answer a request, or answered wrongly."""
+
+
+class RolloutError(VllmFlowsError):
+    """A model that was changed does not answer; the text says what serves now."""
 
 
 class StoppedError(VllmFlowsError):

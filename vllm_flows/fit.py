@@ -7,19 +7,14 @@ is, says `gpu_memory`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from vllm_flows.architecture import Architecture, architecture_of
-from vllm_flows.gpu_memory import (
-    DEFAULT_UTILIZATION,
-    GIB,
-    batch_tokens,
-    cache_bytes,
-    offloaded_bytes,
-    overhead_bytes,
-    weight_bytes,
-)
+from vllm_flows.architecture import architecture_of
+from vllm_flows.engine_limits import longest_context, possible_sizes, utilization
+from vllm_flows.fit_case import BLOCK, Case, larger_share
+from vllm_flows.gpu_memory import GIB, offloaded_bytes, weight_bytes
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
@@ -27,9 +22,10 @@ _TIGHT_SHARE = 0.9
 """Above this share of the usable memory the estimate is too rough to promise anything."""
 _TIGHT_REQUESTS = 2
 """With room for fewer full-length requests than this, one long request holds up all others."""
-_BLOCK = 16
 _SHORTEST_USEFUL = 1024
 """Tokens; a context shorter than this is not worth proposing."""
+_SMALL_SHARE = 0.85
+"""Up to this fraction of a GPU, a larger one is worth proposing to a model that is tight."""
 
 
 class Fits(StrEnum):
@@ -46,10 +42,11 @@ class Fit:
     """What a model needs of each GPU and what there is; sizes in bytes, 0 where unknown.
 
     `weights`, `kv_cache` (one request of the full length) and `overhead` add up to `needed`;
-    `available` is what vLLM may fill. `largest_max_model_len` is the longest context that would
-    fit on these GPUs, None when not even the weights do or it is unknown;
-    `smallest_tensor_parallel_size` the fewest GPUs of this size that would hold the model.
-    `advice` says what to change in models.yaml, "" when nothing has to be.
+    `available` is what vLLM may fill. `largest_max_model_len` is the longest context that vLLM
+    takes and that would fit on these GPUs, None when not even the weights do or it is unknown;
+    `smallest_tensor_parallel_size` the fewest GPUs of this size that vLLM can share the model
+    over, that one node has, and that would hold it; `most_gpus` is what one node has, 0 where
+    unknown. `advice` says what to change in models.yaml, "" when nothing has to be.
     """
 
     result: Fits
@@ -61,58 +58,34 @@ class Fit:
     available: int = 0
     largest_max_model_len: int | None = None
     smallest_tensor_parallel_size: int | None = None
+    most_gpus: int = 0
     advice: str = ""
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One model on GPUs of one size; `weights` are those of all GPUs together."""
-
-    model: Model
-    shape: Architecture
-    weights: int
-    gpu_memory: int
-
-    @property
-    def tokens(self) -> int:
-        return self.model.vllm_config.max_model_len or self.shape.usual_length
-
-    @property
-    def size(self) -> int:
-        return self.model.vllm_config.tensor_parallel_size or 1
-
-    @property
-    def available(self) -> int:
-        share = self.model.vllm_config.gpu_memory_utilization or DEFAULT_UTILIZATION
-        return int(self.gpu_memory * share)
-
-    def weights_per_gpu(self, size: int) -> int:
-        return max(0, self.weights // size - offloaded_bytes(self.model))
-
-    def overhead(self, size: int) -> int:
-        return overhead_bytes(self.model, self.shape, self.gpu_memory, size)
-
-    def cache(self, tokens: int, size: int) -> int:
-        batch = batch_tokens(self.model, self.gpu_memory)
-        return cache_bytes(self.model, self.shape, tokens, size, batch)
-
-    def room(self, size: int) -> int:
-        """Return what is left for the cache of one of so many GPUs; negative when too little."""
-        return self.available - self.weights_per_gpu(size) - self.overhead(size)
-
-
-def fit_of(model: Model, verdict: Verdict, gpu_memory: int) -> Fit:
+def fit_of(
+    model: Model,
+    verdict: Verdict,
+    gpu_memory: int,
+    *,
+    most_gpus: int = 0,
+    image_tag: str = "latest",
+) -> Fit:
     """Estimate whether the model fits GPUs of which each has `gpu_memory` bytes.
+
+    `most_gpus` is what one node has at most, 0 when unknown: no more are proposed. The tag of the
+    engine's image decides what vLLM may fill where models.yaml does not. What vLLM refuses of
+    length and number of GPUs is judged as the nearest that it takes.
 
     0 bytes, a repository without a configuration that can be counted, or one without weights
     gives UNKNOWN, with what can be said all the same. Weights that alone are too large need no
     configuration to be refused.
     """
     shape = architecture_of(verdict.config)
-    weights = weight_bytes(model, verdict, shape)
+    weights, share = weight_bytes(model, verdict, shape), utilization(model, image_tag)
     if shape is None or not weights:
-        return _without_shape(model, weights, gpu_memory)
-    case = _Case(model, shape, weights, gpu_memory)
+        return _without_shape(model, weights, gpu_memory, share, most_gpus)
+    limit = longest_context(model, verdict.config, shape)
+    case = Case(model, shape, weights, gpu_memory, share, limit, most_gpus)
     found = Fit(
         result=Fits.UNKNOWN,
         text="",
@@ -120,6 +93,7 @@ def fit_of(model: Model, verdict: Verdict, gpu_memory: int) -> Fit:
         kv_cache=case.cache(case.tokens, case.size),
         overhead=case.overhead(case.size),
         available=case.available,
+        most_gpus=most_gpus,
     )
     found = replace(found, needed=found.weights + found.kv_cache + found.overhead)
     if not gpu_memory:
@@ -127,29 +101,35 @@ def fit_of(model: Model, verdict: Verdict, gpu_memory: int) -> Fit:
     return _judged(found, case)
 
 
-def _without_shape(model: Model, weights: int, gpu_memory: int) -> Fit:
+def _without_shape(
+    model: Model, weights: int, gpu_memory: int, share: float, most_gpus: int
+) -> Fit:
     """Judge by the weights alone."""
     size = model.vllm_config.tensor_parallel_size or 1
-    share = model.vllm_config.gpu_memory_utilization or DEFAULT_UTILIZATION
     mine, available = max(0, weights // size - offloaded_bytes(model)), int(gpu_memory * share)
-    if gpu_memory and mine > available:
-        return Fit(
-            Fits.NOT,
-            f"the weights alone need {_gib(mine)} per GPU, of {_gib(available)} usable",
-            weights=mine,
-            needed=mine,
-            available=available,
-            advice="use more GPUs (requestGPU and vllmConfig.tensorParallelSize) or larger ones",
-        )
     what = "config.json does not say enough to count" if weights else "the weights' size is unknown"
-    return Fit(Fits.UNKNOWN, what, weights=mine, available=available)
+    found = Fit(Fits.UNKNOWN, what, weights=mine, available=available, most_gpus=most_gpus)
+    if not gpu_memory or mine <= available:
+        return found
+    larger = larger_share(mine, gpu_memory, share)
+    if larger:
+        advice = f"set vllmConfig.gpuMemoryUtilization: {larger} (or more) in models.yaml"
+    elif most_gpus and weights // most_gpus - offloaded_bytes(model) > available:
+        advice = _no_number_helps(most_gpus)
+    else:
+        advice = "use more GPUs (requestGPU and vllmConfig.tensorParallelSize) or larger ones"
+    text = f"the weights alone need {_gib(mine)} per GPU, of {_gib(available)} usable"
+    return replace(found, result=Fits.NOT, text=text, needed=mine, advice=advice)
 
 
-def _judged(found: Fit, case: _Case) -> Fit:
+def _judged(found: Fit, case: Case) -> Fit:
     """Compare what is needed with what there is, and say what would help."""
     room = case.room(case.size)
-    longest, fewest = _largest_length(case, room), _smallest_size(case)
-    found = replace(found, largest_max_model_len=longest, smallest_tensor_parallel_size=fewest)
+    found = replace(
+        found,
+        largest_max_model_len=case.largest_length(case.size),
+        smallest_tensor_parallel_size=case.smallest_size(),
+    )
     text = f"{_needs(found, case)}, of {_gib(found.available)} usable"
     if found.needed > found.available:
         return replace(found, result=Fits.NOT, text=text, advice=_remedy(found, case))
@@ -160,66 +140,80 @@ def _judged(found: Fit, case: _Case) -> Fit:
     return replace(found, result=Fits.FITS, text=text + _requests(room, found, case))
 
 
-def _needs(found: Fit, case: _Case) -> str:
+def _needs(found: Fit, case: Case) -> str:
     parts = [f"{_gib(found.weights)} weights"]
     if found.kv_cache:
         parts.append(f"{_gib(found.kv_cache)} cache for {case.tokens:,} tokens")
     parts.append(f"about {_gib(found.overhead)} besides")
-    return f"needs about {_gib(found.needed)} per GPU ({', '.join(parts)})"
+    gpus = f"each of {case.size} GPUs" if case.uneven else "GPU"
+    return f"needs about {_gib(found.needed)} per {gpus} ({', '.join(parts)})"
 
 
-def _requests(room: int, found: Fit, case: _Case) -> str:
+def _requests(room: int, found: Fit, case: Case) -> str:
     if not found.kv_cache:
         return ""
     return f"; the cache holds {room / found.kv_cache:.1f} requests of {case.tokens:,} tokens"
 
 
-def _largest_length(case: _Case, room: int) -> int | None:
-    """Return the longest context whose cache fits the room, at most the model's own."""
-    longest = max(case.shape.positions, case.tokens)
-    if room <= 0:
-        return None
-    low, high = 0, longest // _BLOCK + 1
-    while low < high:  # the cache grows with the tokens
-        middle = (low + high + 1) // 2
-        if case.cache(min(middle * _BLOCK, longest), case.size) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return min(low * _BLOCK, longest) or None
+def _remedy(found: Fit, case: Case) -> str:
+    """Return what makes the model fit, the smaller change first.
 
-
-def _smallest_size(case: _Case) -> int | None:
-    """Return the fewest GPUs that share the heads evenly and hold the model.
-
-    Heads of keys and values are shared evenly, or each lies on the same number of GPUs, as
-    vLLM's model classes assert.
+    Only one way is said when vLLM refuses the length or the number of GPUs as well: the
+    refusal proposes the same, and several would read as contradictions.
     """
-    heads, kv_heads = case.shape.attention_heads, case.shape.kv_heads
-    for size in range(1, min(heads, 1024) + 1):
-        even = heads % size == 0 and (kv_heads % size == 0 or size % kv_heads == 0)
-        if even and case.cache(case.tokens, size) <= case.room(size):
-            return size
-    return None
-
-
-def _remedy(found: Fit, case: _Case) -> str:
-    """Return what makes the model fit, the smaller change first."""
-    remedies = []
-    longest, fewest = found.largest_max_model_len, found.smallest_tensor_parallel_size
-    if longest and longest >= min(_SHORTEST_USEFUL, case.tokens):
-        remedies.append(f"set vllmConfig.maxModelLen: {longest} (or less)")
-    if fewest:
-        remedies.append(f"set requestGPU and vllmConfig.tensorParallelSize: {fewest}")
-    if remedies:
-        return f"{', or '.join(remedies)} in models.yaml"
+    ways = list(_ways(found, case))
+    if case.too_long or case.uneven:
+        ways = ways[:1]
+    if ways:
+        return f"set {', or set '.join(ways)} in models.yaml"
+    if case.most_gpus:
+        return _all_gpus(case) or _no_number_helps(case.most_gpus)
     return "use larger GPUs (nodeSelector in models.yaml) or a quantized copy of the model"
 
 
-def _relief(found: Fit, case: _Case) -> str:
+def _ways(found: Fit, case: Case) -> Iterator[str]:
+    """Yield settings that each make the model fit, with what vLLM refuses put right."""
+    length, gpus = "vllmConfig.maxModelLen: {}", "requestGPU and vllmConfig.tensorParallelSize: {}"
+    right_length = f" with {length.format(case.limit)}" if case.too_long else ""
+    right_size = f" with {gpus.format(case.size)}" if case.uneven else ""
+    share = case.larger_share()
+    if share:
+        yield f"vllmConfig.gpuMemoryUtilization: {share}{right_length}{right_size}"
+    longest, fewest = found.largest_max_model_len, found.smallest_tensor_parallel_size
+    if _useful(longest, case):
+        yield f"{length.format(longest)} (or less){right_size}"
+    if fewest and not share:
+        yield f"{gpus.format(fewest)}{right_length}"
+
+
+def _useful(length: int | None, case: Case) -> bool:
+    return bool(length and length >= min(_SHORTEST_USEFUL, case.tokens))
+
+
+def _all_gpus(case: Case) -> str:
+    """Return the context for which the GPUs of one node would do, "" when they would for none."""
+    most = possible_sizes(case.shape, case.most_gpus)[-1]
+    longest = case.largest_length(most)
+    if not _useful(longest, case):
+        return ""
+    gpus = f"requestGPU and vllmConfig.tensorParallelSize: {most}"
+    return f"set {gpus} with vllmConfig.maxModelLen: {longest} (or less) in models.yaml"
+
+
+def _no_number_helps(most_gpus: int) -> str:
+    """Return what to do when one node has too few GPUs for any context."""
+    return (
+        f"no number of these GPUs that one node has (at most {most_gpus}) holds it: use larger "
+        "GPUs (nodeSelector in models.yaml), or serve a quantized copy or a smaller model"
+    )
+
+
+def _relief(found: Fit, case: Case) -> str:
     """Return what gives a model that is tight more room."""
+    if case.share <= _SMALL_SHARE:
+        return "a larger vllmConfig.gpuMemoryUtilization in models.yaml gives room"
     if found.kv_cache and case.tokens > 2 * _SHORTEST_USEFUL:
-        shorter = max(_SHORTEST_USEFUL, case.tokens // 2 // _BLOCK * _BLOCK)
+        shorter = max(_SHORTEST_USEFUL, case.tokens // 2 // BLOCK * BLOCK)
         return f"a shorter context gives room: vllmConfig.maxModelLen: {shorter} in models.yaml"
     return "more GPUs or larger ones give room"
 

@@ -25,8 +25,6 @@ from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
 GIB = 2**30
-DEFAULT_UTILIZATION = 0.92
-"""vLLM's own `gpu_memory_utilization`, 0.20 to 0.32; it was 0.9 in 0.11."""
 
 _BYTES: Mapping[str, float] = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),

@@ -7,45 +7,64 @@ readiness is judged by the orchestrator, which can tell a slow load from a dead 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from vllm_flows.chart import CHART_NAME, Chart
-from vllm_flows.errors import MissingProgramError, ReleaseError
+import yaml
+
+from vllm_flows.chart import Chart
+from vllm_flows.errors import MissingProgramError, ReleaseError, ReleaseUnavailableError
+from vllm_flows.guarding import Guard, unguarded
+from vllm_flows.helm_lock import HelmLock
 from vllm_flows.names import RELEASE
-from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
+from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.release_rules import LONGEST_HELM_SECONDS, release_from
 
 _READ_SECONDS = 60
-_WRITE_SECONDS = 600
 _HISTORY_MAX = 10
+_UNREACHABLE = re.compile(
+    r"cluster unreachable|connection refused|connection reset|i/o timeout|TLS handshake timeout"
+    r"|unexpected EOF|etcdserver: |currently unable to handle the request|no route to host"
+)
+"""Helm's words when the API server does not answer, or stops to."""
+_ELSEWHERE = "chart repository"
+"""Helm's words when it is the chart that cannot be reached."""
 _ABSENT = "release: not found"
 """Helm 3 and 4 say so of a release that is not there; of other missing things they speak else."""
 
 
 @dataclass(frozen=True)
 class Helm:
-    """Helm for one release in one namespace. Methods raise ReleaseError when helm fails."""
+    """Helm for one release in one namespace. Methods raise ReleaseError when helm fails.
+
+    Whatever writes calls `guard` first, which raises to prevent it.
+    """
 
     namespace: str
     context: str
+    guard: Guard = unguarded
 
     def release(self) -> Release:
-        """Return the release as it is now; state `absent` when there is none."""
-        scope = self._scope()
-        answer = self._run(["history", RELEASE, *scope, "--max", "1", "-o", "json"], check=False)
+        """Return the release as it is now; state `absent` when there is none.
+
+        Its values are those of the newest revision that helm finished, else of the newest.
+        """
+        wanted = ["history", RELEASE, "--max", str(_HISTORY_MAX), "-o", "json"]
+        answer = self._run([*wanted, *self._scope()], check=False)
         if answer.returncode != 0:
             if _ABSENT in answer.stderr:
                 return Release(ReleaseState.ABSENT)
             raise self._failure("read the release", answer.stderr)
-        latest = json.loads(answer.stdout)[-1]
-        values = self._run(["get", "values", RELEASE, *scope, "-o", "json"])
-        return replace(
-            release_from(latest, json.loads(values.stdout) or {}), namespace=self.namespace
-        )
+        rows = json.loads(answer.stdout)
+        done = next((row for row in reversed(rows) if row["status"] == "deployed"), rows[-1])
+        values = self.values_at(int(done["revision"]))
+        return replace(release_from(rows[-1], values), namespace=self.namespace)
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
         """Install the release or bring it to `values`; return its new revision.
@@ -57,14 +76,37 @@ class Helm:
         self._run(
             [*command, *options, *self._scope()],
             stdin=json.dumps(values),
-            seconds=_WRITE_SECONDS,
+            seconds=LONGEST_HELM_SECONDS,
+            writes=True,
         )
         return self.release().revision
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Return the objects that the release consists of, as the chart rendered them."""
+        answer = self._run(["get", "manifest", RELEASE, *self._scope()])
+        return [document for document in yaml.safe_load_all(answer.stdout) if document]
+
+    def values_at(self, revision: int) -> dict[str, Any]:
+        """Return the values that a revision was made with; {} when it is not kept any more."""
+        wanted = ["get", "values", RELEASE, "--revision", str(revision), "-o", "json"]
+        answer = self._run([*wanted, *self._scope()], check=False)
+        found: dict[str, Any] = json.loads(answer.stdout or "{}") if not answer.returncode else {}
+        return found or {}
+
+    def busy(self) -> bool:
+        """Say whether a helm that this product started on this machine still writes."""
+        return self._lock().held()
+
+    def _lock(self) -> HelmLock:
+        return HelmLock.of(self.namespace, self.context)
 
     def uninstall(self) -> bool:
         """Remove the release; return whether there was one."""
         answer = self._run(
-            ["uninstall", RELEASE, *self._scope()], seconds=_WRITE_SECONDS, check=False
+            ["uninstall", RELEASE, *self._scope()],
+            seconds=LONGEST_HELM_SECONDS,
+            check=False,
+            writes=True,
         )
         if answer.returncode != 0 and _ABSENT not in answer.stderr:
             raise self._failure("uninstall the release", answer.stderr)
@@ -81,21 +123,26 @@ class Helm:
         stdin: str = "",
         seconds: int = _READ_SECONDS,
         check: bool = True,
+        writes: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run helm to its end, also when this process is interrupted or killed meanwhile.
 
         A helm that dies while it writes leaves the release pending, and the next run stuck. So it
         has a session of its own, which Ctrl-C does not reach, and files instead of pipes, which
-        do not break when their reader is gone.
+        do not break when their reader is gone. While it writes it holds the machine's helm lock.
         """
         program = _program()
-        with _file(stdin) as given, _file() as output, _file() as errors:
+        if writes:
+            self.guard()
+        lock = self._lock().taken() if writes else nullcontext(())
+        with lock as inherited, _file(stdin) as given, _file() as output, _file() as errors:
             process = subprocess.Popen(
                 [program, *arguments],
                 stdin=given,
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
+                pass_fds=inherited,
             )
             try:
                 code = process.wait(seconds)
@@ -118,7 +165,9 @@ class Helm:
         hint = f"helm -n {self.namespace} history {RELEASE}"
         if "dependencies" in reason or "dependency" in reason:
             hint = "helm dependency build CHART_FOLDER"
-        return ReleaseError(f"helm failed: {what}", why=reason, next_command=hint)
+        passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason
+        kind = ReleaseUnavailableError if passing else ReleaseError
+        return kind(f"helm failed: {what}", why=reason, next_command=hint)
 
 
 def _program() -> str:
@@ -143,30 +192,3 @@ def _file(content: str = "") -> IO[bytes]:
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "replace")
-
-
-def release_from(latest: Mapping[str, Any], values: Mapping[str, Any]) -> Release:
-    """Name the state of a release from the newest row of its history and its values."""
-    name, _, version = str(latest["chart"]).rpartition("-")
-    status = str(latest["status"])
-    return Release(
-        state=_state(name, status, values),
-        revision=int(latest["revision"]),
-        chart_version=version,
-        status=status,
-        values=values,
-    )
-
-
-def _state(chart: str, status: str, values: Mapping[str, Any]) -> ReleaseState:
-    entries = (values.get("servingEngineSpec") or {}).get("modelSpec") or []
-    ours = all(DIGEST_ANNOTATION in (entry.get("podAnnotations") or {}) for entry in entries)
-    if chart != CHART_NAME or not (entries and ours):
-        return ReleaseState.UNMANAGED
-    if status == "deployed":
-        return ReleaseState.DEPLOYED
-    if status.startswith("pending") or status == "uninstalling":
-        return ReleaseState.PENDING
-    if status == "uninstalled":
-        return ReleaseState.ABSENT
-    return ReleaseState.FAILED

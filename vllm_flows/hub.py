@@ -10,10 +10,10 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from huggingface_hub.hf_api import ModelInfo
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from vllm_flows.errors import AccessError, HubUnavailableError
-from vllm_flows.hub_client import HubClient, RefusedError, SilentError
+from vllm_flows.errors import AccessError
+from vllm_flows.hub_client import HubClient, RefusedError, SilentError, no_hub
 from vllm_flows.hub_refusals import (
     Account,
     Question,
@@ -24,6 +24,7 @@ from vllm_flows.hub_refusals import (
     needs_account,
     reason_of,
 )
+from vllm_flows.hub_silence import explain_silence
 from vllm_flows.observed import Access, HubFile, Verdict
 from vllm_flows.repository_facts import (
     code_elsewhere,
@@ -58,6 +59,7 @@ class Hub:
     token: str | None = field(repr=False)
     token_source: str = ""
     timeout_seconds: float = 20.0
+    try_seconds: float = 60.0
     clock: Clock = field(default_factory=StoppableClock, repr=False, compare=False)
     _remembered: _Remembered = field(
         default_factory=_Remembered, init=False, repr=False, compare=False
@@ -68,22 +70,19 @@ class Hub:
 
         What the Hub refuses comes back as the verdict's `problems`, with what it tells all the
         same (of a gated repository: commit, license and files). Raises HubUnavailableError when
-        the Hub does not answer after several tries.
+        the Hub does not answer after several tries, or what answers is no Hub.
         """
         source = (self.token_source or "this run") if self.token else ""
         question = Question(model, repository, revision, self.endpoint, source)
         try:
             return self._verdict(question)
         except SilentError as error:
-            raise HubUnavailableError(
-                f"the Hub at {self.endpoint} does not answer",
-                why=str(error),
-                next_command=f"curl -sSI {self.endpoint}",
-                model=model,
-            ) from error
+            raise explain_silence(error.silence, question) from error
 
     def _verdict(self, question: Question) -> Verdict:
-        client = HubClient(self.endpoint, self.token, self.timeout_seconds, self.clock)
+        client = HubClient(
+            self.endpoint, self.token, self.timeout_seconds, self.clock, self.try_seconds
+        )
         found = Verdict(question.model, question.repository)
         try:
             info = client.model_info(question.repository, question.revision)
@@ -130,10 +129,10 @@ def _described(found: Verdict, info: ModelInfo) -> Verdict:
     return replace(
         found,
         commit=info.sha or "",
-        gated=str(info.gated) if info.gated else "no",
+        gated=_gate(info),
         license=_license(info),
         files=needed_files(_files(info)),
-        parameters=dict(info.safetensors.parameters) if info.safetensors else {},
+        parameters=_parameters(info),
     )
 
 
@@ -193,13 +192,34 @@ def _license(info: ModelInfo) -> str:
     return plain(named or said or "")
 
 
+def _gate(info: ModelInfo) -> str:
+    """Return the kind of gate; one that we do not know counts as the strict kind."""
+    if not info.gated:
+        return "no"
+    return "auto" if info.gated == "auto" else "manual"
+
+
+def _parameters(info: ModelInfo) -> dict[str, int]:
+    """Return the numbers by data type; empty, as for other formats, when they cannot be read."""
+    said = info.safetensors.parameters if info.safetensors else None
+    if not isinstance(said, dict) or not all(_is_count(count) for count in said.values()):
+        return {}
+    return {plain(kind): count for kind, count in said.items()}
+
+
 def _files(info: ModelInfo) -> list[HubFile]:
-    return [
-        HubFile(
-            name=sibling.rfilename,
-            size=sibling.size or 0,
-            sha256=sibling.lfs.sha256 if sibling.lfs else None,
-            blob_id=sibling.blob_id or "",
-        )
-        for sibling in info.siblings or []
-    ]
+    """Return the repository's files. Raises SilentError when one is not described as files are."""
+    return [_file(sibling) for sibling in info.siblings or []]
+
+
+def _file(sibling: RepoSibling) -> HubFile:
+    name, size, blob_id = sibling.rfilename, sibling.size, sibling.blob_id
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    hashes = [blob_id] if sibling.lfs is None else [blob_id, sha256]
+    if not all(isinstance(text, str) and text for text in (name, *hashes)) or not _is_count(size):
+        raise no_hub(f"it describes the file {plain(name)} without its size and hash")
+    return HubFile(name=name, size=size or 0, sha256=sha256, blob_id=blob_id or "")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -8,7 +8,7 @@ own httpx.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not listed 
 from huggingface_hub.utils import httpx as hub_http  # type: ignore[attr-defined]  # likewise
 
 from vllm_flows.hub_refusals import Account, Refusal
+from vllm_flows.hub_silence import Silence
 from vllm_flows.repository_facts import plain
-from vllm_flows.retrying import TryAgainError, asked_wait, patiently
+from vllm_flows.retrying import TryAgainError, asked_wait, patiently, within
 from vllm_flows.waiting import Clock
 
 Result = TypeVar("Result")
@@ -45,7 +46,16 @@ class RefusedError(Exception):
 
 
 class SilentError(Exception):
-    """The Hub does not answer, or not as a Hub does; the text says how, without the token."""
+    """The Hub does not answer, or not as a Hub does; `silence` says how, without the token."""
+
+    def __init__(self, silence: Silence) -> None:
+        super().__init__(silence)
+        self.silence = silence
+
+
+def no_hub(how: str) -> SilentError:
+    """Return the error that what answers at the Hub's address is something else."""
+    return SilentError(Silence(f"what answers there is no Hub: {how}"))
 
 
 @dataclass(frozen=True)
@@ -53,14 +63,15 @@ class HubClient:
     """Asks the Hub at one address with one token (or none); for many threads.
 
     Every method raises RefusedError for a refusal, and SilentError when the Hub does not answer
-    after several tries, or what answers is no Hub. No phase of a request lasts longer than
-    `timeout_seconds`.
+    after several tries, or what answers is no Hub. No try lasts longer than `try_seconds`, and no
+    wait for the next byte longer than `timeout_seconds`.
     """
 
     endpoint: str
     token: str | None = field(repr=False)
     timeout_seconds: float
     clock: Clock
+    try_seconds: float = 60.0
 
     def model_info(self, repository: str, revision: str) -> ModelInfo:
         """Return the repository's description at a revision, its `sha` a 40-digit commit."""
@@ -91,9 +102,9 @@ class HubClient:
     def account(self) -> Account:
         """Return whose token it is. Tried once: the Hub lets it be asked rarely."""
         try:
-            return _account(self._once(HfApi.whoami))
+            return self._once(lambda api: _account(api.whoami()))
         except TryAgainError as error:
-            raise SilentError(error.why) from error
+            raise _given_up(error) from error
 
     def _read(self, url: str, limit: int) -> bytes:
         headers = build_hf_headers(token=self.token or False)
@@ -110,9 +121,12 @@ class HubClient:
         try:
             return patiently(lambda: self._once(call), self.clock)
         except TryAgainError as error:
-            raise SilentError(error.why) from error
+            raise _given_up(error) from error
 
     def _once(self, call: Callable[[HfApi], Result]) -> Result:
+        return within(self.try_seconds, lambda: self._called(call))
+
+    def _called(self, call: Callable[[HfApi], Result]) -> Result:
         # huggingface_hub's client waits for ever, and most of its calls take no timeout.
         get_session().timeout = self.timeout_seconds
         with self._sorted_out():
@@ -124,20 +138,28 @@ class HubClient:
         try:
             yield
         except HfHubHTTPError as error:
-            raise self._not_an_answer(error) from error
+            raise self._not_an_answer(error.response, error.server_message or "") from error
         except _PASSING as error:
             raise TryAgainError(self._said(error)) from error
         except (hub_http.HTTPError, hub_http.InvalidURL, OSError) as error:
-            raise SilentError(self._said(error)) from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SilentError(Silence(self._said(error))) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # What came was no JSON, or JSON that huggingface_hub can make nothing of.
-            raise SilentError(f"what answers there is no Hub: {self._said(error)}") from error
+            if (failed := _failed_answer(error)) is not None:
+                raise self._not_an_answer(failed) from error
+            raise no_hub(self._said(error)) from error
+        except RecursionError as error:
+            raise no_hub("JSON that is nested too deeply") from error
 
-    def _not_an_answer(self, error: HfHubHTTPError) -> TryAgainError | RefusedError:
-        status, headers = error.response.status_code, error.response.headers
+    def _not_an_answer(
+        self, response: hub_http.Response, message: str = ""
+    ) -> TryAgainError | RefusedError | SilentError:
+        status, headers = response.status_code, response.headers
         if status in _TRY_LATER or status >= _SERVER_ERRORS:
-            return TryAgainError(f"HTTP {status}", asked_wait(headers, datetime.now(UTC)))
-        message = headers.get("X-Error-Message") or error.server_message or ""
+            return TryAgainError(f"HTTP {status}", asked_wait(headers, datetime.now(UTC)), status)
+        if _is_a_page(headers):
+            return no_hub(f"HTTP {status} with a page of HTML")
+        message = headers.get("X-Error-Message") or message
         return RefusedError(Refusal(status, headers.get("X-Error-Code") or "", self._said(message)))
 
     def _said(self, text: object) -> str:
@@ -148,6 +170,26 @@ class HubClient:
             for form in (self.token, self.token.encode("unicode_escape").decode()):
                 shown = shown.replace(form, "***")
         return plain(shown) or type(text).__name__
+
+
+def _given_up(error: TryAgainError) -> SilentError:
+    return SilentError(Silence(error.why, error.status, error.after))
+
+
+def _is_a_page(headers: Mapping[str, str]) -> bool:
+    """Say whether it is a proxy that refuses: the Hub sends pages to browsers alone."""
+    said = any(headers.get(name) for name in ("X-Error-Code", "X-Error-Message"))
+    return not said and "html" in headers.get("Content-Type", "").lower()
+
+
+def _failed_answer(error: BaseException) -> hub_http.Response | None:
+    """Return the refusal whose text huggingface_hub stumbled over, None when there was none."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, hub_http.HTTPStatusError):
+            return behind.response
+        behind = behind.__context__
+    return None
 
 
 def _account(answer: dict[str, Any]) -> Account:

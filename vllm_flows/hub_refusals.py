@@ -84,10 +84,19 @@ _NOT_FOUND = {
 }
 _ACCESS = {
     Reason.NO_TOKEN: Access.NO_TOKEN,
+    Reason.BAD_TOKEN: Access.INVALID,
+    Reason.EXPIRED_TOKEN: Access.EXPIRED,
+    Reason.NO_SCOPE: Access.NO_SCOPE,
     Reason.NOT_ASKED: Access.NOT_ASKED,
     Reason.PENDING: Access.PENDING,
     Reason.REFUSED: Access.REFUSED,
+    Reason.NO_REPOSITORY: Access.NO_REPOSITORY,
+    Reason.NO_REVISION: Access.NO_REVISION,
+    Reason.DISABLED: Access.DISABLED,
+    Reason.OTHER: Access.UNKNOWN,
 }
+_TOKEN = {Reason.BAD_TOKEN, Reason.EXPIRED_TOKEN, Reason.NO_SCOPE}
+_GATE = {Reason.NO_TOKEN, Reason.NOT_ASKED, Reason.PENDING, Reason.REFUSED}
 
 
 def needs_account(refusal: Refusal, *, token: bool) -> bool:
@@ -137,17 +146,17 @@ def _gate(words: str, account: Account | None) -> Reason:
 
 
 def access_of(reason: Reason) -> Access:
-    """Return how the repository stands to the token; unknown where the token was not judged."""
-    return _ACCESS.get(reason, Access.UNKNOWN)
+    """Return how the repository stands to the token that was refused for this reason."""
+    return _ACCESS[reason]
 
 
 def explain(
     reason: Reason, question: Question, refusal: Refusal, account: Account | None = None
 ) -> AccessError:
     """Return the error: what is refused, why, and the page to open or the command to run."""
-    if reason in {Reason.BAD_TOKEN, Reason.EXPIRED_TOKEN, Reason.NO_SCOPE}:
+    if reason in _TOKEN:
         return _token_problem(reason, question)
-    if reason in _ACCESS:
+    if reason in _GATE:
         return _gate_problem(reason, question, account)
     return _repository_problem(reason, question, refusal)
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from vllm_flows.models import Model, VllmConfig
+from vllm_flows.models import Model, SmokeTest, VllmConfig
 from vllm_flows.yaml_positions import Path
 
 MODEL_KEYS = tuple(field.alias or name for name, field in Model.model_fields.items())
 CONFIG_KEYS = tuple(field.alias or name for name, field in VllmConfig.model_fields.items())
+SMOKE_KEYS = tuple(SmokeTest.model_fields)
+PARTS = {"vllmConfig": CONFIG_KEYS, "smokeTest": SMOKE_KEYS}
+"""The fields of a model that hold keys of their own."""
 
 _EXAMPLES = {
     "name": "write the name that requests will use, such as qwen3",
@@ -86,17 +89,22 @@ def _plain(word: str) -> str:
     return word.replace("_", "").replace("-", "").lower()
 
 
-def unknown_key(key: str, *, in_config: bool) -> str:
-    """Return what to say about a key that is no field, and of which it may be a misspelling."""
-    here, there = (CONFIG_KEYS, MODEL_KEYS) if in_config else (MODEL_KEYS, CONFIG_KEYS)
+def unknown_key(key: str, part: str = "") -> str:
+    """Return what to say about a key that is no field, and of which it may be a misspelling.
+
+    `part` is the field of the model that holds it, if one does.
+    """
+    here = PARTS.get(part, MODEL_KEYS)
     meant = nearest(key, here)
     if meant:
         return f"unknown key; did you mean `{meant}`?"
-    elsewhere = nearest(key, there)
-    if elsewhere and in_config:
-        return f"unknown key; `{elsewhere}` belongs beside vllmConfig, not in it"
-    if elsewhere:
-        return f"unknown key; did you mean `{elsewhere}` in vllmConfig?"
+    beside = nearest(key, MODEL_KEYS)
+    if beside:
+        return f"unknown key; `{beside}` belongs beside {part}, not in it"
+    for other, keys in PARTS.items():
+        inside = nearest(key, keys)
+        if inside:
+            return f"unknown key; did you mean `{inside}` in {other}?"
     return f"unknown key; known are {', '.join(here)}"
 
 

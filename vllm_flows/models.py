@@ -166,6 +166,30 @@ class VllmConfig(BaseModel):
         return values
 
 
+class SmokeTest(BaseModel):
+    """What a model is asked when it serves, and what its answer must hold."""
+
+    # Inputs are hidden: one may be a secret that was pasted into the wrong place.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    prompt: NonEmptyText = Field(
+        "The capital of France is",
+        title="Prompt",
+        description="What is asked; the answer is 16 tokens long",
+    )
+    expect: NonEmptyText | None = Field(
+        None, title="Expected text", description="Text that the completion must hold, as written"
+    )
+    chat: StrictBoolean | None = Field(
+        None,
+        title="Chat",
+        description="Whether it must answer a chat (true) or is not asked for one (false, for "
+        "base models); when not said, a model without a chat template is excused",
+    )
+
+
 class Model(BaseModel):
     """One model to serve: where its weights come from and what each replica gets."""
 
@@ -242,6 +266,27 @@ class Model(BaseModel):
         alias="ignoreFit",
         title="Ignore fit",
         description="Go on although the plan says that vLLM would refuse the model or lack memory",
+    )
+    allow_downtime: StrictBoolean = Field(
+        False,
+        alias="allowDowntime",
+        title="Allow downtime",
+        description="Stop the one replica before its successor starts, where both have no room",
+    )
+    on_failure: Literal["rollback", "keep", "retry"] = Field(
+        "rollback",
+        alias="onFailure",
+        title="On failure",
+        description="After an update that does not answer: go back to what served, keep the new "
+        "one, or try once more and then go back",
+    )
+    smoke_test: Annotated[
+        SmokeTest, BeforeValidator(lambda value: {} if value is None else value)
+    ] = Field(
+        default_factory=SmokeTest,
+        alias="smokeTest",
+        title="Smoke test",
+        description="What the model is asked when it serves, and what it must answer",
     )
     vllm_config: Annotated[
         VllmConfig, BeforeValidator(lambda value: {} if value is None else value)

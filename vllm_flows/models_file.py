@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from vllm_flows.errors import ConfigurationError, ModelsFileError
 from vllm_flows.model_problems import (
-    CONFIG_KEYS,
     MODEL_KEYS,
+    PARTS,
     Problem,
     dotted,
     explain,
@@ -187,10 +187,11 @@ def _examine_entry(
     entry = cast("dict[str, object]", entry)
     problems = _unknown_keys(document, (index,), entry, MODEL_KEYS)
     known = {key: value for key, value in entry.items() if key in MODEL_KEYS}
-    config = known.get("vllmConfig")
-    if isinstance(config, dict):
-        problems += _unknown_keys(document, (index, "vllmConfig"), config, CONFIG_KEYS)
-        known["vllmConfig"] = {key: value for key, value in config.items() if key in CONFIG_KEYS}
+    for part, keys in PARTS.items():
+        held = known.get(part)
+        if isinstance(held, dict):
+            problems += _unknown_keys(document, (index, part), held, keys)
+            known[part] = {key: value for key, value in held.items() if key in keys}
     if (index, "name") in document.written and known.get("name") is not None:
         known["name"] = document.written[index, "name"]
     try:
@@ -214,7 +215,7 @@ def _unknown_keys(
         _problem(
             document,
             (*path, key),
-            unknown_key(key, in_config=len(path) > 1),
+            unknown_key(key, str(path[1]) if len(path) > 1 else ""),
             document.keys[*path, key],
         )
         for key in mapping

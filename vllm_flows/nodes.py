@@ -7,7 +7,7 @@ the node, whatever these really use.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,8 @@ Resources = Mapping[str, Decimal]
 
 GPU = "nvidia.com/gpu"
 HOSTNAME = "kubernetes.io/hostname"
+CORDONED = "node.kubernetes.io/unschedulable"
+"""The taint of a node that `kubectl cordon` closed."""
 
 # Set by NVIDIA's GPU feature discovery; memory is one GPU's, in MiB, and with time slicing
 # (`replicas`) as many containers share it.
@@ -59,14 +61,12 @@ class Needs:
     tolerations: tuple[Object, ...]
 
 
-def nodes_of(
-    nodes: Iterable[Object], pods: Iterable[Object], leaving: Callable[[Object], bool]
-) -> tuple[Node, ...]:
-    """Return the nodes with what is free on them; pods that are `leaving` count as gone."""
+def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> tuple[Node, ...]:
+    """Return the nodes with what the pods leave free on them."""
     taken: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for pod in pods:
         node = pod["spec"].get("nodeName")
-        if node and not leaving(pod):
+        if node:
             for resource, amount in requests_of(pod).items():
                 taken[node][resource] += amount
     return tuple(_node(item, taken[item["metadata"]["name"]]) for item in nodes)
@@ -77,7 +77,7 @@ def _node(item: Object, taken: Resources) -> Node:
     allocatable = _amounts((item.get("status") or {}).get("allocatable") or {})
     taints = tuple(item["spec"].get("taints") or ()) if item.get("spec") else ()
     if (item.get("spec") or {}).get("unschedulable"):
-        taints = (*taints, {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+        taints = (*taints, {"key": CORDONED, "effect": "NoSchedule"})
     return Node(
         name=item["metadata"]["name"],
         labels=labels,
@@ -94,8 +94,9 @@ def _node(item: Object, taken: Resources) -> Node:
 def requests_of(pod: Object) -> dict[str, Decimal]:
     """Return what the scheduler reserves for a pod.
 
-    The containers' and sidecars' sum, or what one init container asks for if that is more,
-    plus the RuntimeClass's overhead; and one place for a pod.
+    The containers' and sidecars' sum, or what one init container or the pod as a whole
+    (`spec.resources`, from Kubernetes 1.34) asks for if that is more, plus the RuntimeClass's
+    overhead; and one place for a pod.
     """
     spec = pod["spec"]
     total: dict[str, Decimal] = defaultdict(Decimal)
@@ -105,8 +106,9 @@ def requests_of(pod: Object) -> dict[str, Decimal]:
     for container in spec.get("initContainers") or ():
         if container.get("restartPolicy") == "Always":
             _add(total, _requests(container))
-        for name, amount in _requests(container).items():
-            once[name] = max(once[name], amount)
+        _raise(once, _requests(container))
+    # Of a whole pod's limits alone the API server makes requests when it takes the pod.
+    _raise(once, _amounts((spec.get("resources") or {}).get("requests") or {}))
     found = {name: max(total[name], once[name]) for name in {*total, *once}}
     for name, amount in _amounts(spec.get("overhead") or {}).items():
         found[name] = found.get(name, Decimal(0)) + amount
@@ -122,6 +124,11 @@ def _requests(container: Object) -> Resources:
 def _add(total: dict[str, Decimal], more: Resources) -> None:
     for name, amount in more.items():
         total[name] += amount
+
+
+def _raise(most: dict[str, Decimal], others: Resources) -> None:
+    for name, amount in others.items():
+        most[name] = max(most[name], amount)
 
 
 def _amounts(quantities: Mapping[str, object]) -> dict[str, Decimal]:
@@ -140,13 +147,14 @@ def missing_label(node: Node, wanted: Mapping[str, str]) -> str:
     return next(lacking, "")
 
 
-def untolerated_taint(node: Node, tolerations: Iterable[Object]) -> str:
-    """Return the first taint that keeps the pod off the node, empty when none does."""
+def untolerated_taints(node: Node, tolerations: Iterable[Object]) -> list[str]:
+    """Return the taints that keep the pod off the node, each as `key:effect`."""
     known = tuple(tolerations)
-    for taint in node.taints:
-        if taint.get("effect") in _KEEPS_OUT and not any(_tolerates(one, taint) for one in known):
-            return f"{taint['key']}:{taint['effect']}"
-    return ""
+    return [
+        f"{taint['key']}:{taint['effect']}"
+        for taint in node.taints
+        if taint.get("effect") in _KEEPS_OUT and not any(_tolerates(one, taint) for one in known)
+    ]
 
 
 def _tolerates(toleration: Object, taint: Object) -> bool:

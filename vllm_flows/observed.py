@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from vllm_flows.drift import Drift
 from vllm_flows.errors import VllmFlowsError
 
 REVISION_ANNOTATION = "vllm-flows.io/revision"
@@ -45,7 +46,11 @@ class HubFile:
 
 
 class Access(StrEnum):
-    """How a repository stands to the token at hand."""
+    """How a repository stands to the token at hand; short enough for a column of a table.
+
+    UNKNOWN is a refusal for no reason that we know of. SILENT says nothing of the repository: the
+    Hub did not answer.
+    """
 
     OPEN = "open"
     GRANTED = "granted"
@@ -53,6 +58,13 @@ class Access(StrEnum):
     REFUSED = "refused"
     NOT_ASKED = "not asked"
     NO_TOKEN = "no token"  # noqa: S105 -- a word for people
+    NO_SCOPE = "lacks scope"
+    EXPIRED = "token expired"
+    INVALID = "token invalid"
+    NO_REPOSITORY = "no repository"
+    NO_REVISION = "no revision"
+    DISABLED = "disabled"
+    SILENT = "hub silent"
     UNKNOWN = "unknown"
 
 
@@ -82,6 +94,16 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
     @property
+    def described(self) -> bool:
+        """Say whether the Hub told commit, gate, license and files; if not, they are unknown."""
+        return bool(self.commit) and self.access is not Access.SILENT
+
+    @property
+    def readable(self) -> bool:
+        """Say whether the configuration could be read, which tells of custom code."""
+        return self.access in {Access.OPEN, Access.GRANTED} and not self.problems
+
+    @property
     def total_bytes(self) -> int:
         """Bytes of all files the engine needs."""
         return sum(file.size for file in self.files)
@@ -92,14 +114,20 @@ class ReleaseState(StrEnum):
 
     ABSENT = "absent"
     DEPLOYED = "deployed"
-    PENDING = "pending"
+    PENDING_INSTALL = "pending-install"
+    PENDING_UPGRADE = "pending-upgrade"
+    PENDING_ROLLBACK = "pending-rollback"
+    UNINSTALLING = "uninstalling"
     FAILED = "failed"
     UNMANAGED = "unmanaged"
 
 
 @dataclass(frozen=True)
 class Release:
-    """The Helm release as helm reports it; `values` are those its user supplied."""
+    """The Helm release as helm reports it; `values` are those its user supplied.
+
+    `updated` is when helm last wrote it, in seconds since the epoch; 0 when it does not say.
+    """
 
     state: ReleaseState
     revision: int = 0
@@ -107,6 +135,7 @@ class Release:
     status: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     namespace: str = ""
+    updated: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,8 +165,8 @@ class WeightsClaim:
     `complete` maps each commit whose files are all there to their bytes, `blobs` each file of
     these commits, by the first digits of its hash, to its bytes. `served` are the commit that last
     answered and the one before it, `requested` is what models.yaml called the former. `described`
-    holds what is known of complete commits. `leaving` says that the claim was deleted and only waits for
-    the pods that use it. `manifest` is the claim as the API has it.
+    holds what is known of complete commits. `leaving` says that the claim was deleted and only
+    waits for the pods that use it. `manifest` is the claim as the API has it.
     """
 
     model: str
@@ -178,7 +207,10 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class ClusterState:
-    """Everything of the cluster that the plan looks at; `router`: it has a Deployment."""
+    """Everything of the cluster that the plan looks at; `router`: it has a Deployment.
+
+    `drifts` are the release's objects that somebody changed since helm wrote them.
+    """
 
     release: Release
     deployments: Mapping[str, DeployedModel] = field(default_factory=dict)
@@ -186,6 +218,7 @@ class ClusterState:
     router: bool = False
     pods: tuple[EnginePod, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)
+    drifts: tuple[Drift, ...] = ()
 
     def running(self, model: str) -> frozenset[str]:
         """Return the commits that the model's Deployment and pods stand for."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 from vllm_flows.errors import BlockedError, VllmFlowsError
 from vllm_flows.fit import Fit
 from vllm_flows.observed import Verdict
+from vllm_flows.rollout import Rollout
 from vllm_flows.weights_manifests import WeightsOrder
 
 
@@ -38,8 +39,8 @@ class Step:
     `verdict` is the Hub's, None for a model that is no longer listed; `fit` says how the model
     stands to the GPUs' memory. `order` is there when the commit is not complete on the volume;
     `download_bytes` of it are yet to be fetched. `nodes` are those that have room for the new
-    replicas now, as many as there are to be placed. With `problems` the model is blocked; `notes`
-    are what a reader should know beside them.
+    replicas, as many as there are to be placed; `rollout` says how they replace the old ones.
+    With `problems` the model is blocked; `notes` are what a reader should know beside them.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Step:
     verdict: Verdict | None = None
     fit: Fit | None = None
     nodes: tuple[str, ...] = ()
+    rollout: Rollout | None = None
     problems: tuple[VllmFlowsError, ...] = ()
     notes: tuple[str, ...] = ()
 

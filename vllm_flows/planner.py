@@ -1,8 +1,8 @@
 """What to do about what was seen: one action per model and one for the release. Pure.
 
 The order of checks in `_action` decides for each model, `release_rules` for the release, `checks`
-what stands against it, `placement` where the new replicas would go. ARCHITECTURE.md shows the
-decisions as tables.
+what stands against it, `rooms` where the new replicas go and how they replace the old ones.
+ARCHITECTURE.md shows the decisions as tables.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllm_flows.capacity import Wanted, find_room, unknown_room, weights_hosts
+from vllm_flows.capacity import unknown_room, weights_hosts
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
 from vllm_flows.models import Model
+from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
     ClusterState,
@@ -29,16 +30,14 @@ from vllm_flows.placement import Placement
 from vllm_flows.plan import Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
+from vllm_flows.rooms import Moving, Room, find_rooms
 from vllm_flows.storage import Storage
+from vllm_flows.waves import same_values
 from vllm_flows.weights_manifests import WeightsOrder
 
 _NOT_CHECKED = (
     "not checked whether vLLM takes the changed options or has the memory: the model's "
     "configuration could not be read"
-)
-_IN_ITS_OWN_WAY = (
-    "what runs keeps its GPUs until the new replicas are ready; vllm-flows uninstall and then "
-    "install replaces it in the same room, with downtime (the weights stay)"
 )
 
 
@@ -53,6 +52,11 @@ class _Draft:
     claim: ClaimAction
     findings: Findings
 
+    @property
+    def acts(self) -> bool:
+        """Say whether the run changes pods of the model."""
+        return self.action not in {Action.NONE, Action.BLOCKED} and not self.findings.problems
+
 
 def make_plan(desired: Desired, state: ClusterState) -> Plan:
     """Compare what should be with what is.
@@ -66,11 +70,11 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         for model in desired.models
     ]
     gone = sorted(set(state.deployments) - {model.name for model in desired.models})
-    wanted = [
-        Wanted(draft.model, _new_replicas(draft, state), draft.findings.barred) for draft in drafts
+    moving = [
+        Moving(draft.model, draft.action, draft.findings.barred) for draft in drafts if draft.acts
     ]
-    places = find_room(wanted, gone, desired.settings, state)
-    steps = [_step(draft, places.get(draft.model.name), desired, state) for draft in drafts]
+    rooms = find_rooms(moving, gone, desired, state)
+    steps = [_step(draft, rooms.get(draft.model.name), desired, state) for draft in drafts]
     steps += [_destroy(state.deployments[name]) for name in gone]
     return Plan(tuple(steps), _release_reason(state, desired, steps), unknown_room(state.around))
 
@@ -93,29 +97,12 @@ def _draft(
     return _Draft(model, verdict, action, reason + note, claim_action, findings)
 
 
-def _new_replicas(draft: _Draft, state: ClusterState) -> int:
-    """Return how many pods have to find room beside those that run.
-
-    The chart starts as many new pods as there are replicas before it ends an old one.
-    """
-    deployed = state.deployments.get(draft.model.name)
-    if draft.findings.problems or draft.action in {Action.NONE, Action.BLOCKED}:
-        return 0
-    if draft.action is Action.SCALE and deployed:
-        return max(0, draft.model.replica_count - deployed.replicas)
-    return draft.model.replica_count
-
-
-def _step(draft: _Draft, place: Placement | None, desired: Desired, state: ClusterState) -> Step:
+def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterState) -> Step:
+    room = found or Room()
     model, verdict, findings = draft.model, draft.verdict, draft.findings
-    problems = findings.problems
-    notes = findings.notes
-    if place and place.problem:
-        if desired.settings.autoscaling:
-            notes += (f"waits for a node: {place.problem.what}",)
-        else:
-            problems += (place.problem,)
-            notes += (_IN_ITS_OWN_WAY,) if model.name in state.deployments else ()
+    problems = findings.problems + ((room.problem,) if room.problem else ())
+    rollout = room.rollout
+    told = (rollout.text,) if rollout and model.replica_count and not problems else ()
     claim = state.claims.get(model.name)
     step = Step(
         model.name,
@@ -127,20 +114,21 @@ def _step(draft: _Draft, place: Placement | None, desired: Desired, state: Clust
         claim=draft.claim,
         verdict=verdict,
         fit=findings.fit,
-        nodes=place.nodes if place else (),
+        nodes=room.nodes,
+        rollout=rollout,
         problems=problems,
-        notes=notes,
+        notes=(*findings.notes, *room.notes, *told),
     )
     if problems or (claim and verdict.commit in claim.complete):
         return step
-    order = _order(model, claim, place, desired, state)
+    order = _order(model, claim, room.placement, desired, state)
     return replace(step, order=order, download_bytes=missing_bytes(verdict, claim))
 
 
 def _order(
     model: Model,
     claim: WeightsClaim | None,
-    place: Placement | None,
+    place: Placement,
     desired: Desired,
     state: ClusterState,
 ) -> WeightsOrder:
@@ -177,6 +165,9 @@ def _action(
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
         before = entries(state.release.values).get(model.name, {})
         return Action.RESTART, changes(before, entry) or "settings of all engines changed"
+    outside = [drift for drift in state.drifts if drift.restarts(engine_deployment(model.name))]
+    if outside:
+        return Action.RESTART, f"changed outside: {outside[0].text}"
     if deployed.replicas != model.replica_count:
         return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
     return Action.NONE, "as it should be"
@@ -200,11 +191,12 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
         return f"the last helm run left it {release.status}"
     if release.chart_version != chart_version:
         return f"chart {release.chart_version} -> {chart_version}"
-    if release.values != values:
+    if not same_values(release.values, values):
         return "values changed"
     missing = sorted(set(entries(values)) - set(state.deployments))
     missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
     if missing:
         return f"missing Deployments: {', '.join(missing)}"
-    drifted = [step.model for step in steps if step.action not in {Action.NONE, Action.BLOCKED}]
-    return f"changed outside: {', '.join(drifted)}" if drifted else ""
+    acting = [step.model for step in steps if step.action not in {Action.NONE, Action.BLOCKED}]
+    outside = [drift.text for drift in state.drifts] or acting
+    return f"changed outside: {'; '.join(outside)}" if outside else ""

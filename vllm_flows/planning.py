@@ -1,15 +1,21 @@
-"""The plan without a run: what would happen now, asked of the Hub and the cluster directly."""
+"""Deciding what to do: the Hub and the cluster asked, and the plan made of their answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from vllm_flows.desired import desired_state
+from vllm_flows.claims import is_news
+from vllm_flows.completions import answers_prompts
+from vllm_flows.credentials import Credential
+from vllm_flows.desired import Desired, desired_state
 from vllm_flows.errors import HubUnavailableError
+from vllm_flows.fingerprint import check_expected, fingerprint
 from vllm_flows.hub import Hub
 from vllm_flows.models import Model
-from vllm_flows.observed import Access, Verdict
+from vllm_flows.observed import Access, ClusterState, Verdict, WeightsClaim
 from vllm_flows.plan import Plan
 from vllm_flows.planner import make_plan
 from vllm_flows.session import Session
@@ -18,21 +24,90 @@ from vllm_flows.settings import Settings
 _ASKED_AT_ONCE = 16
 
 
-def plan_now(settings: Settings, models: Sequence[Model]) -> Plan:
+@dataclass(frozen=True)
+class Aim:
+    """What was asked for; `expected` is the fingerprint of a plan that somebody agreed to."""
+
+    models: Sequence[Model]
+    allow_downtime: bool = False
+    expected: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A plan, and what it was made from."""
+
+    session: Session
+    desired: Desired
+    state: ClusterState
+    plan: Plan
+    api_key: Credential | None
+    token: Credential | None
+
+    @property
+    def writes(self) -> bool:
+        """Say whether anything is to be written, be it that a model was never seen to answer."""
+        unsaved = any(one and not one.stored for one in (self.api_key, self.token))
+        return self.plan.changes or unsaved or bool(self.news())
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this decision from others."""
+        return fingerprint(self.plan, self.desired, self.state)
+
+    def news(self) -> list[Model]:
+        """Return the models whose claims do not remember yet that this commit answered."""
+        return [
+            model
+            for model in self.desired.models
+            if answers_prompts(model)
+            and is_news(self.claim(model.name), self.commit(model.name), model.revision)
+        ]
+
+    def claim(self, model: str) -> WeightsClaim:
+        """Return the model's claim as it was seen; an empty one when there was none."""
+        return self.state.claims.get(model) or WeightsClaim(model, "0")
+
+    def commit(self, model: str) -> str:
+        """Return the commit that the model is to serve."""
+        return self.desired.verdicts[model].commit
+
+    def check(self, aim: Aim) -> None:
+        """Raise BlockedError when a model must not be touched, StalePlanError for another plan."""
+        if aim.expected:
+            check_expected(self.fingerprint, aim.expected)
+        self.plan.raise_if_blocked()
+
+
+def decide(
+    session: Session, aim: Aim, verdicts: Sequence[Verdict], state: ClusterState
+) -> Decision:
+    """Make the plan from what was seen; `verdicts` are in the order of the models."""
+    api_key, token = session.api_key(), session.token()
+    version = api_key.version if api_key else None
+    desired = desired_state(aim.models, verdicts, session.settings, version, state)
+    desired = replace(desired, allow_downtime=aim.allow_downtime)
+    return Decision(session, desired, state, make_plan(desired, state), api_key, token)
+
+
+def decide_now(settings: Settings, aim: Aim) -> Decision:
     """Return what a run would do now. Raises what the cluster's adapter raises."""
     session = Session.open(settings)
-    hub = session.hub()
+    with asking_hub(session.hub(), aim.models) as verdicts:
+        state = session.observe()
+        return decide(session, aim, list(verdicts), state)
+
+
+@contextmanager
+def asking_hub(hub: Hub, models: Sequence[Model]) -> Iterator[Iterator[Verdict]]:
+    """Ask about all models at the same time; yield the verdicts, in the models' order."""
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        asked = [pool.submit(ask_hub, hub, model) for model in models]
-        key, state = session.api_key(), session.observe()
-        verdicts = [answer.result() for answer in asked]
-    desired = desired_state(models, verdicts, settings, key.version if key else None, state)
-    return make_plan(desired, state)
+        yield pool.map(lambda model: _verdict(hub, model), models)
 
 
-def ask_hub(hub: Hub, model: Model) -> Verdict:
+def _verdict(hub: Hub, model: Model) -> Verdict:
     """Return the Hub's verdict on a model; its silence is a problem of that model alone."""
     try:
         return hub.verdict(model.name, model.model_url, model.revision)
     except HubUnavailableError as error:
-        return Verdict(model.name, model.model_url, access=Access.UNKNOWN, problems=(error,))
+        return Verdict(model.name, model.model_url, access=Access.SILENT, problems=(error,))

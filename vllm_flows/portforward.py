@@ -68,6 +68,8 @@ def _serve(
 ) -> None:
     """Carry one connection to the pod and back; a failure closes it, as a dead server would."""
     with connection:
+        # Tokens are small: each goes on at once, not when the one before it was acknowledged.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             remote = _open(cluster, pick_pod(), pod_port)
         except (ApiException, VllmFlowsError, OSError):

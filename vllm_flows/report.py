@@ -17,7 +17,10 @@ _AT_ONCE_SECONDS = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run ended with for one model; times in seconds."""
+    """What a run ended with for one model; times in seconds.
+
+    `silent_seconds` is for how long it did not answer while it was replaced, None when it was not.
+    """
 
     model: str
     action: str
@@ -26,6 +29,7 @@ class Outcome:
     replicas: int
     ready_seconds: float
     answer_seconds: float | None
+    silent_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Report:
 
 
 def plan_data(plan: Plan) -> list[dict[str, object]]:
-    """Return one record for each model, with stable keys; sizes in bytes."""
+    """Return one record for each model, with stable keys; sizes in bytes, None what is unknown."""
     return [_step_data(step) for step in plan.steps]
 
 
@@ -54,7 +58,7 @@ def _step_data(step: Step) -> dict[str, object]:
         "modelURL": step.repository,
         "revision": step.commit,
         "gpus": step.gpus,
-        "downloadBytes": step.download_bytes,
+        "downloadBytes": _download_bytes(step),
         "access": _access_data(step.verdict),
         "fit": _fit_data(step.fit),
         "nodes": list(step.nodes),
@@ -65,17 +69,26 @@ def _step_data(step: Step) -> dict[str, object]:
     }
 
 
+def _download_bytes(step: Step) -> int | None:
+    """Return what is to be fetched; unknown of a blocked model that the Hub told nothing of."""
+    unknown = step.problems and step.verdict and not step.verdict.described
+    return None if unknown else step.download_bytes
+
+
 def _access_data(verdict: Verdict | None) -> dict[str, object] | None:
+    """Return what the Hub told. What it did not tell is None: neither no, nor nothing."""
     if verdict is None:
         return None
+    told, read = verdict.described, verdict.readable
+    gated = told or verdict.gated != "no"  # a gate may refuse before anything else is told
     return {
         "state": str(verdict.access),
-        "gated": verdict.gated,
-        "license": verdict.license,
-        "bytes": verdict.total_bytes,
-        "safetensors": has_safetensors(verdict.files),
-        "customCode": list(verdict.custom_code),
-        "unsafeFiles": list(verdict.unsafe_files),
+        "gated": verdict.gated if gated else None,
+        "license": verdict.license if told else None,
+        "bytes": verdict.total_bytes if told else None,
+        "safetensors": has_safetensors(verdict.files) if told else None,
+        "customCode": list(verdict.custom_code) if read or verdict.custom_code else None,
+        "unsafeFiles": list(verdict.unsafe_files) if read or verdict.unsafe_files else None,
     }
 
 
@@ -120,19 +133,20 @@ def plan_notes(plan: Plan) -> list[str]:
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
     """Return one row for each model that is served."""
-    return [
-        {
-            "model": outcome.model,
-            "action": outcome.action,
-            "revision": outcome.commit[:12],
-            "GPUs": outcome.gpus,
-            "replicas": outcome.replicas,
-            "ready in": "was ready"
-            if outcome.ready_seconds < _AT_ONCE_SECONDS
-            else human_seconds(outcome.ready_seconds),
-            "first answer in": "-"
-            if outcome.answer_seconds is None
-            else human_seconds(outcome.answer_seconds),
-        }
-        for outcome in outcomes
-    ]
+    return [_outcome_row(outcome) for outcome in outcomes]
+
+
+def _outcome_row(outcome: Outcome) -> Row:
+    at_once = outcome.ready_seconds < _AT_ONCE_SECONDS
+    silent = outcome.silent_seconds
+    answer = outcome.answer_seconds
+    return {
+        "model": outcome.model,
+        "action": outcome.action,
+        "revision": outcome.commit[:12],
+        "GPUs": outcome.gpus,
+        "replicas": outcome.replicas,
+        "ready in": "was ready" if at_once else human_seconds(outcome.ready_seconds),
+        "first answer in": "-" if answer is None else human_seconds(answer),
+        "silent for": "-" if silent is None else human_seconds(silent),
+    }

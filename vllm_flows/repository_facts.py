@@ -13,6 +13,9 @@ from typing import Any
 from vllm_flows.observed import HubFile
 
 _LONGEST_TEXT = 200
+_DEEPEST = 100
+"""Levels of JSON. Real configurations have about five; what is deeper can be read, not pickled."""
+_TOO_DEEP = "it is nested too deeply"
 _ELSEWHERE = "--"
 _UNSAFE_LEVELS = {"unsafe", "suspicious"}
 
@@ -28,11 +31,21 @@ def parse_configuration(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
     if not isinstance(found, dict):
         # Not a TypeError: the caller asked about the bytes' content, which is a value.
         raise ValueError("it is no JSON object")  # noqa: TRY004
+    if _is_deeper(found, _DEEPEST):
+        raise ValueError(_TOO_DEEP)
     return found
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Say whether maps and lists lie in each other on more levels than that."""
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def custom_code(repository: str, *configurations: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,9 +96,11 @@ def scan_of(status: object, files: Iterable[HubFile]) -> Scan:
     needed = {file.name for file in files}
     issues = status.get("filesWithIssues")
     found = {
-        str(issue["path"]): plain(issue.get("level") or "issue")
+        issue["path"]: plain(issue.get("level") or "issue")
         for issue in (issues if isinstance(issues, list) else ())
-        if isinstance(issue, Mapping) and issue.get("path") in needed
+        if isinstance(issue, Mapping)
+        and isinstance(issue.get("path"), str)
+        and issue["path"] in needed
     }
     unsafe = sorted(path for path, level in found.items() if level in _UNSAFE_LEVELS)
     notes = [

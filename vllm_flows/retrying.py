@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from vllm_flows.sizes import human_seconds
 from vllm_flows.waiting import Clock
 
 Result = TypeVar("Result")
@@ -25,12 +28,16 @@ _RATE_LIMIT = re.compile(r"r=0;\s*t=(\d+)")
 
 
 class TryAgainError(Exception):
-    """The service did not answer now; `after` are the seconds that it asked to wait."""
+    """The service did not answer now; `after` are the seconds that it asked to wait.
 
-    def __init__(self, why: str, after: float | None = None) -> None:
+    `status` is that of its HTTP answer, 0 when there was none.
+    """
+
+    def __init__(self, why: str, after: float | None = None, status: int = 0) -> None:
         super().__init__(why)
         self.why = why
         self.after = after
+        self.status = status
 
 
 def wait_seconds(tries: int, after: float | None, chance: float) -> float:
@@ -57,7 +64,7 @@ def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         exhausted = _RATE_LIMIT.search(lower.get("ratelimit", ""))
         return float(exhausted[1]) if exhausted else None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -80,3 +87,25 @@ def patiently(ask: Callable[[], Result], clock: Clock) -> Result:
             if tries == ATTEMPTS or clock.now() + wait - begin > TOTAL_SECONDS:
                 raise
         clock.sleep(wait)
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return what the call returns, or raise what it raises. Raises TryAgainError out of time.
+
+    The time limits of a socket bound the wait for the next byte; a service that drips keeps them
+    for ever. A call that is out of time is left to itself: no thread can be ended from outside,
+    but this one keeps no process from ending.
+    """
+    answer: Future[Result] = Future()
+    threading.Thread(target=_hand_over, args=(call, answer), daemon=True).start()
+    wait([answer], seconds)
+    if not answer.done():
+        raise TryAgainError(f"no complete answer within {human_seconds(seconds)}")
+    return answer.result()
+
+
+def _hand_over(call: Callable[[], Result], answer: Future[Result]) -> None:
+    try:
+        answer.set_result(call())
+    except BaseException as error:  # noqa: BLE001 -- whoever asked gets it raised, whatever it is
+        answer.set_exception(error)

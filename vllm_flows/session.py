@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_flows import credentials
+from vllm_flows.changed_outside import changed_outside
 from vllm_flows.claims import weights_claims
-from vllm_flows.cluster import Cluster
+from vllm_flows.cluster import Cluster, Patience
 from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential
 from vllm_flows.errors import ClusterUnavailableError
+from vllm_flows.guarding import Guard
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
-from vllm_flows.observed import ClusterState
+from vllm_flows.observed import ClusterState, ReleaseState
 from vllm_flows.portforward import forwarded
+from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.settings import Settings
 from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
@@ -44,6 +47,19 @@ class Session:
             StoppableClock(),
         )
 
+    def patient(self, say: Callable[[str], None], seconds: float = 180.0) -> Session:
+        """Return a session that waits out an API server that does not answer for a while."""
+        patience = Patience(seconds, say, self.clock)
+        return replace(self, cluster=replace(self.cluster, patience=patience))
+
+    def guarded(self, guard: Guard) -> Session:
+        """Return a session of which every write calls `guard` first."""
+        return replace(
+            self,
+            cluster=replace(self.cluster, guard=guard),
+            helm=replace(self.helm, guard=guard),
+        )
+
     def token(self) -> Credential | None:
         """Return the Hub token at hand: the environment's, else the cluster's Secret's."""
         return credentials.read(self.cluster, credentials.HF_TOKEN, self.settings.hf_token)
@@ -61,8 +77,11 @@ class Session:
     def observe(self) -> ClusterState:
         """Read everything that the plan looks at."""
         claims = weights_claims(self.cluster.find("PersistentVolumeClaim"))
+        release = self.helm.release()
+        deployed = release.state is ReleaseState.DEPLOYED
         return ClusterState(
-            release=self.helm.release(),
+            release=release,
+            drifts=changed_outside(self.cluster, self.helm.manifest()) if deployed else (),
             deployments=deployed_models(self.cluster.find("Deployment", ENGINE_SELECTOR)),
             claims=claims,
             router=self.cluster.get("Deployment", ROUTER_DEPLOYMENT) is not None,
@@ -70,18 +89,45 @@ class Session:
             around=surroundings(self.cluster, self.settings.runtime_class, claims.values()),
         )
 
+    @property
+    def shared_api(self) -> bool:
+        """Whether one address serves all models: a router's, or the one of VLLM_ROUTER_URL."""
+        return bool(self.settings.router_url) or self.settings.router_enabled
+
     @contextmanager
-    def models_api(self, model: str) -> Iterator[ModelsApi]:
+    def models_api(self, model: str = "") -> Iterator[ModelsApi]:
         """Reach the API: by VLLM_ROUTER_URL, in the cluster by its Service, else a port-forward.
 
-        Without a router, the model's own engine is asked.
+        Where `shared_api` holds it serves every model, also from many threads; elsewhere the
+        `model`'s own engine is asked.
         """
         key = self.api_key()
         with (
             self._address(model) as address,
-            ModelsApi.at(address, key.value if key else None) as api,
+            ModelsApi.at(address, key.value if key else None, direct=not self.shared_api) as api,
         ):
             yield api
+
+    def ready_replicas(self, model: str) -> list[Replica]:
+        """Return the model's engine pods that are ready now."""
+        return ready_replicas(self.cluster.find("Pod", f"model={model},{ENGINE_SELECTOR}"))
+
+    @contextmanager
+    def replica_api(self, replica: Replica, api_key: str | None) -> Iterator[ModelsApi]:
+        """Reach one engine pod itself: in the cluster by its IP address, else a port-forward."""
+        with (
+            self._replica_address(replica) as address,
+            ModelsApi.at(address, api_key, direct=True) as api,
+        ):
+            yield api
+
+    @contextmanager
+    def _replica_address(self, replica: Replica) -> Iterator[str]:
+        if self.cluster.inside:
+            yield f"http://{replica.host}:{_API_PORT}"
+        else:
+            with forwarded(self.cluster, lambda: replica.pod, _API_PORT) as port:
+                yield f"http://127.0.0.1:{port}"
 
     @contextmanager
     def _address(self, model: str) -> Iterator[str]:
@@ -101,11 +147,8 @@ class Session:
     def _ready_pod(self, model: str) -> str:
         """Name a ready pod behind the API; the router's labels are its Service's selector."""
         selector = self._router_selector() if self.settings.router_enabled else f"model={model}"
-        for pod in self.cluster.find("Pod", selector):
-            conditions = pod.get("status", {}).get("conditions") or []
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-            if ready and not pod["metadata"].get("deletionTimestamp"):
-                return str(pod["metadata"]["name"])
+        for replica in ready_replicas(self.cluster.find("Pod", selector)):
+            return replica.pod
         raise ClusterUnavailableError(
             "no ready pod serves the API",
             next_command=f"kubectl -n {self.settings.namespace} get pods -l {selector}",

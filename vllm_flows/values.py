@@ -21,6 +21,7 @@ from vllm_flows.manifests import (
 )
 from vllm_flows.models import Model
 from vllm_flows.observed import API_KEY_ANNOTATION, DIGEST_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.rollout import AT_REST
 from vllm_flows.settings import Settings
 from vllm_flows.weights_manifests import HUB_CACHE, WEIGHTS_MOUNT, claim_name
 
@@ -55,7 +56,12 @@ def release_values(
         for pinned in sorted(models, key=lambda pinned: pinned.model.name)
     ]
     return {
-        "servingEngineSpec": {**shared, "enableEngine": True, "modelSpec": entries},
+        "servingEngineSpec": {
+            **shared,
+            "strategy": AT_REST.as_chart_values(),
+            "enableEngine": True,
+            "modelSpec": entries,
+        },
         "routerSpec": _router_values(settings, marks),
     }
 

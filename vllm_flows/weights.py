@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vllm_flows.observed import JOB_DIGEST_ANNOTATION
 from vllm_flows.sizes import human_bytes
 from vllm_flows.weights_job import PERMANENT
+from vllm_flows.weights_manifests import hosts_of
 
 Object = Mapping[str, Any]
 
@@ -52,20 +53,39 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
     return _running(newest, log)
 
 
-def may_adopt(job: Object, claim: Object, wanted: Object) -> bool:
-    """Say whether a Job that is there does (or did) just what is wanted, on this very claim.
+def may_adopt(job: Object, pods: Sequence[Object], wanted: Object) -> bool:
+    """Say whether a Job that is there does (or did) what is wanted, and where it can get on.
 
-    A Job older than the claim filled another volume of the same name. One that runs something
-    else (another image, another Hub) would repeat what somebody has just put right.
+    One that runs something else (another image, another Hub), as another user or for another
+    claim of that name would repeat what somebody has just put right. One that is kept to other
+    hosts may wait for a node for ever; one that runs loses time when it starts anew.
     """
     metadata = job["metadata"]
-    return bool(
+    same = (
         metadata["name"] == wanted["metadata"]["name"]
         and _digest(job) == _digest(wanted)
         and not metadata.get("deletionTimestamp")
-        and metadata["creationTimestamp"] >= claim["metadata"]["creationTimestamp"]
-        and job_state(job, [], "").phase != "failed"
     )
+    phase = job_state(job, [], "").phase
+    if not same or phase == "failed":
+        return False
+    hosts = hosts_of(wanted)
+    return phase == "complete" or hosts_of(job) == hosts or _gets_on(newest_pod(pods), hosts)
+
+
+def _gets_on(pod: Object | None, hosts: Collection[str]) -> bool:
+    """Say whether a pod has one of the hosts, or is at work on another node.
+
+    Kubernetes takes a pod's Ready from it when its node is gone. Without `hosts` any will do.
+    """
+    if pod is None or _has_failed(pod) or pod["metadata"].get("deletionTimestamp"):
+        return False
+    node = pod["spec"].get("nodeName")
+    at_work = any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod.get("status", {}).get("conditions") or []
+    )
+    return bool(node) and (not hosts or node in hosts or at_work)
 
 
 def _digest(job: Object) -> object:

@@ -20,9 +20,9 @@ _CHUNK = 1 << 20
 
 
 def size_of(path: Path) -> int:
-    """Return a file's bytes, 0 when it is not there (a partial file may just be renamed)."""
+    """Return a file's own bytes, 0 when it is not there (a partial file may just be renamed)."""
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except FileNotFoundError:
         return 0
 
@@ -44,6 +44,7 @@ def sync(path: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """Put a JSON file in place, whole or not at all."""
     draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)  # a link would be written through
     draft.write_text(json.dumps(value))
     sync(draft)
     draft.replace(path)
@@ -69,7 +70,11 @@ class Record:
 
     def knows(self, blob: Path) -> bool:
         """Say whether the blob is as it was when it was found right."""
-        return blob.is_file() and self._known.get(blob.name) == self._look(blob)
+        return (
+            blob.is_file()
+            and not blob.is_symlink()
+            and self._known.get(blob.name) == self._look(blob)
+        )
 
     def add(self, blob: Path) -> None:
         """Remember a blob that was found right."""
@@ -122,7 +127,7 @@ class Partial:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[bytes], None]]:
         """Yield what appends; what the file holds beyond `position` is cut off."""
-        target = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+        target = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             os.ftruncate(target, self.position)
             os.lseek(target, self.position, os.SEEK_SET)
@@ -157,7 +162,13 @@ class Partial:
         return True
 
     def check(self, record: Record) -> None:
-        """Take up what is there: a whole file is kept, a shorter one is where to go on."""
+        """Take up what is there: a whole file is kept, a shorter one is where to go on.
+
+        A link is no file of ours: it would lead out of the volume what is written here.
+        """
+        for path in (self.blob, self.path):
+            if path.is_symlink():
+                path.unlink()
         source = self.blob if self.blob.exists() else self.path
         if not source.exists():
             return

@@ -10,7 +10,6 @@ import contextlib
 import email.utils
 import importlib
 import os
-import random
 import re
 import ssl
 import sys
@@ -26,16 +25,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vllm_flows.weights_blobs import Partial
-from vllm_flows.weights_order import Order, TemporaryError, UnfixableError
+from vllm_flows.weights_order import Order, UnfixableError
+from vllm_flows.weights_patience import Pace, Patience, TransientError
 
 _CHUNK = 1 << 20
 _SEGMENT = 16 << 30
 """Bytes of one request. The Hub's CDN answers none for more than 50 GB (huggingface_hub#2991)."""
-_TRIES = 8
-"""Failures in a row, without another mebibyte between them, after which a file is given up."""
-_LONGEST_WAIT = 60.0
-_LONGEST_RETRY_AFTER = 300.0
-"""The Hub counts requests in windows of five minutes."""
 _PARTIAL_CONTENT = 206
 _XET_CAPS = {
     # The preset overrides the caps below, whose defaults make 8 GB (xet-core, reconstruction.rs).
@@ -48,45 +43,7 @@ _XET_CAPS = {
     "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0",
 }
 
-
 Headers = Mapping[str, str] | Message
-
-
-class TransientError(Exception):
-    """One request failed; `after` are the seconds to wait that the Hub asked for, if it did."""
-
-    def __init__(self, text: str, after: float | None = None) -> None:
-        super().__init__(text)
-        self.after = after
-
-
-@dataclass
-class Patience:
-    """How often, and how long apart, one file is tried; bytes that are new begin the count anew."""
-
-    first: float
-    sleep: Callable[[float], None]
-    failures: int = 0
-    best: int = 0
-
-    def wait(self, error: TransientError, partial: Partial) -> None:
-        """Sleep before the next try; raise TemporaryError when there is none."""
-        if partial.position >= self.best + _CHUNK:
-            self.best, self.failures = partial.position, 0
-        self.failures += 1
-        words = f"{partial.file.name}: {error}"
-        if self.failures >= _TRIES:
-            raise TemporaryError(f"{words}, {_TRIES} times in a row")
-        seconds = self.seconds(error.after)
-        print(f"{words}; again in {seconds:.1f} s", file=sys.stderr)  # noqa: T201 -- the Job's log
-        self.sleep(seconds)
-
-    def seconds(self, after: float | None) -> float:
-        """Return how long to wait: what the Hub asks for, else twice as long each time."""
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 -- it keeps files apart, no secret
-        if after is not None:
-            return min(max(after, 0.0), _LONGEST_RETRY_AFTER) + jitter * self.first
-        return jitter * min(self.first * 2.0 ** (self.failures - 1), _LONGEST_WAIT)
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
@@ -120,6 +77,7 @@ class Hub:
     order: Order
     sleep: Callable[[float], None] = time.sleep
     opener: urllib.request.OpenerDirector = field(default_factory=opener)
+    clock: Callable[[], float] = time.monotonic
 
     def complete(self, partial: Partial) -> None:
         """Fetch what is missing of a file.
@@ -148,9 +106,12 @@ class Hub:
         with answer:
             if start and not _goes_on(answer, start):
                 partial.restart()
+            pace = Pace(self.order.stall, self.clock)
             with partial.writing() as write:
                 while chunk := self._next(answer, partial):
                     write(chunk)
+                    if partial.position < until:  # the last bytes may be few
+                        pace.count(len(chunk))
         if partial.position < until:
             raise TransientError("the connection ended early")
 
@@ -190,7 +151,10 @@ class Hub:
             raise TransientError(f"{type(reason).__name__}: {reason}") from error
 
     def _by_library(self, partial: Partial) -> None:
-        """Let huggingface_hub fetch the file, in no more memory than the Job has; then hash it."""
+        """Let huggingface_hub fetch the file, in no more memory than the Job has; then hash it.
+
+        How long it waits for a Hub that is silent or drips is up to the library.
+        """
         for name, value in _XET_CAPS.items():
             os.environ[name] = value  # read when Xet starts
         from huggingface_hub import hf_hub_download

@@ -9,11 +9,14 @@ Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT; WEIGHTS_FILES (path of JSON: a 
 "size", "sha256", "blob_id"}`; sha256 is null for what git itself holds); WEIGHTS_AT_ONCE (files);
 WEIGHTS_XET (1: huggingface_hub fetches large files, which then cannot go on after a kill);
 WEIGHTS_KEEP (commits that must stay), WEIGHTS_BEFORE (one that stays while there is room),
-WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_STALL_SECONDS (60: a connection that is silent so long
-is dropped), WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN;
-TERMINATION_LOG. On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is
-there, in bytes. Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files",
-"bytes", "fetched", "complete"}`. Exit code 0: complete. 3: trying again cannot help. 1: it may.
+WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_STALL_SECONDS (60: a connection that is silent, or
+brings less than 1 KiB/s, for so long is dropped; by Xet the library decides),
+WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN; TERMINATION_LOG.
+
+On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is there, in bytes.
+Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files", "bytes", "fetched",
+"complete"}`; neither it nor stderr holds the token or a signed address. Exit code 0: complete.
+3: trying again cannot help. 1: it may.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -32,6 +35,7 @@ from typing import Any
 from vllm_flows.weights_blobs import Partial, Record, size_of, write_json
 from vllm_flows.weights_download import Hub
 from vllm_flows.weights_order import OURS, Order, TemporaryError, UnfixableError, order_from
+from vllm_flows.weights_redaction import RedactedStream, redacted
 from vllm_flows.weights_volume import (
     link,
     present,
@@ -54,6 +58,7 @@ def main() -> int:
     """Do what the environment orders, report, return the exit code."""
     signal.signal(signal.SIGTERM, stop)
     token = os.environ.get("HF_TOKEN", "").strip()
+    sys.stderr = RedactedStream(sys.stderr, token)
     try:
         order = order_from(os.environ)
         report(bring(order), token)
@@ -72,8 +77,7 @@ def stop(_signal: int, _frame: object) -> None:
 def report(result: dict[str, Any], token: str) -> None:
     """Leave the result where Kubernetes keeps it with the pod, and on stdout, without secrets."""
     if "error" in result:
-        text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", result["error"])  # signed addresses
-        result = {"error": (text.replace(token, "***") if token else text)[:_LONGEST_TEXT]}
+        result = {"error": redacted(result["error"], token)[:_LONGEST_TEXT]}
     Path(os.environ["TERMINATION_LOG"]).write_text(json.dumps(result))
     say(json.dumps(result))
 

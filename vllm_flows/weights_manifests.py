@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,6 +31,7 @@ _TERMINATION_LOG = "/dev/termination-log"
 _ATTEMPTS = 4
 _KEEP_FINISHED_JOBS = timedelta(days=1)
 _COMMIT_DIGITS = 8
+_HOSTNAME = "kubernetes.io/hostname"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class WeightsOrder:
 
     `nodes` are host names, any node when empty; `keep` are commits that must stay on the volume,
     `before` the one served before, which stays while there is room; `budget` are the volume's
-    bytes. `token`: the Secret hf-token is there to be used.
+    bytes. `token`: the Secret hf-token is there to be used. `claim`: the uid of the claim to fill.
     """
 
     nodes: Sequence[str] = ()
@@ -47,6 +48,7 @@ class WeightsOrder:
     before: str = ""
     budget: int = 0
     token: bool = False
+    claim: str = ""
 
 
 def claim_name(model: str) -> str:
@@ -77,10 +79,6 @@ def job_name(model: str, commit: str) -> str:
 
 def weights_program(verdict: Verdict) -> Object:
     """Return the ConfigMap with the Job's program and the list of files it is to bring."""
-    files = [
-        {"name": file.name, "size": file.size, "sha256": file.sha256, "blob_id": file.blob_id}
-        for file in verdict.files
-    ]
     program = base64.b64encode(weights_archive()).decode()
     return {
         "apiVersion": "v1",
@@ -89,9 +87,16 @@ def weights_program(verdict: Verdict) -> Object:
             "name": job_name(verdict.model, verdict.commit),
             "labels": _labels(verdict.model),
         },
-        "data": {"files.json": json.dumps(files)},
+        "data": {"files.json": json.dumps(_files(verdict))},
         "binaryData": {PROGRAM_NAME: program},
     }
+
+
+def _files(verdict: Verdict) -> list[Object]:
+    return [
+        {"name": file.name, "size": file.size, "sha256": file.sha256, "blob_id": file.blob_id}
+        for file in verdict.files
+    ]
 
 
 def weights_job(model: Model, verdict: Verdict, settings: Settings, order: WeightsOrder) -> Object:
@@ -99,16 +104,18 @@ def weights_job(model: Model, verdict: Verdict, settings: Settings, order: Weigh
 
     It runs the engine image, which the node needs anyway. It asks for no GPU: it must run
     beside the engine that still uses them. Its pod meets Pod Security `baseline`, and `restricted`
-    when a user is set.
+    when a user is set. Its digest tells one that does the same, for the same claim, as the same
+    user: all but the hosts, for which see `hosts_of`.
     """
-    containers = [_container(verdict, settings, order)]
+    pod = _pod(verdict, settings, order)
+    digest = _digest([pod, node_expressions(model.node_selector), _files(verdict), order.claim])
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": job_name(verdict.model, verdict.commit),
             "labels": _labels(verdict.model),
-            "annotations": {JOB_DIGEST_ANNOTATION: _digest(containers)},
+            "annotations": {JOB_DIGEST_ANNOTATION: digest},
         },
         "spec": {
             "backoffLimit": _ATTEMPTS,
@@ -117,38 +124,48 @@ def weights_job(model: Model, verdict: Verdict, settings: Settings, order: Weigh
             "podFailurePolicy": {"rules": [_give_up_on(PERMANENT)]},
             "template": {
                 "metadata": {"labels": _labels(verdict.model)},
-                "spec": _pod(model, verdict, settings, order, containers),
+                "spec": pod | _affinity(model, order),
             },
         },
     }
 
 
-def _pod(
-    model: Model,
-    verdict: Verdict,
-    settings: Settings,
-    order: WeightsOrder,
-    containers: list[Object],
-) -> Object:
+def hosts_of(job: Mapping[str, Any]) -> frozenset[str]:
+    """Return the host names that a weights Job is kept to; empty when it may run on any."""
+    found = job["spec"]["template"]["spec"].get("affinity") or {}
+    for key in ("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
+        found = found.get(key) or {}
+    return frozenset(
+        host
+        for term in found.get("nodeSelectorTerms", ())
+        for expression in term.get("matchExpressions", ())
+        if expression["key"] == _HOSTNAME
+        for host in expression["values"]
+    )
+
+
+def _pod(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Object:
     program = {"name": job_name(verdict.model, verdict.commit)}
-    pod: Object = {
+    return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "securityContext": _pod_security(settings.weights_user),
         "tolerations": [GPU_TOLERATION],
-        "containers": containers,
+        "containers": [_container(verdict, settings, order)],
         "volumes": [_claim_volume(verdict.model), {"name": "program", "configMap": program}],
     }
+
+
+def _affinity(model: Model, order: WeightsOrder) -> Object:
+    """Return the pod's `affinity`: the model's node labels, and the hosts when they are known."""
     expressions = node_expressions(model.node_selector)
     if order.nodes:
-        expressions.append(
-            {"key": "kubernetes.io/hostname", "operator": "In", "values": sorted(order.nodes)}
-        )
-    if expressions:
-        terms = [{"matchExpressions": expressions}]
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        pod["affinity"] = {"nodeAffinity": required}
-    return pod
+        expressions.append({"key": _HOSTNAME, "operator": "In", "values": sorted(order.nodes)})
+    if not expressions:
+        return {}
+    terms = [{"matchExpressions": expressions}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
 
 
 def _pod_security(user: int | None) -> Object:

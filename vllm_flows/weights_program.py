@@ -11,7 +11,15 @@ import zipfile
 from pathlib import Path
 
 PROGRAM_NAME = "weights.pyz"
-MODULES = ("weights_order", "weights_blobs", "weights_volume", "weights_download", "weights_job")
+MODULES = (
+    "weights_order",
+    "weights_redaction",
+    "weights_blobs",
+    "weights_patience",
+    "weights_volume",
+    "weights_download",
+    "weights_job",
+)
 
 # Not sys.exit: after a failure it would wait for the files that are still being fetched.
 _START = "import os\n\nfrom vllm_flows.weights_job import main\n\nos._exit(main())\n"

@@ -88,8 +88,10 @@ def prune(order: Order) -> None:
     """Remove revisions that are incomplete, and for room others: the oldest first.
 
     The one served before goes last, those that run and the ordered one never. Without a budget
-    no older ones stay.
+    no older ones stay. Raises UnfixableError, before anything is removed when no removal helps.
     """
+    check_room(order)
+    remove_unlisted(order)
     needed = order.keep | {order.commit}
     older = [commit for commit in by_age(order) if commit not in needed | {order.before}]
     spare = [*older[-_OLDER:], order.before] if order.budget else [order.before]
@@ -107,6 +109,27 @@ def prune(order: Order) -> None:
         )
 
 
+def check_room(order: Order) -> None:
+    """Raise UnfixableError when the commit does not fit even beside what runs alone."""
+    needed = order.keep | {order.commit}
+    folders = order.cache.glob("models--*")
+    gone = sum(size_of(blob) for folder in folders for blob in unnamed(folder, order, needed))
+    room = shutil.disk_usage(order.cache).free + gone
+    if order.budget:
+        room = min(room, order.budget - (used(order) - gone))
+    missing = order.total - present(order)
+    if missing > max(room, 0):
+        raise UnfixableError(
+            f"the volume has {max(room, 0)} bytes of room and {missing} are still to come; "
+            f"{MORE_ROOM}"
+        )
+
+
+def used(order: Order) -> int:
+    """Return the bytes of all blobs on the volume."""
+    return sum(size_of(path) for path in order.cache.glob("models--*/blobs/*"))
+
+
 def by_age(order: Order) -> list[str]:
     """Return the complete commits of the volume, those that were completed first in front."""
     markers = order.cache.glob(f"models--*/{OURS}/*.json")
@@ -114,11 +137,10 @@ def by_age(order: Order) -> list[str]:
 
 
 def has_room(order: Order) -> bool:
-    """Say whether disk and budget hold what is there and what is still to come."""
+    """Say whether disk and budget hold what is there and what is still to come, if anything is."""
     missing = order.total - present(order)
-    used = sum(size_of(path) for path in order.cache.glob("models--*/blobs/*"))
-    within = not order.budget or used + missing <= order.budget
-    return within and missing <= shutil.disk_usage(order.cache).free
+    within = not order.budget or used(order) + missing <= order.budget
+    return not missing or (within and missing <= shutil.disk_usage(order.cache).free)
 
 
 def remove_others(order: Order, needed: Iterable[str]) -> None:
@@ -132,16 +154,40 @@ def remove_others(order: Order, needed: Iterable[str]) -> None:
         for snapshot in entries(folder / "snapshots"):
             if snapshot.name not in needed:
                 shutil.rmtree(snapshot)
-        named = {
-            link.readlink().name for link in folder.glob("snapshots/**/*") if link.is_symlink()
-        }
-        if folder == order.folder:
-            named |= {f"{file.etag}{end}" for file in order.files for end in ("", ".part")}
-        elif not entries(folder / "snapshots"):
+        if folder != order.folder and not entries(folder / "snapshots"):
             shutil.rmtree(folder)
-        for blob in entries(folder / "blobs"):
-            if blob.name not in named:
-                blob.unlink()
+        for blob in unnamed(folder, order, needed):
+            blob.unlink()
+
+
+def unnamed(folder: Path, order: Order, needed: frozenset[str]) -> list[Path]:
+    """List a repository's blobs that are no file of the order or of another `needed` revision."""
+    named = {
+        link.readlink().name
+        for commit in (needed if order.commit in order.keep else needed - {order.commit})
+        for link in (folder / "snapshots" / commit).glob("**/*")
+        if link.is_symlink()
+    }
+    if folder == order.folder:
+        named |= {f"{file.etag}{end}" for file in order.files for end in ("", ".part")}
+    return [blob for blob in entries(folder / "blobs") if blob.name not in named]
+
+
+def remove_unlisted(order: Order) -> None:
+    """Remove from the commit's snapshot what an earlier, longer list of files left there.
+
+    All stays while an engine runs on it, which may still open any of these files by name.
+    """
+    if order.commit in order.keep:
+        return
+    snapshot = order.folder / "snapshots" / order.commit
+    listed = {snapshot / file.name for file in order.files}
+    for path in sorted(snapshot.rglob("*"), reverse=True):  # what a folder holds before the folder
+        if path.is_dir() and not path.is_symlink():
+            if not entries(path):
+                path.rmdir()
+        elif path not in listed:
+            path.unlink()
 
 
 def link(order: Order) -> None:

@@ -90,6 +90,7 @@ class ToldHub:
     asked: list[str] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
     hanging: list[str] = field(default_factory=list)
+    dripping: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def tell(self, ending: str, body: object = b"", status: int = 200, **headers: str) -> None:
@@ -106,6 +107,10 @@ class ToldHub:
     def hang(self, ending: str) -> None:
         """Answer nothing there before the test is over."""
         self.hanging.append(ending)
+
+    def drip(self, ending: str) -> None:
+        """Answer there byte by byte, without an end before the test is over."""
+        self.dripping.append(ending)
 
     def tell_repository(self, *files: Mapping[str, Any], **more: object) -> None:
         """Describe repository `org/name` at COMMIT, with these siblings."""
@@ -133,6 +138,9 @@ def told() -> Iterator[ToldHub]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer = told.answer(self.path)
+            if self.path.partition("?")[0].endswith(tuple(told.dripping)):
+                self.drip()
+                return
             body = answer.body
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(answer.status)
@@ -142,6 +150,13 @@ def told() -> Iterator[ToldHub]:
             self.end_headers()
             with suppress(BrokenPipeError, ConnectionResetError):  # who asked may not wait
                 self.wfile.write(data)
+
+        def drip(self) -> None:
+            self.close_connection = True
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not told.over.wait(0.01):
+                    self.wfile.write(b" ")
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its base's name
             """Say nothing."""

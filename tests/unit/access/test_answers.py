@@ -70,6 +70,16 @@ def test_no_request_waits_for_ever(told: ToldHub, ending: str):
         asked.verdict("m", "org/name", "main")
 
 
+@pytest.mark.parametrize("ending", [INFO, "/auth-check", "/config.json"])
+def test_a_hub_that_drips_is_not_waited_for_for_ever(told: ToldHub, ending: str):
+    told.tell_repository(CONFIG, gated="auto")
+    told.tell("/auth-check", {})
+    told.drip(ending)
+    asked = Hub(told.url, "hf_token", try_seconds=0.1, clock=told.clock)
+    with pytest.raises(HubUnavailableError, match=r"no complete answer within 0\.1 s"):
+        asked.verdict("m", "org/name", "main")
+
+
 def test_a_gate_is_asked_even_where_there_is_no_configuration_to_read(told: ToldHub):
     told.tell_repository(gated="auto")
     told.tell("/auth-check", status=403, X_Error_Code="GatedRepo")
@@ -101,9 +111,43 @@ def test_a_proxy_that_answers_in_the_hubs_place_is_said(told: ToldHub, body: obj
     assert told.clock.slept == []
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 451])
+@pytest.mark.parametrize(
+    "page", [b"<html>blocked</html>", "<html>gesperrt für Sie".encode("cp1252")]
+)
+def test_a_page_of_a_proxy_is_no_refusal_of_the_hub(told: ToldHub, status: int, page: bytes):
+    told.tell(INFO, page, status, Content_Type="text/html; charset=utf-8")
+    said = f"what answers there is no Hub: HTTP {status} with a page of HTML"
+    with pytest.raises(HubUnavailableError, match=said):
+        told.ask("hf_token")
+    assert told.clock.slept == []
+
+
+def test_a_page_that_names_the_hubs_reason_is_the_hubs(told: ToldHub):
+    told.tell(INFO, b"<html>", 404, Content_Type="text/html", X_Error_Code="RevisionNotFound")
+    assert told.ask().access is Access.NO_REVISION
+
+
+def test_a_page_of_a_proxy_that_cannot_reach_the_hub_is_asked_for_again(told: ToldHub):
+    told.tell(INFO, "<html>nicht verfügbar".encode("cp1252"), 503, Content_Type="text/html")
+    with pytest.raises(HubUnavailableError, match="answers HTTP 503"):
+        told.ask()
+    assert len(told.clock.slept) == 3
+
+
+def test_too_many_requests_are_said_with_the_time_to_come_back(told: ToldHub):
+    told.tell(INFO, status=429, Retry_After="17")
+    with pytest.raises(HubUnavailableError) as caught:
+        told.ask()
+    assert caught.value.what == f"the Hub at {told.url} limits requests (HTTP 429)"
+    assert caught.value.next_command.startswith("run this again in 17 s, or with a token:")
+
+
 def test_a_disabled_repository_is_said(told: ToldHub):
     told.tell_repository(disabled=True)
-    (problem,) = told.ask().problems
+    verdict = told.ask()
+    assert verdict.access is Access.DISABLED
+    (problem,) = verdict.problems
     assert "the Hub has disabled org/name" in str(problem)
 
 
@@ -143,6 +187,7 @@ def test_an_unclear_401_is_about_the_token_when_the_hub_does_not_know_it(
         (b"[1]", "no JSON object"),
         (b"\xff\xfe\x00", "codec can't decode"),
         (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "nested too deeply"),
         (json.dumps({"a": "b" * LARGEST_CONFIGURATION}).encode(), "Unterminated string"),
     ],
 )

@@ -94,7 +94,13 @@ def test_every_reason_has_a_text_with_a_why_and_a_next_step(reason: Reason):
     assert problem.next_command
     assert problem.model == "m"
     assert "a/b" in str(problem) or "VLLM_HF_TOKEN" in str(problem)
-    assert access_of(reason) in Access
+
+
+def test_every_reason_has_a_state_of_its_own_that_fits_a_column():
+    states = [access_of(reason) for reason in Reason]
+    assert len(set(states)) == len(Reason)
+    assert max(map(len, Access)) <= 14
+    assert not {Access.OPEN, Access.GRANTED, Access.SILENT} & set(states)
 
 
 def test_a_token_of_the_environment_is_replaced_there():

@@ -41,6 +41,12 @@ def test_what_is_no_configuration_is_a_value_error(data: bytes):
         parse_configuration(data)
 
 
+def test_what_is_too_deep_to_be_kept_is_no_configuration():
+    assert parse_configuration(b'{"a":' * 99 + b"[1]" + b"}" * 99)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_configuration(b'{"a":' * 100 + b"[1]" + b"}" * 100)
+
+
 def issues(*found: object, done: object = True) -> dict[str, object]:
     return {"scansDone": done, "filesWithIssues": list(found)}
 
@@ -62,6 +68,7 @@ def issues(*found: object, done: object = True) -> dict[str, object]:
         ),
         (issues({"path": "b.py"}), Scan(notes=("the Hub's scan says issue of b.py",))),
         (issues("a.bin", {"level": "unsafe"}, 7), Scan()),
+        (issues({"path": ["a.bin"]}, {"path": {}}, {"path": None}), Scan()),
         (
             issues(done=False),
             Scan(notes=("the Hub has not finished its security scan of this repository",)),

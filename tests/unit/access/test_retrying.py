@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from vllm_flows.retrying import (
     asked_wait,
     patiently,
     wait_seconds,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def test_a_wait_that_is_asked_for_is_kept_up_to_a_limit(after: float, shortest: 
         ({"Retry-After": "Mon, 05 Jan 2026 08:00:00 GMT"}, 0),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "Mon, 05 Jan 2026 09:00:30 +99999999999999999999"}, None),
         ({"Retry-After": "Mon, 99 Jan 2026 09:00:30 GMT"}, None),
         ({"RateLimit": '"api";r=0;t=55'}, 55),
         ({"RateLimit": '"api";r=12;t=55'}, None),
@@ -78,3 +81,16 @@ def test_any_other_error_ends_it_at_once(told: ToldHub):
     with pytest.raises(ZeroDivisionError):
         patiently(lambda: 1 // 0, told.clock)
     assert told.clock.slept == []
+
+
+def test_a_call_in_time_returns_or_raises_what_it_would_anyway():
+    assert within(60, lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        within(60, lambda: 1 // 0)
+
+
+def test_a_call_out_of_time_is_left_to_itself_and_worth_another_try():
+    over = threading.Event()
+    with pytest.raises(TryAgainError, match=r"no complete answer within 0\.01 s"):
+        within(0.01, over.wait)
+    over.set()

@@ -82,11 +82,11 @@ def test_what_the_hub_tells_of_a_gated_model_is_known_without_access(hub: Runnin
         (TOKEN_REFUSED, Access.REFUSED, ["was refused", f"/{GATED}/discussions"]),
         (
             TOKEN_WITHOUT_SCOPE,
-            Access.UNKNOWN,
+            Access.NO_SCOPE,
             ["may not read gated repositories", "/settings/tokens"],
         ),
-        (TOKEN_EXPIRED, Access.UNKNOWN, ["is expired", "make a new one at"]),
-        ("hf_canary", Access.UNKNOWN, ["does not accept the token", "make a new one at"]),
+        (TOKEN_EXPIRED, Access.EXPIRED, ["is expired", "make a new one at"]),
+        ("hf_canary", Access.INVALID, ["does not accept the token", "make a new one at"]),
     ],
 )
 def test_each_refusal_of_a_gated_model_has_its_own_problem(

@@ -165,6 +165,39 @@ def test_gpus_of_unknown_size_block_nothing():
     assert found.fit.result is Fits.UNKNOWN
 
 
+def kept_off(cluster_node: dict[str, Any], key: str = "team") -> dict[str, Any]:
+    return {**cluster_node, "spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}}
+
+
+def test_gpus_that_something_else_keeps_the_model_off_are_judged_all_the_same():
+    found = findings(kept_off(A100), kept_off(T4)).fit
+    assert found
+    assert found.result is Fits.FITS
+    assert "does not fit its GPUs" in problems(kept_off(T4))
+    assert findings(kept_off(A100), kept_off(T4)).barred == {}
+    assert findings(kept_off(A100), T4).barred == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nodeSelector": {"pool": "large"}},
+        {"requestGPU": 14, "vllmConfig": {"tensorParallelSize": 14}},
+    ],
+)
+def test_nodes_that_were_not_meant_tell_nothing_of_the_gpus(fields: dict[str, Any]):
+    found = findings(T4, fields=fields | {"ignoreFit": True}).fit
+    assert found
+    assert found.result is Fits.UNKNOWN
+    assert found.text.endswith("; no node has the labels and the GPUs that it asks for")
+
+
+def test_a_request_that_no_node_meets_does_not_hide_the_gpus():
+    found = findings(A100, fields={"requestCPU": 97}).fit
+    assert found
+    assert found.result is Fits.FITS
+
+
 def test_a_model_on_cpu_has_no_fit():
     assert findings(A100, fields={"requestGPU": 0}).fit is None
 
@@ -181,7 +214,7 @@ def test_a_runtime_class_that_is_missing_is_a_problem_and_an_unseen_one_is_not()
 
 
 def test_a_verdict_without_the_hub_judges_nothing_it_cannot_know():
-    silent = {"files": (), "config": {}, "parameters": {}, "access": Access.UNKNOWN}
+    silent = {"files": (), "config": {}, "parameters": {}, "access": Access.SILENT}
     assert not findings(A100, **silent).problems
 
 
@@ -189,4 +222,9 @@ def test_heads_of_keys_and_values_that_gpus_cannot_share_are_refused():
     fields = {"requestGPU": 7, "vllmConfig": {"tensorParallelSize": 7}}
     said = problems(A100, fields=fields)
     assert "the 4 heads of keys and values can be shared by no 7 GPUs evenly" in said
-    assert "tensorParallelSize: 4 or 28 in models.yaml" in said
+    assert "tensorParallelSize: 4 in models.yaml" in said
+
+
+def test_a_repository_without_any_file_that_an_engine_needs_is_refused():
+    said = problems(A100, files=(), config={}, parameters={})
+    assert "the repository holds no weights that vLLM loads" in said

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vllm_flows.engine_arguments import flag_number, flag_value, has_flag
-from vllm_flows.engine_rules import engine_refusals, engine_version
+from vllm_flows.engine_limits import engine_version
+from vllm_flows.engine_rules import engine_refusals
 from vllm_flows.errors import FitError
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict

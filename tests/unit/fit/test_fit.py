@@ -141,6 +141,26 @@ def test_the_utilization_is_the_users(model: Maker, llama: Verdict) -> None:
     assert fit.available == 40 * GIB
 
 
+@pytest.mark.parametrize(
+    ("tag", "share"),
+    [
+        ("latest", 0.92),
+        ("v0.32.0", 0.92),
+        ("v0.20.0-cu129", 0.92),
+        ("v0.19.1", 0.9),
+        ("0.11", 0.9),
+        ("nightly", 0.92),
+        ("v0.40.0", 0.92),
+    ],
+)
+def test_the_utilization_is_the_images_own_when_none_is_set(
+    model: Maker, llama: Verdict, tag: str, share: float
+) -> None:
+    assert fit_of(model(), llama, 80 * GIB, image_tag=tag).available == int(80 * GIB * share)
+    set_here = fit_of(model(gpuMemoryUtilization=0.5), llama, 80 * GIB, image_tag=tag)
+    assert set_here.available == 40 * GIB
+
+
 def test_an_eight_bit_cache_is_half_as_large(model: Maker, llama: Verdict) -> None:
     plain = fit_of(model(), llama, 80 * GIB)
     for arguments in (("--kv-cache-dtype", "fp8"), ("--kv_cache_dtype=fp8_e4m3",)):

@@ -38,6 +38,7 @@ OTHER_KEYS = (
     "use_sliding_window",
     "kv_lora_rank",
     "qk_rope_head_dim",
+    "qk_nope_head_dim",
     "block_configs",
     "hybrid_override_pattern",
     "linear_attn_config",
@@ -56,6 +57,7 @@ OTHER_KEYS = (
     "model_max_length",
 )
 RUBBISH: tuple[Any, ...] = (
+    "minicpm3",
     None,
     "",
     "many",

@@ -205,6 +205,22 @@ def test_the_cache_has_the_published_size(case: Published, model: Callable[..., 
     assert size == pytest.approx(case.size, rel=case.tolerance), case.source
 
 
+@pytest.mark.parametrize("said", [{}, {"head_dim": 32}, {"head_dim": 96}])
+def test_minicpm3_keeps_whole_heads_in_place_of_the_latent_vector(
+    said: dict[str, Any], model: Callable[..., Model]
+) -> None:
+    """Arithmetic: vLLM widens its values to the size of its keys, 64 + 32 numbers, and keeps both.
+
+    Source: MiniCPM3Attention in vLLM's model_executor/models/minicpm3.py, 0.18.0 to 0.32.0.
+    """
+    latent = {"kv_lora_rank": 256, "q_lora_rank": 768, "qk_nope_head_dim": 64}
+    config = shape(62, 40, 40, 2560, model_type="minicpm3", qk_rope_head_dim=32, **latent, **said)
+    found = architecture_of(config)
+    assert found is not None
+    assert cache_bytes(model(), found, 16, 1, BATCH) / 16 == 2 * 62 * 40 * 96 * 2
+    assert cache_bytes(model(), found, 16, 4, BATCH) / 16 == 2 * 62 * 10 * 96 * 2
+
+
 def test_gemma_4_without_the_hybrid_manager_takes_what_vllm_said(
     model: Callable[..., Model],
 ) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 from vllm_flows import weights_manifests as manifests
@@ -132,12 +133,27 @@ def test_the_pod_meets_pod_security_baseline_and_with_a_user_restricted():
     assert context == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def test_a_job_is_marked_by_what_it_runs_and_not_by_where():
-    def mark(made: dict[str, Any]) -> str:
-        return str(made["metadata"]["annotations"]["vllm-flows.io/job-digest"])
+def mark(made: dict[str, Any]) -> str:
+    return str(made["metadata"]["annotations"]["vllm-flows.io/job-digest"])
 
-    assert mark(job(WeightsOrder(nodes=("a",)))) == mark(job(WeightsOrder(nodes=("b",))))
-    assert mark(job()) != mark(job(model_tag="v2"))
+
+def test_a_job_is_marked_by_what_it_runs_as_whom_and_on_which_kind_of_node():
+    plain = mark(job())
+    assert plain != mark(job(model_tag="v2"))
+    assert plain != mark(job(weights_user=1000))
+    assert plain != mark(job(model=a_model(nodeSelector={"pool": "gpu"})))
+    assert plain != mark(job(WeightsOrder(claim="another")))
+    other = replace(VERDICT, files=(HubFile("b.safetensors", 7, None, "b"),))
+    assert plain != mark(manifests.weights_job(a_model(), other, load_settings(), PLAIN))
+
+
+def test_a_job_is_not_marked_by_the_hosts_which_are_told_from_its_pod():
+    one, two = job(WeightsOrder(nodes=("a",))), job(WeightsOrder(nodes=("b", "a")))
+    assert mark(one) == mark(two)
+    assert manifests.hosts_of(one) == {"a"}
+    assert manifests.hosts_of(two) == {"a", "b"}
+    assert manifests.hosts_of(job()) == frozenset()
+    assert manifests.hosts_of(job(model=a_model(nodeSelector={"pool": "gpu"}))) == frozenset()
 
 
 def test_the_claim_names_a_storage_class_only_when_one_is_set():

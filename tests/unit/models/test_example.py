@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_flows.model_problems import CONFIG_KEYS, MODEL_KEYS
+from vllm_flows.model_problems import CONFIG_KEYS, MODEL_KEYS, SMOKE_KEYS
 from vllm_flows.models_file import parse_models
 
 ROOT = Path(__file__).parents[3]
@@ -49,11 +49,11 @@ def test_every_model_bounds_its_context() -> None:
         assert model.vllm_config.max_model_len, model.name
 
 
-@pytest.mark.parametrize("key", [*MODEL_KEYS, *CONFIG_KEYS])
+@pytest.mark.parametrize("key", [*MODEL_KEYS, *CONFIG_KEYS, *SMOKE_KEYS])
 def test_every_field_is_in_the_reference(key: str) -> None:
     assert f"| `{key}` |" in REFERENCE
 
 
-def test_the_list_in_the_reference_is_valid() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
-    assert parse_models(block, "docs/models.md")
+def test_the_lists_in_the_reference_are_valid() -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL):
+        assert parse_models(block, "docs/models.md")

@@ -28,6 +28,9 @@ def test_a_name_and_a_hub_id_are_enough_and_the_rest_has_defaults() -> None:
         "allow_unsafe": False,
         "trust_remote_code": None,
         "ignore_fit": False,
+        "allow_downtime": False,
+        "on_failure": "rollback",
+        "smoke_test": {"prompt": "The capital of France is", "expect": None, "chat": None},
         "vllm_config": VllmConfig().model_dump(),
     }
 
@@ -86,7 +89,7 @@ def test_a_number_that_helm_would_write_with_an_exponent_is_given_as_text() -> N
 
 def test_every_field_has_a_title_and_a_description_for_the_form() -> None:
     schema = Model.model_json_schema()
-    for part in (schema, schema["$defs"]["VllmConfig"]):
+    for part in (schema, *schema["$defs"].values()):
         for name, field in part["properties"].items():
             assert field["title"], name
             assert field["description"], name

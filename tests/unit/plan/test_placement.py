@@ -34,9 +34,9 @@ def a_state(*nodes: Any, pods: Any = (), **fields: Any) -> ClusterState:
     return ClusterState(Release(ReleaseState.ABSENT), around=around, **fields)
 
 
-def room(state: ClusterState, *models: Model, gone: tuple[str, ...] = (), **settings: Any) -> Any:
+def room(state: ClusterState, *models: Model, stays: Any = None, **settings: Any) -> Any:
     wanted = [Wanted(model, model.replica_count) for model in models]
-    return find_room(wanted, gone, load_settings(**settings), state)
+    return find_room(wanted, stays or {}, load_settings(**settings), state)
 
 
 def why(found: dict[str, Placement], model: str = "qwen") -> str:
@@ -151,12 +151,52 @@ def test_what_a_removed_model_holds_counts_as_free(make: Any):
     ours = make.pod("a", 8, namespace="vllm", labels={"model": "old", "helm-release-name": "vllm"})
     state = a_state(make.node("a"), pods=[ours])
     assert room(state, a_model())["qwen"].problem
-    assert room(state, a_model(), gone=("old",))["qwen"].nodes == ("a",)
+    assert room(state, a_model(), stays={"old": 0})["qwen"].nodes == ("a",)
 
 
 def test_a_model_of_that_name_in_another_namespace_keeps_its_gpus(make: Any):
     theirs = make.pod("a", 8, labels={"model": "old", "helm-release-name": "vllm"})
-    assert room(a_state(make.node("a"), pods=[theirs]), a_model(), gone=("old",))["qwen"].problem
+    assert room(a_state(make.node("a"), pods=[theirs]), a_model(), stays={"old": 0})["qwen"].problem
+
+
+def ours(make: Any, node: str, created: str = "", ready: str = "True") -> Any:
+    """Return a pod of the model `old`, with one GPU."""
+    pod = make.pod(
+        node,
+        namespace="vllm",
+        labels={"model": "old", "helm-release-name": "vllm"},
+        creationTimestamp=created,
+    )
+    return pod | {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
+
+
+def test_what_a_scale_down_ends_counts_as_free_and_what_it_keeps_does_not(make: Any):
+    state = a_state(make.node("a", 3), pods=[ours(make, "a")] * 3)
+    two = a_model(requestGPU=2)
+    assert room(state, two, stays={"old": 1})["qwen"].nodes == ("a",)
+    assert "1 of 2 nvidia.com/gpu free" in why(room(state, two, stays={"old": 2}))
+
+
+@pytest.mark.parametrize(
+    ("pods", "freed"),
+    [
+        ([("a", "2026-01-01", "True"), ("b", "2026-01-02", "True")], "b"),
+        ([("a", "2026-01-01", "False"), ("b", "2026-01-02", "True")], "a"),
+        ([("a", "2026-01-03", "True"), *[("b", "2026-01-01", "True")] * 2], "b"),
+    ],
+    ids=["the newest", "one that is not ready", "one of two on a node"],
+)
+def test_a_scale_down_ends_the_pods_that_kubernetes_would_end(
+    make: Any, pods: list[tuple[str, str, str]], freed: str
+):
+    nodes = [make.node("a", 1), make.node("b", len(pods) - 1)]
+    state = a_state(*nodes, pods=[ours(make, *pod) for pod in pods])
+    assert room(state, a_model(), stays={"old": len(pods) - 1})["qwen"].nodes == (freed,)
+
+
+def test_a_pod_that_still_waits_is_ended_first_and_frees_nothing(make: Any):
+    state = a_state(make.node("a", 1), pods=[ours(make, "a"), ours(make, "", ready="False")])
+    assert room(state, a_model(), stays={"old": 1})["qwen"].problem
 
 
 def test_without_the_right_to_see_nodes_nothing_is_decided_and_it_is_said():
@@ -167,6 +207,113 @@ def test_without_the_right_to_see_nodes_nothing_is_decided_and_it_is_said():
 
 def test_without_nodes_the_cluster_has_none():
     assert "the cluster has no nodes" in why(room(a_state(), a_model()))
+
+
+def tainted(make: Any, name: str, key: str, **fields: Any) -> Any:
+    node = make.node(name, **fields)
+    node["spec"]["taints"] = [{"key": key, "effect": "NoSchedule"}]
+    return node
+
+
+def way_out(found: dict[str, Placement], model: str = "qwen") -> str:
+    problem = found[model].problem
+    assert problem
+    return problem.next_command
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("node.kubernetes.io/unschedulable", "kubectl uncordon a"),
+        ("node.kubernetes.io/not-ready", "kubectl describe node a"),
+        ("team", "kubectl taint nodes a team:NoSchedule-"),
+    ],
+)
+def test_what_keeps_pods_off_a_node_has_its_own_way_out(
+    make: Any, key: str, command: str, replicas: int
+):
+    found = room(a_state(tainted(make, "a", key)), a_model(replicaCount=replicas))
+    assert key in why(found)
+    assert command in way_out(found)
+    assert "ReadWriteMany" not in way_out(found)
+
+
+def test_a_cordon_is_named_last_as_lifting_it_alone_would_not_do(make: Any):
+    node = tainted(make, "a", "team")
+    node["spec"]["unschedulable"] = True
+    assert "kubectl taint nodes a team:NoSchedule-" in way_out(room(a_state(node), a_model()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"requestCPU": 97}, "lower requestCPU in"),
+        ({"requestMemory": "600Gi"}, "lower requestMemory in"),
+        ({"requestGPU": 9}, "lower requestGPU (with vllmConfig.tensorParallelSize) in"),
+        ({"requestCPU": 97, "requestMemory": "600Gi"}, "lower requestCPU and requestMemory in"),
+    ],
+)
+def test_a_request_that_no_empty_node_meets_is_named(make: Any, fields: Any, named: str):
+    for replicas in (1, 2):
+        found = room(a_state(make.node("a")), a_model(replicaCount=replicas, **fields))
+        assert "a: too small: " in why(found)
+        assert named in way_out(found)
+
+
+def test_replicas_with_a_missing_label_are_told_of_the_label(make: Any):
+    model = a_model(nodeSelector={"pool": "x"}, replicaCount=2)
+    assert "correct nodeSelector" in way_out(room(a_state(make.node("a")), model))
+
+
+def test_replicas_that_find_no_room_even_for_one_are_told_who_holds_it(make: Any):
+    state = a_state(make.node("a", 2), pods=[make.pod("a", 2)])
+    assert "kubectl get pods -A -o wide" in way_out(room(state, a_model(replicaCount=2)))
+
+
+def test_nodes_that_were_not_meant_do_not_outvote_those_that_were(make: Any):
+    others = [make.node(name) for name in "bcd"] + [
+        tainted(make, name, "node-role.kubernetes.io/control-plane", gpus=0, pool="x")
+        for name in "efg"
+    ]
+    state = a_state(make.node("a", 1, pool="x"), *others, pods=[make.pod("a", 1)])
+    found = room(state, a_model(nodeSelector={"pool": "x"}))
+    assert "kubectl get pods -A -o wide" in way_out(found)
+    assert why(found).split(": ")[1] == "a"
+
+
+def test_the_commonest_reason_has_its_way_out_and_is_named_first(make: Any):
+    cordoned = [tainted(make, name, "node.kubernetes.io/unschedulable") for name in "bc"]
+    state = a_state(make.node("a", 1), *cordoned, pods=[make.pod("a", 1)])
+    found = room(state, a_model())
+    assert "kubectl uncordon b" in way_out(found)
+    assert why(found).startswith("no room for a replica with a GPU now: b: cordoned")
+
+
+def test_nodes_without_gpus_are_told_apart_from_nodes_with_too_few(make: Any):
+    found = room(a_state(make.node("a", 0)), a_model())
+    assert "a: without a GPU" in why(found)
+    assert "kubectl describe node a" in way_out(found)
+
+
+def test_gpus_too_small_for_the_model_ask_for_more_or_larger_ones(make: Any):
+    wanted = [Wanted(a_model(), 1, small_gpus={"a": "its GPUs (T4) are too small"})]
+    found = find_room(wanted, {}, load_settings(), a_state(make.node("a")))
+    assert "a: its GPUs (T4) are too small" in why(found)
+    assert "tensorParallelSize" in way_out(found)
+
+
+def test_a_volume_that_is_elsewhere_names_its_claim(make: Any):
+    nodes = (make.node("a", 1), make.node("b", 1), make.node("c", 1))
+    around = Surroundings(nodes=nodes, pods=(make.pod("a"),))
+    pods = (EnginePod("qwen", "a", "c"),)
+    found = room(ClusterState(Release(ReleaseState.ABSENT), pods=pods, around=around), a_model())
+    assert "kubectl -n vllm describe pvc weights-qwen" in way_out(found)
+    assert "VLLM_STORAGE_ACCESS_MODE=ReadWriteMany" in way_out(found)
+
+
+def test_without_nodes_the_way_out_is_a_node():
+    assert "kubectl get nodes" in way_out(room(a_state(), a_model()))
 
 
 @pytest.mark.parametrize(
@@ -187,8 +334,18 @@ def test_requests_are_counted_as_the_scheduler_counts_them(containers: Any, extr
     assert requests_of({"spec": {"containers": containers, **extra}})[GPU] == gpus
 
 
+def test_what_a_pod_asks_for_as_a_whole_counts_where_it_is_more_than_its_containers():
+    spec = {
+        "containers": [{"resources": {"requests": {"cpu": "1", "memory": "3Gi", GPU: "1"}}}],
+        "resources": {"requests": {"cpu": "4", "memory": "2Gi"}},
+        "overhead": {"cpu": "1"},
+    }
+    found = requests_of({"spec": spec})
+    assert (found["cpu"], found["memory"], found[GPU]) == (5, 3 * 1024**3, 1)
+
+
 def test_a_gpu_that_is_shared_in_time_has_its_share_of_the_memory(make: Any):
-    (node,) = nodes_of([make.node("a", **{"nvidia.com/gpu.replicas": "4"})], (), lambda _: False)
+    (node,) = nodes_of([make.node("a", **{"nvidia.com/gpu.replicas": "4"})], ())
     assert node.gpu_memory == 20 * 1024**3
 
 

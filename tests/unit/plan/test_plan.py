@@ -8,6 +8,7 @@ import pytest
 
 from vllm_flows.chart import Chart
 from vllm_flows.desired import Desired, desired_state
+from vllm_flows.drift import Drift
 from vllm_flows.errors import AccessError, BlockedError, HubUnavailableError, ReleaseError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
@@ -26,7 +27,6 @@ from vllm_flows.observed import (
 )
 from vllm_flows.plan import Action, ClaimAction, Plan
 from vllm_flows.planner import make_plan
-from vllm_flows.release_rules import RELEASE_ACTIONS
 from vllm_flows.report import plan_data
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
@@ -240,26 +240,39 @@ def test_a_failed_release_is_upgraded_even_when_its_values_are_right():
     assert make_plan(aim, replace(state, release=failed)).release_reason
 
 
-@pytest.mark.parametrize("state", list(ReleaseState))
-def test_every_release_state_has_an_action(state: ReleaseState):
-    assert state in RELEASE_ACTIONS
+ROUTER_DRIFT = Drift("Service", "vllm-router-service", ("spec.ports[0].port: 80 -> 81",))
+IMAGE_DRIFT = Drift("Deployment", "vllm-qwen-deployment-vllm", ("spec.template.x: 1 -> 2",))
 
 
-@pytest.mark.parametrize(
-    ("state", "status", "revision", "next_command"),
-    [
-        (ReleaseState.PENDING, "pending-upgrade", 4, "helm -n ns rollback vllm"),
-        (ReleaseState.PENDING, "pending-install", 1, "helm -n ns uninstall vllm"),
-        (ReleaseState.UNMANAGED, "deployed", 2, "helm -n ns uninstall vllm"),
-    ],
-)
-def test_a_release_that_is_not_ours_to_touch_is_refused(
-    state: ReleaseState, status: str, revision: int, next_command: str
-):
-    release = Release(state, revision, "0.1.8", status, namespace="ns")
+def test_what_somebody_changed_on_the_release_is_said_before_it_is_set_right():
+    aim = desired(a_model())
+    plan = make_plan(aim, replace(as_deployed(aim), drifts=(ROUTER_DRIFT,)))
+    assert plan.steps[0].action is Action.NONE
+    assert plan.release_reason == f"changed outside: {ROUTER_DRIFT.text}"
+
+
+def test_an_engine_that_somebody_changed_is_restarted_and_the_reason_names_the_field():
+    aim = desired(a_model())
+    plan = make_plan(aim, replace(as_deployed(aim), drifts=(IMAGE_DRIFT,)))
+    assert (plan.steps[0].action, plan.steps[0].reason) == (
+        Action.RESTART,
+        f"changed outside: {IMAGE_DRIFT.text}",
+    )
+
+
+def test_a_release_that_is_not_ours_to_touch_is_refused():
+    release = Release(ReleaseState.UNMANAGED, 2, "0.1.8", "deployed", namespace="ns")
     with pytest.raises(ReleaseError) as caught:
         make_plan(desired(a_model()), ClusterState(release))
-    assert next_command in caught.value.next_command
+    assert "helm -n ns uninstall vllm" in caught.value.next_command
+
+
+def test_a_release_that_helm_left_unfinished_is_brought_to_its_end():
+    aim = desired(a_model())
+    state = as_deployed(aim)
+    pending = replace(state.release, state=ReleaseState.PENDING_UPGRADE, status="pending-upgrade")
+    plan = make_plan(aim, replace(state, release=pending))
+    assert plan.release_reason == "the last helm run left it pending-upgrade"
 
 
 @pytest.mark.parametrize(("deployed", "wanted"), [("0.1.9", "0.1.10"), ("0.1.12", "0.1.8")])
@@ -280,7 +293,7 @@ SILENCE = HubUnavailableError("the Hub does not answer")
 
 
 def silent(model: Model) -> Verdict:
-    return Verdict(model.name, model.model_url, access=Access.UNKNOWN, problems=(SILENCE,))
+    return Verdict(model.name, model.model_url, access=Access.SILENT, problems=(SILENCE,))
 
 
 def seen(aim: Desired, state: ClusterState, *models: Model) -> Plan:
@@ -364,7 +377,7 @@ def test_options_that_change_while_the_hub_is_silent_are_said_to_be_unchecked():
     changed = a_model(vllmConfig={"maxModelLen": 999_999})
     (step,) = seen(aim, as_deployed(aim), changed).steps
     assert step.action is Action.RESTART
-    assert "not checked whether vLLM takes the changed options" in step.notes[-1]
+    assert "not checked whether vLLM takes the changed options" in step.notes[1]
 
 
 def on_nodes(state: ClusterState, *nodes: Any, pods: Any = ()) -> ClusterState:
@@ -382,16 +395,47 @@ def test_a_model_without_room_is_blocked_and_with_autoscaling_only_told(make: An
     assert step.notes == ("waits for a node: no room for a replica with a GPU now",)
 
 
-def test_an_update_needs_room_beside_what_runs_and_scaling_only_for_what_is_new(make: Any):
+def test_scaling_needs_room_only_for_what_is_new(make: Any):
     aim = desired(a_model())
     full = on_nodes(as_deployed(aim), make.node("a", 1), pods=[make.pod("a", 1)])
-    newer = desired(a_model(), verdicts=[verdict(a_model(), OTHER_SHA)])
-    blocked = make_plan(newer, full).steps[0]
-    assert blocked.action is Action.BLOCKED
-    assert "uninstall and then install replaces it" in blocked.notes[-1]
     assert make_plan(aim, full).steps[0].action is Action.NONE
-    roomy = on_nodes(as_deployed(aim), make.node("a", 2), pods=[make.pod("a", 1)])
-    assert make_plan(desired(a_model(replicaCount=2)), roomy).steps[0].nodes == ("a",)
+    (step,) = make_plan(desired(a_model(replicaCount=2)), full).steps
+    assert step.action is Action.BLOCKED
+    free = on_nodes(as_deployed(aim), make.node("a", 2), pods=[make.pod("a", 1)])
+    (step,) = make_plan(desired(a_model(replicaCount=2)), free).steps
+    assert (step.action, step.nodes, step.rollout) == (Action.SCALE, ("a",), None)
+
+
+def engine_on(make: Any, model: str, node: str = "a") -> Any:
+    labels = {"model": model, "helm-release-name": "vllm"}
+    return make.pod(node, namespace="vllm", labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("fields", "commit"),
+    [({"replicaCount": 0}, SHA), ({"replicaCount": 1}, SHA), ({"replicaCount": 0}, OTHER_SHA)],
+    ids=["scaled to none", "scaled to fewer", "updated and scaled to none"],
+)
+def test_what_a_lowered_replica_count_frees_goes_to_other_models_of_the_run(
+    make: Any, fields: dict[str, Any], commit: str
+):
+    before = desired(a_model("old", replicaCount=2))
+    pods = [engine_on(make, "old"), engine_on(make, "old")]
+    state = on_nodes(as_deployed(before), make.node("a", 2), pods=pods)
+    old, new = a_model("old", **fields), a_model("new")
+    verdicts = [verdict(old, commit), verdict(new)]
+    plan = make_plan(desired(old, new, verdicts=verdicts), state)
+    assert [step.action for step in plan.steps][1] is Action.CREATE
+    assert plan.steps[1].nodes == ("a",)
+
+
+def test_a_blocked_model_frees_nothing(make: Any):
+    old, new = a_model("old", replicaCount=0), a_model("new")
+    state = as_deployed(desired(a_model("old")))
+    state = on_nodes(state, make.node("a", 1), pods=[engine_on(make, "old")])
+    refused = Verdict("old", "org/old", problems=(AccessError("gated", model="old"),))
+    plan = make_plan(desired(old, new, verdicts=[refused, verdict(new)]), state)
+    assert [step.action for step in plan.steps] == [Action.BLOCKED, Action.BLOCKED]
 
 
 def test_the_weights_are_ordered_with_what_has_to_stay(make: Any):

@@ -95,7 +95,7 @@ def test_a_class_that_binds_at_once_is_told_and_no_problem(make: Any):
 
 
 def test_replicas_that_several_nodes_could_take_are_told_of_the_volume(make: Any):
-    nodes = nodes_of([make.node("a"), make.node("b")], (), lambda _: False)
+    nodes = nodes_of([make.node("a"), make.node("b")], ())
     fields = {"replicaCount": 2}
     (text,) = said(nodes=nodes, fields=fields)
     assert "2 replicas share a ReadWriteOnce volume" in text

@@ -7,8 +7,9 @@ import pytest
 
 from vllm_flows.chart import locate_chart
 from vllm_flows.errors import ConfigurationError, MissingProgramError
-from vllm_flows.helm import Helm, release_from
+from vllm_flows.helm import Helm
 from vllm_flows.observed import DIGEST_ANNOTATION, ReleaseState
+from vllm_flows.release_rules import release_from
 from vllm_flows.settings import load_settings
 
 OURS = {"servingEngineSpec": {"modelSpec": [{"podAnnotations": {DIGEST_ANNOTATION: "x"}}]}}
@@ -25,10 +26,10 @@ def row(status: str, chart: str = "vllm-stack-0.1.8") -> dict[str, Any]:
         ("deployed", ReleaseState.DEPLOYED),
         ("failed", ReleaseState.FAILED),
         ("superseded", ReleaseState.FAILED),
-        ("pending-install", ReleaseState.PENDING),
-        ("pending-upgrade", ReleaseState.PENDING),
-        ("pending-rollback", ReleaseState.PENDING),
-        ("uninstalling", ReleaseState.PENDING),
+        ("pending-install", ReleaseState.PENDING_INSTALL),
+        ("pending-upgrade", ReleaseState.PENDING_UPGRADE),
+        ("pending-rollback", ReleaseState.PENDING_ROLLBACK),
+        ("uninstalling", ReleaseState.UNINSTALLING),
         ("uninstalled", ReleaseState.ABSENT),
     ],
 )

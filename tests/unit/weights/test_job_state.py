@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from vllm_flows.observed import JOB_DIGEST_ANNOTATION
+import pytest
+
+from vllm_flows.models import Model
+from vllm_flows.observed import HubFile, Verdict
+from vllm_flows.settings import load_settings
 from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
-from vllm_flows.weights_manifests import job_name
+from vllm_flows.weights_manifests import WeightsOrder, weights_job
+
+VERDICT = Verdict("qwen", "o/qwen", "a" * 40, files=(HubFile("a", 7, None, "b"),))
+MODEL = Model(name="qwen", modelURL="o/qwen")
 
 
-def wanted(commit: str = "a" * 40, digest: str = "d") -> dict[str, Any]:
-    annotations = {JOB_DIGEST_ANNOTATION: digest}
-    return {"metadata": {"name": job_name("qwen", commit), "annotations": annotations}}
+def wanted(commit: str = "a" * 40, claim: str = "u1", *hosts: str, **changes: Any) -> Any:
+    order = WeightsOrder(nodes=hosts or ("gpu-1",), claim=claim)
+    verdict = replace(VERDICT, commit=commit)
+    return weights_job(MODEL, verdict, load_settings(**changes), order)
 
 
-def a_job(*conditions: tuple[str, str], created: str = "2026-01-02T00:00:00Z") -> dict[str, Any]:
+def a_job(*conditions: tuple[str, str]) -> dict[str, Any]:
     return {
-        "metadata": {**wanted()["metadata"], "creationTimestamp": created},
+        **wanted(),
         "status": {
             "conditions": [
                 {"type": kind, "status": "True", "reason": reason, "message": reason}
@@ -133,23 +142,72 @@ def test_a_failed_job_whose_pod_says_nothing_gives_the_reason_of_kubernetes():
     assert state.text == "BackoffLimitExceeded"
 
 
-def claim(created: str) -> dict[str, Any]:
-    return {"metadata": {"creationTimestamp": created}}
-
-
-def test_a_job_at_work_on_this_claim_is_adopted():
-    assert may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), wanted())
+def test_a_job_of_the_same_place_is_adopted_before_it_has_a_pod():
+    assert may_adopt(a_job(), [], wanted())
 
 
 def test_a_job_that_filled_an_earlier_claim_of_the_same_name_is_not_adopted():
-    assert not may_adopt(a_job(("Complete", "")), claim("2026-01-03T00:00:00Z"), wanted())
+    assert may_adopt(a_job(("Complete", "")), [], wanted())
+    assert not may_adopt(a_job(("Complete", "")), [], wanted(claim="u2"))
+
+
+def test_a_complete_job_is_adopted_wherever_it_ran():
+    assert may_adopt(a_job(("Complete", "")), [], wanted("a" * 40, "u1", "gpu-2"))
 
 
 def test_a_failed_job_or_one_for_another_commit_is_not_adopted():
-    earlier = claim("2026-01-01T00:00:00Z")
-    assert not may_adopt(a_job(("Failed", "x")), earlier, wanted())
-    assert not may_adopt(a_job(), earlier, wanted("b" * 40))
+    assert not may_adopt(a_job(("Failed", "x")), [], wanted())
+    assert not may_adopt(a_job(), [], wanted("b" * 40))
+    going = a_job()
+    going["metadata"] = {**going["metadata"], "deletionTimestamp": "2026-01-02T00:00:00Z"}
+    assert not may_adopt(going, [], wanted())
 
 
-def test_a_job_that_runs_another_image_is_not_adopted():
-    assert not may_adopt(a_job(), claim("2026-01-01T00:00:00Z"), wanted(digest="other"))
+@pytest.mark.parametrize("change", [{"model_tag": "v2"}, {"weights_user": 1000}])
+def test_a_job_that_runs_something_else_or_as_somebody_else_is_not_adopted(change: dict[str, Any]):
+    assert not may_adopt(a_job(), [a_pod(phase="Running")], wanted(**change))
+
+
+def test_a_job_from_before_such_marks_is_not_adopted():
+    old = a_job()
+    del old["metadata"]["annotations"]
+    assert not may_adopt(old, [], wanted())
+
+
+READY = [{"type": "Ready", "status": "True"}]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status", "node", "adopted"),
+    [
+        (("gpu-1", "gpu-2"), {"phase": "Pending"}, "gpu-1", True),  # it pulls the image
+        (("gpu-1", "gpu-2"), {"phase": "Pending"}, "", False),  # no node takes it any more
+        (("gpu-1", "gpu-2"), {"phase": "Failed"}, "gpu-1", False),  # the next one is as bound
+        (("gpu-2",), {"phase": "Running", "conditions": READY}, "gpu-1", True),  # cordoned
+        (("gpu-2",), {"phase": "Running", "conditions": []}, "gpu-1", False),  # a node that is gone
+        (("gpu-2",), {"phase": "Pending"}, "gpu-1", False),  # the volume is attached elsewhere
+        (("gpu-1",), {"phase": "Pending"}, "", True),  # nothing changed: it waits for its node
+    ],
+)
+def test_a_job_of_another_place_is_adopted_only_while_it_gets_on(
+    hosts: tuple[str, ...], status: dict[str, Any], node: str, *, adopted: bool
+):
+    pod = {**a_pod(**status), "spec": {"nodeName": node} if node else {}}
+    assert may_adopt(a_job(), [pod], wanted("a" * 40, "u1", *hosts)) is adopted
+
+
+def test_a_pod_on_any_node_will_do_where_the_hosts_are_not_known():
+    anywhere = weights_job(MODEL, VERDICT, load_settings(), WeightsOrder(claim="u1"))
+    assert may_adopt(a_job(), [a_pod(phase="Pending")], anywhere)
+    assert not may_adopt(a_job(), [], anywhere)
+
+
+def test_a_pod_on_its_way_out_gets_nowhere():
+    pod = a_pod(phase="Running", conditions=READY)
+    pod["metadata"]["deletionTimestamp"] = "2026-01-02T00:10:00Z"
+    assert not may_adopt(a_job(), [pod], wanted("a" * 40, "u1", "gpu-1", "gpu-2"))
+
+
+def test_the_newest_attempt_decides_whether_a_job_gets_on():
+    pods = [a_pod(phase="Failed"), a_pod("2026-01-02T00:05:00Z", phase="Pending")]
+    assert may_adopt(a_job(), pods, wanted("a" * 40, "u1", "gpu-1", "gpu-2"))

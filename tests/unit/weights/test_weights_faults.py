@@ -7,24 +7,18 @@ import email.utils
 import errno
 import os
 import urllib.request
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from sandbox.hub.faults import FaultKind
 from vllm_flows import weights_download
 from vllm_flows.weights_blobs import Partial
-from vllm_flows.weights_download import (
-    Patience,
-    TransientError,
-    classified,
-    opener,
-    refusal,
-    retry_after,
-)
+from vllm_flows.weights_download import Hub, classified, opener, refusal, retry_after
 from vllm_flows.weights_job import PERMANENT, TEMPORARY, bring
 from vllm_flows.weights_order import File, Order, TemporaryError, UnfixableError
+from vllm_flows.weights_patience import Patience, TransientError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,6 +234,84 @@ def test_bytes_that_are_new_begin_the_count_anew(order: Order):
         patience.wait(TransientError("cut"), partial)
     with pytest.raises(TemporaryError, match="cut, 8 times in a row"):
         patience.wait(TransientError("cut"), partial)
+
+
+@dataclass
+class Drip:
+    """A server that sends `size` bytes at a time, and the clock on which that takes `seconds`.
+
+    Before them it sends `first` bytes at once. It has `left` bytes to send.
+    """
+
+    size: int
+    seconds: float
+    first: int = 0
+    left: int = 1_000_000
+    now: float = 0.0
+    asked: list[str | None] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    status = 206
+
+    def open(self, request: urllib.request.Request, timeout: float) -> Drip:
+        assert timeout == 60
+        self.asked.append(request.get_header("Range"))
+        start = (self.asked[-1] or "bytes=0-").removeprefix("bytes=")
+        self.headers = {"Content-Range": f"bytes {start}"}
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read1(self, _limit: int) -> bytes:
+        at_once, self.first = self.first, 0
+        self.now += 0.0 if at_once else self.seconds
+        count = min(at_once or self.size, self.left)
+        self.left -= count
+        return b"x" * count
+
+
+SLOW = "fewer than 1024 bytes a second came for 60 s, 8 times in a row"
+
+
+def begun(order: Order, size: int) -> Partial:
+    order.blobs.mkdir(parents=True)
+    return Partial(replace(order.files[0], size=size), order.blobs)
+
+
+def asked_of(drip: Drip, order: Order) -> Hub:
+    return Hub(order, drip.waits.append, drip, clock=lambda: drip.now)  # type: ignore[arg-type]  # as urllib's
+
+
+def test_a_hub_that_drips_is_as_good_as_silent(order: Order):
+    drip, partial = Drip(1, 0.5), begun(order, 1_000_000)
+    with pytest.raises(TemporaryError, match=SLOW):
+        asked_of(drip, order).complete(partial)
+    assert (partial.position, drip.now) == (8 * 120, 8 * 60)
+    assert drip.asked[:2] == [None, "bytes=120-999999"]
+
+
+def test_a_fast_start_excuses_no_drip(order: Order):
+    drip, partial = Drip(1, 1.0, first=500_000), begun(order, 1_000_000)
+    with pytest.raises(TemporaryError, match=SLOW):
+        asked_of(drip, order).complete(partial)
+    assert partial.position == 500_000 + 9 * 60
+
+
+@pytest.mark.parametrize(
+    ("at_once", "seconds", "size"),
+    [
+        (1024, 1.0, 1_000_000),  # slow, but not as slow as that
+        (61_440, 60.0, 3 * 61_440 + 5),  # the last bytes may be few
+        (1_000_000, 59.0, 10_000_000),  # it pauses now and then
+    ],
+)
+def test_a_hub_that_is_slow_is_waited_for(order: Order, at_once: int, seconds: float, size: int):
+    drip, partial = Drip(at_once, seconds, left=size), begun(order, size)
+    asked_of(drip, order).complete(partial)
+    assert (partial.position, drip.asked, drip.waits) == (size, [None], [])
 
 
 def test_a_hub_that_is_down_is_no_refusal(order: Order):

@@ -142,6 +142,64 @@ def test_a_part_that_is_wrong_or_too_long_begins_anew(volume: Volume):
     assert volume.is_right(order)
 
 
+@pytest.mark.parametrize("place", ["part", "blob"])
+@pytest.mark.parametrize("target", ["wrong", "right", "none"])
+def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(
+    volume: Volume, place: str, target: str
+):
+    order = volume.order("open")
+    shard = order.unique[0]
+    order.blobs.mkdir(parents=True)
+    other = volume.folder / "other"
+    if target != "none":
+        there = volume.hub.store.repositories[order.repository].find(order.commit)
+        assert there
+        right = there.files[shard.name].location.read_bytes()
+        other.write_bytes(b"mine" if target == "wrong" else right)
+    before = other.read_bytes() if other.exists() else None
+    (order.blobs / (shard.etag + ".part" * (place == "part"))).symlink_to(other)
+    result = volume.run(order)
+    assert (result.code, result.said["fetched"]) == (0, order.total), result.said
+    assert (other.read_bytes() if other.exists() else None) == before
+    assert volume.is_right(order)
+    assert not (order.blobs / shard.etag).is_symlink()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_shorter_list_leaves_just_the_listed_files(volume: Volume, *, runs: bool):
+    order = volume.order("open")
+    nested = order.folder / "snapshots" / order.commit / "original" / "x.bin"
+    assert volume.run(order).code == 0
+    nested.parent.mkdir()
+    nested.symlink_to(f"../../../blobs/{order.unique[0].etag}")
+    shorter = replace(order, files=order.files[:2], keep=frozenset({order.commit} if runs else ()))
+    result = volume.run(shorter)
+    assert (result.code, result.said["fetched"]) == (0, 0)
+    snapshot = order.folder / "snapshots" / order.commit
+    left = {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_symlink()}
+    blobs = {path.name for path in order.blobs.iterdir()}
+    files = order.files if runs else shorter.files
+    assert left == {file.name for file in files} | ({"original/x.bin"} if runs else set())
+    assert blobs == {file.etag for file in files}
+    assert nested.parent.exists() is runs
+
+
+def test_a_name_that_was_a_folder_and_one_that_was_a_file_are_linked(volume: Volume):
+    order = volume.order("open")
+    assert volume.run(order).code == 0
+    snapshot, (one, two) = order.folder / "snapshots" / order.commit, order.files[:2]
+    for name in (one.name, two.name):
+        (snapshot / name).unlink()
+    (snapshot / one.name).mkdir()
+    (snapshot / one.name / "y").symlink_to(order.blobs / one.etag)
+    nested = replace(two, name=f"{order.files[2].name}/y")
+    files = (one, nested)
+    result = volume.run(replace(order, files=files))
+    assert (result.code, result.said["fetched"]) == (0, 0), result.said
+    left = {path for path in snapshot.rglob("*") if path.is_symlink()}
+    assert left == {snapshot / file.name for file in files}
+
+
 def test_xet_lets_the_library_fetch_and_checks_what_it_brought(volume: Volume):
     order = replace(volume.order("open"), xet=True)
     result = volume.run(order)

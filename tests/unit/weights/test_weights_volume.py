@@ -71,7 +71,7 @@ EVERY = 100 + 100 + 100 + len(SHARED)
         ("c", "a", EVERY + 99, 10_000, "ac"),  # and go before the one served before does
         ("", "", EVERY, 10_000, "bc"),  # the oldest first
         ("a", "b", 0, 99, None),  # no room even without it
-        ("a", "a", EVERY - 101, 10_000, "a"),  # what runs is never removed
+        ("a", "a", EVERY - 100, 10_000, "a"),  # what runs is never removed
         ("c", "", 0, 10_000, "c"),
     ],
 )
@@ -110,6 +110,77 @@ def test_what_stays_on_the_volume(
         assert is_whole(order_of(tmp_path, letter).marker, record)
     blobs = {file.etag for letter in left for file in order_of(tmp_path, letter).files}
     assert {path.name for path in order.blobs.iterdir()} == blobs | {file_of("", SHARED).etag}
+
+
+@pytest.mark.parametrize(
+    ("keep", "budget", "free", "words"),
+    [
+        ("ab", 0, 99, "199 bytes of room and 200 are still to come"),
+        ("ab", EVERY + 99, 10_000, "199 bytes of room and 200 are still to come"),
+        ("", 100, 10_000, "76 bytes of room and 200 are still to come"),
+        ("ab", 10, 10_000, "0 bytes of room and 200 are still to come"),
+    ],
+)
+def test_what_cannot_fit_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, budget: int, free: int, words: str
+):
+    for letter in "abc":
+        fill(order_of(tmp_path, letter))
+    order = order_of(tmp_path, "d")
+    order = replace(
+        order,
+        files=(file_of("own.bin", b"d" * 200), order.files[1]),
+        keep=frozenset(COMMITS[letter] for letter in keep),
+        before=COMMITS["c"],
+        budget=budget,
+    )
+    with_room(monkeypatch, free)
+    blobs = sorted(order.blobs.iterdir())
+    with pytest.raises(UnfixableError, match=f"{words}; give the model a larger pvcStorage"):
+        prune(order)
+    assert sorted(order.blobs.iterdir()) == blobs
+    assert all(order_of(tmp_path, letter).marker.exists() for letter in "abc")
+
+
+def test_another_repositorys_bytes_count_as_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    other = order_of(tmp_path, "a", "o/other")
+    fill(other)
+    order = order_of(tmp_path, "d")
+    order.blobs.mkdir(parents=True)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if other.folder.exists() else 124)
+    )
+    prune(order)
+    assert not other.folder.exists()
+    fill(other)
+    with_room(monkeypatch, 0)
+    with pytest.raises(UnfixableError, match="0 bytes of room and 124 are still to come"):
+        prune(replace(order, keep=frozenset({other.commit})))
+
+
+def test_files_that_are_listed_no_more_count_as_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fill(order_of(tmp_path, "d"))
+    own, shared = order_of(tmp_path, "d").files
+    order = replace(order_of(tmp_path, "d"), files=(shared, file_of("new.bin", b"n" * 100)))
+    blob = order.blobs / own.etag
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if blob.exists() else 100)
+    )
+    with pytest.raises(UnfixableError, match="0 bytes of room and 100 are still to come"):
+        prune(replace(order, keep=frozenset({order.commit})))
+    assert blob.exists()
+    prune(order)
+    assert not blob.exists()
+
+
+def test_a_commit_that_is_there_removes_nothing_for_a_budget(tmp_path: Path):
+    for letter in "ad":
+        fill(order_of(tmp_path, letter))
+    order = replace(order_of(tmp_path, "d"), before=COMMITS["a"], budget=1)
+    prune(order)
+    assert order_of(tmp_path, "a").marker.exists()
 
 
 def test_the_one_before_goes_when_the_disk_lacks_room(
@@ -171,7 +242,7 @@ def test_bytes_that_are_there_count_once_and_up_to_the_files_size(tmp_path: Path
     assert present(order) == 40 + len(SHARED)
 
 
-@pytest.mark.parametrize("harm", ["gone", "size", "time", "link", "other", "unproven"])
+@pytest.mark.parametrize("harm", ["gone", "size", "time", "link", "other", "moved", "unproven"])
 def test_a_marker_that_promises_too_much_is_withdrawn(tmp_path: Path, harm: str):
     order = order_of(tmp_path, "a")
     fill(order)
@@ -188,6 +259,9 @@ def test_a_marker_that_promises_too_much_is_withdrawn(tmp_path: Path, harm: str)
     elif harm == "other":
         name.unlink()
         name.symlink_to(order.blobs / order.files[1].etag)
+    elif harm == "moved":
+        blob.rename(tmp_path / "outside")
+        blob.symlink_to(tmp_path / "outside")
     else:
         (order.folder / OURS / "checked").write_text("broken")
     withdraw_markers(order)
@@ -233,6 +307,19 @@ def test_gits_own_hash_proves_a_small_file(tmp_path: Path):
         write(b"llo and more than was promised")
     assert partial.hasher.hexdigest() == file.etag
     assert partial.path.read_bytes() == b"hello"
+
+
+def test_nothing_is_written_through_a_link_that_appears_meanwhile(tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    partial = Partial(file_of("a", b"hello"), tmp_path)
+    partial.path.symlink_to(outside)
+    with pytest.raises(OSError, match="symbolic link"), partial.writing():
+        pass
+    (tmp_path / "x.draft").symlink_to(outside)
+    write_json(tmp_path / "x.json", [1])
+    assert outside.read_bytes() == b"mine"
+    assert (tmp_path / "x.json").read_text() == "[1]"
 
 
 def test_a_second_program_is_kept_off_the_volume(tmp_path: Path):

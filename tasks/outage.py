@@ -1,0 +1,59 @@
+"""Ask a model again and again while it is replaced, to know how long nobody answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.outage import Outage
+from vllm_flows.session import Session
+
+_EVERY_SECONDS = 0.5
+
+
+@contextmanager
+def measured(session: Session, models: Sequence[str]) -> Iterator[Mapping[str, Outage]]:
+    """Yield each model's outage, which grows while the block runs and the model is silent."""
+    outages = {model: Outage() for model in models}
+    with ExitStack() as stack:
+        for model, outage in outages.items():
+            stack.enter_context(_asked(session, model, outage))
+        yield outages
+
+
+@contextmanager
+def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            outage.hear(session.clock.now(), answered=_answers(session, model, outage, done))
+        outage.hear(session.clock.now(), answered=True)
+
+    # With the run's context: what the session says has to find its run.
+    thread = threading.Thread(
+        target=copy_context().run, args=(ask,), name=f"outage {model}", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=10.0)
+
+
+def _answers(session: Session, model: str, outage: Outage, done: threading.Event) -> bool:
+    """Ask until the model falls silent; return whether it answered last."""
+    try:
+        with session.models_api(model) as api:
+            while not done.wait(_EVERY_SECONDS):
+                if not api.alive(model):
+                    return False
+                outage.hear(session.clock.now(), answered=True)
+    except VllmFlowsError:
+        done.wait(_EVERY_SECONDS)
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""What counts as changed outside, and what does not."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from vllm_flows.drift import Drift, drift_of
+
+MANIFEST: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "vllm-qwen-deployment-vllm", "labels": {"model": "qwen"}},
+    "spec": {
+        "replicas": 1,
+        "template": {
+            "spec": {
+                "nodeSelector": None,
+                "containers": [
+                    {
+                        "name": "vllm",
+                        "image": "vllm/vllm-openai:v0.11.0",
+                        "resources": {"requests": {"cpu": "1000m", "memory": "16Gi"}},
+                        "args": ["serve", "a/b"],
+                        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                    }
+                ],
+            }
+        },
+    },
+}
+
+
+def live() -> Any:
+    """Return the object as the API has it: with defaults, status and another's fields."""
+    found = deepcopy(MANIFEST)
+    found["metadata"] |= {"uid": "1", "annotations": {"deployment.kubernetes.io/revision": "3"}}
+    found["status"] = {"replicas": 1}
+    pod = found["spec"]["template"]["spec"]
+    del pod["nodeSelector"]
+    pod["restartPolicy"] = "Always"
+    pod["containers"][0]["resources"]["requests"]["cpu"] = "1"
+    pod["containers"][0]["env"].reverse()
+    return found
+
+
+def container(found: Any) -> Any:
+    return found["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_defaults_status_order_of_names_and_other_spellings_are_no_drift():
+    assert drift_of(MANIFEST, live()) is None
+
+
+def test_an_object_that_is_gone_is_drift():
+    drift = drift_of(MANIFEST, None)
+    assert drift == Drift("Deployment", "vllm-qwen-deployment-vllm")
+    assert drift.text == "Deployment vllm-qwen-deployment-vllm is gone"
+
+
+def test_a_changed_image_is_named_with_both_values_and_restarts_its_pods():
+    found = live()
+    container(found)["image"] = "vllm/vllm-openai:nightly"
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    (change,) = drift.changes
+    assert change.endswith(
+        "containers[vllm].image: vllm/vllm-openai:v0.11.0 -> vllm/vllm-openai:nightly"
+    )
+    assert drift.restarts("vllm-qwen-deployment-vllm")
+    assert not drift.restarts("vllm-other-deployment-vllm")
+
+
+def test_scaling_by_hand_restarts_nothing():
+    found = live()
+    found["spec"]["replicas"] = 3
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    assert drift.changes == ("spec.replicas: 1 -> 3",)
+    assert not drift.restarts(drift.name)
+
+
+def test_an_argument_more_or_less_is_drift():
+    found = live()
+    container(found)["args"].append("--enforce-eager")
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    assert "args: ['serve', 'a/b'] -> ['serve', 'a/b', '--enforce-eager']" in drift.text
+
+
+def test_values_of_secrets_are_not_shown():
+    wanted = {"kind": "Secret", "metadata": {"name": "s"}, "data": {"key": "canary"}}
+    drift = drift_of(wanted, {"metadata": {"name": "s"}, "data": {"key": "other"}})
+    assert drift
+    assert drift.changes == ("data.key",)
+
+
+@pytest.mark.parametrize(("count", "said"), [(3, ""), (5, " and 2 more")])
+def test_a_line_lists_three_changes_and_counts_the_rest(count: int, said: str):
+    drift = Drift("Service", "s", tuple(f"spec.f{number}: 1 -> 2" for number in range(count)))
+    assert drift.text.endswith(f"spec.f2: 1 -> 2{said}")

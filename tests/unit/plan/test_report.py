@@ -1,0 +1,87 @@
+"""The plan as data: what the Hub told, and null for what it did not tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vllm_flows.errors import AccessError, HubUnavailableError
+from vllm_flows.observed import Access, HubFile, Verdict
+from vllm_flows.plan import Action, Plan, Step
+from vllm_flows.report import plan_data
+
+SHA = "a" * 40
+FILES = (HubFile("model.safetensors", 1000),)
+REFUSED = AccessError("refused")
+UNKNOWN = {
+    "gated": None,
+    "license": None,
+    "bytes": None,
+    "safetensors": None,
+    "customCode": None,
+    "unsafeFiles": None,
+}
+
+
+def row(verdict: Verdict | None, *, download: int = 0) -> dict[str, Any]:
+    problems = verdict.problems if verdict else ()
+    action = Action.BLOCKED if problems else Action.CREATE
+    step = Step("m", action, "", download_bytes=download, verdict=verdict, problems=problems)
+    (record,) = plan_data(Plan((step,), ""))
+    return record
+
+
+def test_what_the_hub_told_is_there():
+    told = Verdict("m", "a/b", SHA, license="mit", files=FILES, custom_code=("m.A",))
+    record = row(told, download=1000)
+    assert record["downloadBytes"] == 1000
+    assert record["access"] == {
+        "state": "open",
+        "gated": "no",
+        "license": "mit",
+        "bytes": 1000,
+        "safetensors": True,
+        "customCode": ["m.A"],
+        "unsafeFiles": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "access",
+    [Access.EXPIRED, Access.INVALID, Access.NO_REPOSITORY, Access.NO_REVISION, Access.SILENT],
+)
+def test_what_the_hub_did_not_tell_is_unknown_and_not_nothing(access: Access):
+    record = row(Verdict("m", "a/b", access=access, problems=(REFUSED,)))
+    assert record["downloadBytes"] is None
+    assert record["access"] == {"state": str(access), **UNKNOWN}
+
+
+def test_a_gate_that_refuses_first_is_known_to_be_one():
+    hidden = Verdict("m", "a/b", gated="manual", access=Access.NO_TOKEN, problems=(REFUSED,))
+    assert row(hidden)["access"] == {"state": "no token", **UNKNOWN, "gated": "manual"}
+
+
+def test_a_gated_repository_is_described_all_but_its_code():
+    told = Verdict("m", "a/b", SHA, "auto", Access.NOT_ASKED, "mit", FILES, problems=(REFUSED,))
+    access = row(told)["access"]
+    assert (access["gated"], access["license"], access["bytes"]) == ("auto", "mit", 1000)
+    assert (access["customCode"], access["unsafeFiles"]) == (None, None)
+
+
+def test_what_stays_while_the_hub_is_silent_downloads_nothing():
+    kept = Verdict("m", "a/b", SHA, access=Access.SILENT, custom_code=("m.A",))
+    record = row(kept)
+    assert record["downloadBytes"] == 0
+    assert record["access"] == {"state": "hub silent", **UNKNOWN, "customCode": ["m.A"]}
+
+
+def test_the_hubs_silence_is_no_fact_about_the_model():
+    silent = HubUnavailableError("silent")
+    record = row(Verdict("m", "a/b", access=Access.SILENT, problems=(silent,)))
+    assert record["downloadBytes"] is None
+
+
+def test_a_model_that_goes_downloads_nothing():
+    record = row(None)
+    assert (record["downloadBytes"], record["access"]) == (0, None)

@@ -1,0 +1,155 @@
+"""How each model that changes comes to its new pods, from the room that the cluster has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vllm_flows.chart import Chart
+from vllm_flows.desired import Desired
+from vllm_flows.differences import entries
+from vllm_flows.errors import DowntimeError
+from vllm_flows.models import Model
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    ClusterState,
+    DeployedModel,
+    EnginePod,
+    HubFile,
+    Release,
+    ReleaseState,
+    Surroundings,
+    Verdict,
+    WeightsClaim,
+)
+from vllm_flows.plan import Action, Step
+from vllm_flows.planner import make_plan
+from vllm_flows.rollout import AT_REST, Rollout, Strategy
+from vllm_flows.settings import load_settings
+from vllm_flows.values import PinnedModel, release_values
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def a_model(name: str = "qwen", **fields: Any) -> Model:
+    return Model(name=name, modelURL=f"org/{name}", **fields)
+
+
+def aim(*models: Model, commit: str = NEW, **settings: Any) -> Desired:
+    """Return what should be: each model at a commit."""
+    files = (HubFile("model.safetensors", 1000),)
+    verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
+    shared = load_settings(**settings)
+    values = release_values([PinnedModel(model, commit) for model in models], shared, None)
+    return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), shared)
+
+
+def served(make: Any, nodes: Mapping[str, int], *models: Model, ready: bool = True) -> ClusterState:
+    """Return a cluster that serves the models' old commit, all pods on the first node."""
+    old = aim(*models, commit=OLD)
+    digests = {
+        name: entry["podAnnotations"][DIGEST_ANNOTATION]
+        for name, entry in entries(old.values).items()
+    }
+    first = next(iter(nodes))
+    pods = [engine_pod(make, first, model) for model in models for _ in range(model.replica_count)]
+    return ClusterState(
+        Release(ReleaseState.DEPLOYED, 1, "0.1.8", "deployed", old.values),
+        {m.name: deployment(m, digests[m.name], ready=ready) for m in models},
+        {m.name: WeightsClaim(m.name, m.pvc_storage, complete={OLD: 1}) for m in models},
+        router=True,
+        pods=tuple(EnginePod(m.name, first, OLD) for m in models),
+        around=Surroundings(tuple(make.node(n, gpus) for n, gpus in nodes.items()), tuple(pods)),
+    )
+
+
+def deployment(model: Model, digest: str, *, ready: bool) -> DeployedModel:
+    replicas = model.replica_count
+    return DeployedModel(model.name, replicas, replicas if ready else 0, OLD, digest)
+
+
+def engine_pod(make: Any, node: str, model: Model) -> Any:
+    labels = {"helm-release-name": "vllm", "model": model.name}
+    return make.pod(node, model.request_gpu, namespace="vllm", labels=labels)
+
+
+def only(desired: Desired, state: ClusterState) -> Step:
+    (step,) = make_plan(desired, state).steps
+    return step
+
+
+def test_a_second_copy_that_has_room_starts_before_the_old_one_ends(make: Any):
+    step = only(aim(a_model()), served(make, {"a": 2}, a_model()))
+    assert (step.action, step.nodes) == (Action.UPDATE, ("a",))
+    assert step.rollout == Rollout(Strategy.SURGE, 1)
+
+
+def test_one_replica_at_a_time_where_all_gpus_are_taken(make: Any):
+    model = a_model(replicaCount=2)
+    step = only(aim(model), served(make, {"a": 2}, model))
+    assert step.rollout == Rollout(Strategy.ONE_AT_A_TIME)
+    assert "one replica at a time: the others answer" in step.notes
+
+
+def test_downtime_takes_a_yes(make: Any):
+    full = served(make, {"a": 1}, a_model())
+    step = only(aim(a_model()), full)
+    (problem,) = step.problems
+    assert isinstance(problem, DowntimeError)
+    assert "0 of 1 nvidia.com/gpu free" in problem.why
+    assert "--allow-downtime" in problem.next_command
+
+
+def test_a_yes_in_models_yaml_or_for_this_run_stops_the_old_one_first(make: Any):
+    full = served(make, {"a": 1}, a_model())
+    for wanted in (aim(a_model(allowDowntime=True)), replace(aim(a_model()), allow_downtime=True)):
+        step = only(wanted, full)
+        assert step.rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+        assert step.action is Action.UPDATE
+
+
+def test_a_model_that_does_not_answer_anyway_is_replaced_without_a_yes(make: Any):
+    step = only(aim(a_model()), served(make, {"a": 1}, a_model(), ready=False))
+    assert step.rollout == Rollout(Strategy.STOP_FIRST)
+
+
+def test_no_way_at_all_is_no_question_of_downtime(make: Any):
+    larger = a_model(requestGPU=4, vllmConfig={"tensorParallelSize": 4})
+    step = only(aim(larger), served(make, {"a": 1}, a_model()))
+    (problem,) = step.problems
+    assert not isinstance(problem, DowntimeError)
+    assert "no room" in problem.what
+
+
+def test_a_new_model_takes_the_room_that_an_update_would_have_surged_into(make: Any):
+    full = served(make, {"a": 2}, a_model())
+    new, update = make_plan(aim(a_model("new"), a_model(allowDowntime=True)), full).steps
+    assert (new.action, new.nodes) == (Action.CREATE, ("a",))
+    assert update.rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+
+
+def test_two_models_that_change_use_the_same_free_gpu_one_after_the_other(make: Any):
+    models = (a_model("a"), a_model("b"))
+    steps = make_plan(aim(*models), served(make, {"n": 3}, *models)).steps
+    assert [step.rollout for step in steps] == [Rollout(Strategy.SURGE, 1)] * 2
+
+
+def test_a_volume_that_one_node_holds_is_free_for_others_once_its_pods_stopped(make: Any):
+    model = a_model(allowDowntime=True, nodeSelector={"pool": "new"})
+    state = served(make, {"a": 1, "b": 1}, a_model())
+    labelled = (make.node("a", 1), make.node("b", 1, pool="new"))
+    step = only(aim(model), replace(state, around=replace(state.around, nodes=labelled)))
+    assert (step.rollout, step.nodes) == (Rollout(Strategy.STOP_FIRST, downtime=True), ("b",))
+
+
+def test_where_room_cannot_be_seen_as_little_as_possible_is_asked_for(make: Any):
+    state = served(make, {"a": 1}, a_model(replicaCount=2))
+    blind = replace(state, around=replace(state.around, pods=None))
+    assert only(aim(a_model(replicaCount=2)), blind).rollout == AT_REST
+
+
+def test_with_autoscaling_all_replicas_surge(make: Any):
+    model = a_model(replicaCount=2)
+    step = only(aim(model, autoscaling=True), served(make, {"a": 2}, model))
+    assert step.rollout == Rollout(Strategy.SURGE, 2)

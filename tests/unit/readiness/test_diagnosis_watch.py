@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vllm_flows.diagnosis_categories import Category
+from vllm_flows.diagnosis_watch import ReadinessWatch
+from vllm_flows.errors import NoRightError
+
+if TYPE_CHECKING:
+    from conftest import Kubernetes
+
+GPU = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+
+
+class FakeCluster:
+    """What the watch asks of a cluster, counted."""
+
+    def __init__(self) -> None:
+        self.pods: list[Any] = []
+        self.others: list[Any] = []
+        self.logs = {"current": "", "previous": ""}
+        self.forbidden: set[str] = set()
+        self.asked: list[str] = []
+
+    def find(self, kind: str, selector: str = "", *, fields: str = "") -> list[Any]:
+        self.asked.append(kind)
+        if kind in self.forbidden:
+            raise NoRightError(f"no right to list {kind}")
+        assert bool(fields) == (kind == "Event")
+        if kind != "Pod":
+            return []
+        return self.pods if selector else [*self.pods, *self.others]
+
+    def log(self, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        assert pod
+        assert container == "vllm"
+        self.asked.append(f"log {lines}")
+        return self.logs["previous" if previous else "current"]
+
+
+class Fixture:
+    """A watch on a fake cluster, and time that passes when told to."""
+
+    def __init__(self, *, autoscaling: bool = False) -> None:
+        self.cluster, self.time = FakeCluster(), 100.0
+        self.watch = ReadinessWatch(
+            self.cluster,  # type: ignore[arg-type]  # it has what is asked of it
+            lambda: self.time,
+            autoscaling=autoscaling,
+        )
+
+    def look(self, deployment: Any, after: float = 1.0) -> Any:
+        self.time += after
+        self.cluster.asked.clear()
+        return self.watch.diagnose(deployment)
+
+
+@pytest.fixture
+def fixture() -> Fixture:
+    return Fixture()
+
+
+def test_a_lack_of_gpus_is_definite_after_it_lasted_twenty_seconds(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.pods = [kubernetes.unscheduled(GPU)]
+    deployment = kubernetes.deployment()
+    assert not fixture.look(deployment).definite
+    assert not fixture.look(deployment, after=19).definite
+    assert fixture.look(deployment).definite
+
+
+def test_a_pod_that_ends_anywhere_in_the_namespace_starts_the_twenty_seconds_anew(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.pods = [kubernetes.unscheduled(GPU)]
+    leaving = kubernetes.pod("of another model")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    deployment = kubernetes.deployment()
+    fixture.look(deployment)
+    fixture.cluster.others = [leaving]
+    assert not fixture.look(deployment, after=60).definite
+    fixture.cluster.others = []
+    assert not fixture.look(deployment).definite
+    assert fixture.look(deployment, after=20).definite
+
+
+def test_with_autoscaling_a_lack_of_room_is_waited_for(kubernetes: Kubernetes):
+    fixture = Fixture(autoscaling=True)
+    fixture.cluster.pods = [kubernetes.unscheduled(GPU)]
+    fixture.look(kubernetes.deployment())
+    assert not fixture.look(kubernetes.deployment(), after=600).definite
+
+
+def test_a_pod_that_loads_costs_one_list_a_look_and_its_log_now_and_then(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.pods = [kubernetes.with_container(state={"running": {}})]
+    fixture.cluster.logs["current"] = "INFO 01-01 00:00:00 Starting to load model x\n"
+    deployment = kubernetes.deployment()
+    assert fixture.look(deployment).summary == "loading weights"
+    assert fixture.cluster.asked == ["Pod", "log 20"]
+    for _ in range(4):
+        assert fixture.look(deployment).summary == "loading weights"
+        assert fixture.cluster.asked == ["Pod"]
+    fixture.look(deployment)
+    assert fixture.cluster.asked == ["Pod", "log 20"]
+
+
+def test_a_crash_during_the_wait_is_told_by_the_log_of_the_run_before(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.pods = [kubernetes.with_container(state={"running": {}})]
+    fixture.cluster.logs["previous"] = "torch.OutOfMemoryError: CUDA out of memory.\n"
+    deployment = kubernetes.deployment()
+    assert not fixture.look(deployment).definite
+    fixture.cluster.pods = [kubernetes.again(1)]
+    found = fixture.look(deployment)
+    assert (found.category, found.definite) == (Category.GPU_MEMORY, True)
+
+
+def test_a_crash_before_the_wait_is_not_held_against_a_pod_that_runs_again(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.pods = [kubernetes.again(1, restarts=4)]
+    fixture.cluster.logs["previous"] = "torch.OutOfMemoryError: CUDA out of memory.\n"
+    found = fixture.look(kubernetes.deployment())
+    assert (found.category, found.definite) == (Category.LOADING, False)
+
+
+def test_without_the_right_to_read_events_and_nodes_there_is_still_a_diagnosis(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.forbidden = {"Event", "Node"}
+    fixture.cluster.pods = [kubernetes.unscheduled(GPU)]
+    assert fixture.look(kubernetes.deployment()).category is Category.NO_FREE_GPU
+    fixture.cluster.pods = [kubernetes.backing_off(1, 2)]
+    assert fixture.look(kubernetes.deployment()).category is Category.CRASH_LOOP
+
+
+def test_at_most_three_replicas_are_asked_about(fixture: Fixture, kubernetes: Kubernetes):
+    fixture.cluster.pods = [kubernetes.backing_off(1, 2) for _ in range(20)]
+    fixture.look(kubernetes.deployment(20))
+    assert fixture.cluster.asked.count("Event") == 3

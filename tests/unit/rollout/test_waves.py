@@ -1,0 +1,65 @@
+"""In which steps helm goes from one set of values to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm_flows.differences import entries
+from vllm_flows.rollout import AT_REST, Rollout, Strategy
+from vllm_flows.waves import Change, Wave, same_values, waves, with_strategy
+
+SURGE = Rollout(Strategy.SURGE, 2)
+STOP = Rollout(Strategy.STOP_FIRST, downtime=True)
+
+
+def values(runtime: str = "nvidia", **models: int) -> dict[str, Any]:
+    """Return a release's values: models by name, each with the number of its version."""
+    listed = [{"name": name, "version": version} for name, version in models.items()]
+    spec = {"runtimeClassName": runtime, "modelSpec": listed}
+    return with_strategy({"servingEngineSpec": spec, "routerSpec": {}}, AT_REST)
+
+
+def versions(wave: Wave) -> dict[str, int]:
+    return {name: entry["version"] for name, entry in entries(wave.values).items()}
+
+
+def limits(wave: Wave) -> Any:
+    return wave.values["servingEngineSpec"]["strategy"]
+
+
+def test_what_is_alike_needs_no_helm():
+    assert waves(values(a=1), values(a=1), []) == (Wave(values(a=1)),)
+    assert same_values(values(a=1), with_strategy(values(a=1), STOP))
+
+
+def test_the_first_install_is_one_wave():
+    (wave,) = waves({}, values(a=1, b=1), [])
+    assert (versions(wave), wave.models) == ({"a": 1, "b": 1}, ())
+
+
+def test_models_change_one_after_the_other_those_with_most_gpus_first():
+    changes = [Change("a", SURGE, 1), Change("b", STOP, 8)]
+    first, second = waves(values(a=1, b=1, c=1), values(a=2, b=2, c=1), changes)
+    assert (versions(first), first.models) == ({"a": 1, "b": 2, "c": 1}, ("b",))
+    assert (versions(second), second.models) == ({"a": 2, "b": 2, "c": 1}, ("a",))
+    assert (limits(first), limits(second)) == (STOP.as_chart_values(), SURGE.as_chart_values())
+
+
+def test_new_and_removed_models_come_before_those_that_change():
+    before, after = values(a=1, gone=1), values(a=2, new=1)
+    first, second = waves(before, after, [Change("a", SURGE, 1)])
+    assert (versions(first), first.models) == ({"a": 1, "new": 1}, ())
+    assert (versions(second), second.models) == ({"a": 2, "new": 1}, ("a",))
+
+
+def test_what_all_engines_share_changes_at_once_in_the_harshest_way_of_all():
+    changes = [Change("a", SURGE, 1), Change("b", STOP, 1)]
+    (wave,) = waves(values(a=1, b=1), values("", a=2, b=2), changes)
+    assert (versions(wave), wave.models) == ({"a": 2, "b": 2}, ("a", "b"))
+    assert limits(wave) == STOP.as_chart_values()
+
+
+def test_the_last_wave_is_what_was_wanted():
+    changes = [Change("a", SURGE, 1), Change("b", STOP, 8)]
+    after = values(a=2, b=2, c=1)
+    assert same_values(waves(values(a=1, b=1), after, changes)[-1].values, after)

@@ -1,0 +1,66 @@
+"""Why the API refuses to create a Deployment's pods, from its ReplicaFailure condition. Pure.
+
+The words are those of the admission plugins in kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, place_of
+
+_KINDS: Sequence[tuple[Category, re.Pattern[str], str]] = tuple(
+    (category, re.compile(pattern), summary)
+    for category, pattern, summary in (
+        (
+            Category.QUOTA,
+            r"exceeded quota|failed quota",
+            "the namespace's quota has no room for the pod",
+        ),
+        (
+            Category.POD_SECURITY,
+            r"violates PodSecurity",
+            "the namespace's Pod Security level forbids the pod",
+        ),
+        (
+            Category.RUNTIME_CLASS,
+            r"RuntimeClass \S+ not found",
+            "the pod's RuntimeClass is not there",
+        ),
+    )
+)
+_PASSES = re.compile(r"failed calling webhook|Internal error occurred|try again|timed? ?out")
+"""Refusals that the next try may not meet."""
+
+
+def refusal(deployment: Object, live_pods: int, *, making_room: bool) -> Diagnosis | None:
+    """Return why pods of the newest template are refused, None when they are not.
+
+    `live_pods` of the newest template are there: with all of them, what is refused are pods of
+    an older one. `making_room`: pods are ending, which frees a part of the quota.
+    """
+    if not is_observed(deployment) or live_pods >= deployment["spec"].get("replicas", 1):
+        return None
+    for condition in deployment.get("status", {}).get("conditions") or []:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return _of(deployment, condition.get("message", ""), making_room=making_room)
+    return None
+
+
+def _of(deployment: Object, message: str, *, making_room: bool) -> Diagnosis:
+    place = place_of(deployment)
+    for category, pattern, summary in _KINDS:
+        if pattern.search(message):
+            waits = category is Category.QUOTA and making_room
+            return place.diagnosis(category, summary, message, definite=not waits)
+    definite = not _PASSES.search(message)
+    return place.diagnosis(
+        Category.REFUSED, "the cluster refuses the pod", message, definite=definite
+    )
+
+
+def is_observed(deployment: Object) -> bool:
+    """Say whether the Deployment's status is about the newest template."""
+    observed = deployment.get("status", {}).get("observedGeneration", 0)
+    return bool(observed >= deployment["metadata"].get("generation", 1))

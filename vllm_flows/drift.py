@@ -1,0 +1,107 @@
+"""What somebody else changed on the release's objects since helm wrote them. Pure.
+
+Only what the manifest says is compared: Kubernetes adds defaults and status, other controllers add
+fields of their own, and none of that is drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_flows.quantities import parse_quantity
+
+Object = Mapping[str, Any]
+
+_LISTED = 3
+_NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
+_SECRET = "Secret"  # noqa: S105 -- a kind of object
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One object that is not as helm left it; `changes` are `path: wanted -> found`.
+
+    No changes: the object is gone.
+    """
+
+    kind: str
+    name: str
+    changes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Say it in a line."""
+        if not self.changes:
+            return f"{self.kind} {self.name} is gone"
+        more = len(self.changes) - _LISTED
+        rest = f" and {more} more" if more > 0 else ""
+        return f"{self.kind} {self.name}: {', '.join(self.changes[:_LISTED])}{rest}"
+
+    def restarts(self, deployment: str) -> bool:
+        """Say whether setting it right replaces the pods of the Deployment of that name."""
+        mine = self.kind == "Deployment" and self.name == deployment
+        return mine and any(change.startswith("spec.template") for change in self.changes)
+
+
+def drift_of(wanted: Object, found: Object | None) -> Drift | None:
+    """Compare an object of the manifest with the one in the cluster; None when nothing differs."""
+    kind, name = str(wanted["kind"]), str(wanted["metadata"]["name"])
+    if found is None:
+        return Drift(kind, name)
+    shown = {key: value for key, value in wanted.items() if key not in _NOT_COMPARED}
+    changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
+    return Drift(kind, name, changes) if changes else None
+
+
+def _changes(wanted: object, found: object, path: str, *, hidden: bool) -> Iterator[str]:
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key, value in wanted.items():
+            inner = f"{path}.{key}" if path else str(key)
+            yield from _changes(value, found.get(key), inner, hidden=hidden)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for number, (one, other) in enumerate(_paired(wanted, found)):
+            yield from _changes(one, other, f"{path}[{_label(one, number)}]", hidden=hidden)
+    elif not _same(wanted, found):
+        yield path if hidden else f"{path}: {_said(wanted)} -> {_said(found)}"
+
+
+def _paired(wanted: Sequence[Any], found: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pair what has names by name, as Kubernetes does; else by position."""
+    by_name = {_name(one): one for one in found}
+    if all(_name(one) in by_name for one in wanted) and None not in by_name:
+        return [(one, by_name[_name(one)]) for one in wanted]
+    return list(zip(wanted, found, strict=True))
+
+
+def _name(item: object) -> str | None:
+    name = item.get("name") if isinstance(item, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _label(item: object, number: int) -> str:
+    return _name(item) or str(number)
+
+
+def _same(wanted: object, found: object) -> bool:
+    """Say whether two values mean the same: nothing and empty, 1 and "1", 1000m and 1."""
+    if wanted == found or (not wanted and not found):
+        return True
+    if isinstance(wanted, Mapping | list) or isinstance(found, Mapping | list):
+        return False
+    return str(wanted) == str(found) or _quantity(wanted) == _quantity(found) is not None
+
+
+def _quantity(value: object) -> object:
+    try:
+        return parse_quantity(str(value))
+    except ValueError:
+        return None
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "(not set)"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 -- a line has room for two

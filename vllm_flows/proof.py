@@ -1,0 +1,168 @@
+"""The proof that a model serves: asked as users ask it, and at each of its replicas.
+
+A router hides a rotten replica from whoever asks once: with more than one, each is asked by
+itself too. With one, it is the one that answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from vllm_flows.completions import (
+    Answer,
+    BrokenOffError,
+    ModelsApi,
+    NoChatTemplateError,
+    NotYetError,
+    SilentError,
+)
+from vllm_flows.errors import CompletionError, TimedOutError
+from vllm_flows.models import Model
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.session import Session
+from vllm_flows.waiting import Pending, wait_for
+
+_POLL_SECONDS = 1.0
+_PATIENCE_SECONDS = 120.0
+_BREAKS = 2
+"""So many answers may break off: one does when a member of the API server is replaced."""
+_PROMPT_SECONDS = 5.0
+"""An API server that took longer is no way to hear a model."""
+
+
+def prove_model(
+    api: ModelsApi, session: Session, model: Model, *, say: Callable[[str], None]
+) -> Answer:
+    """Return the model's answer once it and each of its replicas answer as they should.
+
+    `api` is `session.models_api(model.name)`, or the one that several models share. A router that
+    has not met the model yet is given two minutes. Raises CompletionError when an answer is wrong,
+    TimedOutError when none came.
+    """
+    proof = _Proof(api, session, model)
+    return wait_for(
+        proof.ask,
+        seconds=_PATIENCE_SECONDS,
+        every=_POLL_SECONDS,
+        say=say,
+        out_of_time=lambda last: _out_of_time(session, model, last),
+        clock=session.clock,
+    )
+
+
+def examine(api: ModelsApi, model: Model) -> Answer:
+    """Ask everything at one address: the list, the key, a completion, a stream."""
+    test = model.smoke_test
+    api.check_listed(model.name)
+    if api.api_key:
+        api.check_key_is_wanted(model.name, test.prompt)
+    answer = api.complete(model.name, test.prompt, test.expect)
+    if test.chat is not False:
+        try:
+            seconds = api.first_token_seconds(model.name, test.prompt, chat=True)
+            return replace(answer, first_token_seconds=seconds)
+        except NoChatTemplateError as error:
+            if test.chat:
+                raise
+            answer = replace(
+                answer, notes=(f"{error.what}: a streamed completion was read instead",)
+            )
+    seconds = api.first_token_seconds(model.name, test.prompt, chat=False)
+    return replace(answer, first_token_seconds=seconds)
+
+
+@dataclass
+class _Proof:
+    """What of one model is proven so far; asked again while it is not all."""
+
+    api: ModelsApi
+    session: Session
+    model: Model
+    proven: set[str] = field(default_factory=set)
+    broken: int = 0
+
+    def ask(self) -> Answer | Pending:
+        """Ask for what is not proven yet."""
+        try:
+            return self._ask()
+        except BrokenOffError as error:
+            self.broken += 1
+            if self.broken > _BREAKS:
+                raise CompletionError(
+                    error.what,
+                    why=f"{self.broken} times; {error.why}",
+                    next_command=error.next_command,
+                    model=error.model,
+                ) from error
+            raise
+        except SilentError as error:
+            if self._hears():
+                raise
+            return Pending(f"{error.what}; the Kubernetes API was slow too")
+
+    def _ask(self) -> Answer:
+        try:
+            with _placed(self.session, self.model):
+                answer = examine(self.api, self.model)
+        except NotYetError:
+            # Where a replica is at fault, that is known now, and not after two minutes.
+            self._ask_replicas()
+            raise
+        if self.model.replica_count == 1:
+            return answer
+        return replace(answer, replicas=self._ask_replicas())
+
+    def _ask_replicas(self) -> int:
+        """Ask each ready replica that was not asked yet; return how many there are."""
+        replicas = self.session.ready_replicas(self.model.name)
+        if not replicas:
+            raise NotYetError("no replica is ready", model=self.model.name)
+        for replica in replicas:
+            if replica.pod in self.proven:
+                continue
+            with (
+                _placed(self.session, self.model, replica.pod),
+                self.session.replica_api(replica, self.api.api_key) as own,
+            ):
+                examine(own, self.model)
+            self.proven.add(replica.pod)
+        return len(replicas)
+
+    def _hears(self) -> bool:
+        """Say whether the API server, which carries port-forwards, answers as it should.
+
+        If not, the silence may be its own. Raises ClusterUnavailableError when it does not answer
+        at all, for which it is asked again.
+        """
+        begin = self.session.clock.now()
+        self.session.ready_replicas(self.model.name)
+        return self.session.clock.now() - begin < _PROMPT_SECONDS
+
+
+@contextmanager
+def _placed(session: Session, model: Model, pod: str = "") -> Iterator[None]:
+    """Say in an error which replica it is about, and where to look."""
+    try:
+        yield
+    except CompletionError as error:
+        place = pod or f"deployment/{engine_deployment(model.name)}"
+        raise type(error)(
+            f"replica {pod}: {error.what}" if pod else error.what,
+            why=error.why,
+            next_command=error.next_command
+            or f"kubectl -n {session.settings.namespace} logs {place}",
+            model=model.name,
+        ) from error
+
+
+def _out_of_time(session: Session, model: Model, last: str) -> TimedOutError:
+    routed = session.settings.router_enabled
+    deployment = ROUTER_DEPLOYMENT if routed else engine_deployment(model.name)
+    return TimedOutError(
+        "no completion came through the router" if routed else "no completion came",
+        why=last,
+        next_command=f"kubectl -n {session.settings.namespace} logs deployment/{deployment}",
+        model=model.name,
+    )

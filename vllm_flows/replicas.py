@@ -1,0 +1,35 @@
+"""Which pods answer now. Pure; pods in, names and addresses out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A ready pod and its IP address (empty while it has none)."""
+
+    pod: str
+    ip: str
+
+    @property
+    def host(self) -> str:
+        """The address as it stands in a URL."""
+        return f"[{self.ip}]" if ":" in self.ip else self.ip
+
+
+def ready_replicas(pods: Iterable[Mapping[str, Any]]) -> list[Replica]:
+    """Return the pods that are ready and are not being deleted."""
+    return [
+        Replica(str(pod["metadata"]["name"]), str(pod["status"].get("podIP") or ""))
+        for pod in pods
+        if _is_ready(pod)
+    ]
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")

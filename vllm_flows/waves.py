@@ -1,0 +1,88 @@
+"""In which steps helm brings the release to its new values. Pure.
+
+First everything that replaces no pod that should stay: new models, others gone, replicas more or
+fewer. Then one model after the other, so that a change never touches two at a time. Each step's
+values are whole: a run that is killed between two leaves a release that says what it is, and the
+next plan begins there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_flows.differences import entries
+from vllm_flows.rollout import AT_REST, Rollout
+
+Values = Mapping[str, Any]
+_ENGINE = "servingEngineSpec"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One model whose pods are to be replaced, how, and the GPUs that it holds."""
+
+    model: str
+    rollout: Rollout
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Wave:
+    """One run of helm: the values that it brings, and whose pods they replace."""
+
+    values: Values
+    models: tuple[str, ...] = ()
+
+
+def waves(before: Values, after: Values, changes: Sequence[Change]) -> tuple[Wave, ...]:
+    """Return the runs of helm from `before` to `after`; none when nothing differs.
+
+    Models with most GPUs change first. What all engines share cannot be changed for one of them:
+    then there is one wave, with the harshest of the ways that the models were given.
+    """
+    known = entries(before)
+    changing = [change for change in changes if change.model in known]
+    if _shared(before) != _shared(after) and changing:
+        harshest = max((change.rollout for change in changing), key=_harshness)
+        names = tuple(change.model for change in changing)
+        return (Wave(with_strategy(after, harshest), names),)
+    ordered = sorted(changing, key=lambda change: (-change.gpus, change.model))
+    values = with_entries(after, {change.model: known[change.model] for change in ordered})
+    values = with_strategy(values, AT_REST)
+    found = [] if same_values(values, before) and ordered else [Wave(values)]
+    for change in ordered:
+        values = with_entries(values, {change.model: entries(after)[change.model]})
+        found.append(Wave(with_strategy(values, change.rollout), (change.model,)))
+    return tuple(found)
+
+
+def same_values(one: Values, other: Values) -> bool:
+    """Say whether two releases are alike; how pods were replaced last makes no difference."""
+    return with_strategy(one, AT_REST) == with_strategy(other, AT_REST)
+
+
+def with_entries(values: Values, replaced: Mapping[str, Values]) -> Values:
+    """Return the values with the entries of some models in place of their own."""
+    spec = values[_ENGINE]
+    listed = [replaced.get(entry["name"], entry) for entry in spec["modelSpec"]]
+    return {**values, _ENGINE: {**spec, "modelSpec": listed}}
+
+
+def with_strategy(values: Values, rollout: Rollout) -> Values:
+    """Return the values with the Deployments' strategy."""
+    spec = values.get(_ENGINE) or {}
+    return {**values, _ENGINE: {**spec, "strategy": rollout.as_chart_values()}}
+
+
+def _shared(values: Values) -> Mapping[str, Any]:
+    """Return what all engines have in common and their pods are made of."""
+    spec = values.get(_ENGINE) or {}
+    return {key: value for key, value in spec.items() if key not in {"modelSpec", "strategy"}}
+
+
+def _harshness(rollout: Rollout) -> tuple[bool, bool, int]:
+    limits = rollout.as_chart_values()["rollingUpdate"]
+    unavailable = limits["maxUnavailable"]
+    return (isinstance(unavailable, str), unavailable == 1, -rollout.surge)
