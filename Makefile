@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 	trap "kill $$ticker" EXIT; set -e; \
 	test -x $(VENV)/bin/uv || { python3 -m venv $(VENV); $(VENV)/bin/pip install --quiet uv==$(UV_VERSION); }; \
 	export VIRTUAL_ENV=$(VENV); \
-	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.lock; \
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock; \
 	$(VENV)/bin/uv pip install --quiet --no-deps --editable .
 	@touch $(STAMP)
 

@@ -38,8 +38,7 @@ class Bars:
         with self._lock:
             bar = self._bars.get(progress.model)
             if progress.finished:
-                if bar is not None:
-                    self._drawn.remove_task(self._bars.pop(progress.model))
+                self._remove(progress.model)
                 return
             if bar is None:
                 self._drawn.start()
@@ -48,6 +47,14 @@ class Bars:
             self._drawn.update(
                 bar, completed=progress.done, total=progress.total or None, line=progress.line
             )
+
+    def _remove(self, model: str) -> None:
+        """Take a bar away at once: lines said before the next drawing would bring it back."""
+        if model in self._bars:
+            self._drawn.remove_task(self._bars.pop(model))
+            self._drawn.refresh()
+            if not self._bars:
+                self._drawn.stop()
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""

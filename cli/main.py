@@ -8,6 +8,7 @@ import traceback
 import click
 
 from cli import changing, reading, secrets, serving
+from cli.interrupting import INTERRUPTED
 from cli.options import Options
 from vllm_flows.errors import VllmFlowsError
 
@@ -22,7 +23,6 @@ Exit codes:
   130  interrupted
 """
 _USAGE = 64
-_INTERRUPTED = 130
 
 
 @click.group(
@@ -72,7 +72,7 @@ def main() -> None:
     except VllmFlowsError as error:
         _fail(str(error), error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _fail("interrupted", _INTERRUPTED)
+        _fail("interrupted", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)

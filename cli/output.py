@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _SHORT = 14
 _NARROW = 110
@@ -37,10 +40,22 @@ def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
         drawn.add_column(heading, overflow="fold", no_wrap=widest <= _SHORT)
     for row in rows:
         drawn.add_row(*(str(row[heading]) for heading in headings))
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    if console.measure(drawn, options=unlimited).minimum > console.width:
+        _records(console, rows)
+        return
     console.print(drawn)
     if below:
         for row in rows:
             console.print(f"{row[headings[0]]}: {row[below]}", markup=False, soft_wrap=True)
+
+
+def _records(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Print each row as lines of `heading: value`, where a table would be cut off."""
+    for row in rows:
+        console.print()
+        for heading, value in row.items():
+            console.print(f"{heading}: {value}", markup=False, soft_wrap=True)
 
 
 def _sentences(rows: Sequence[dict[str, Any]]) -> bool:

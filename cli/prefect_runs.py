@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from cli.bars import Bars, bars
+from cli.interrupting import Interruptions
 from cli.output import note
+from cli.prefect_server import find_server, prepare_environment
 from vllm_flows.errors import ConfigurationError, StoppedError
-
-LOCAL_API = "http://127.0.0.1:4200/api"
-_PROBE_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -25,11 +21,16 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     """Import the flow, run it here and return its result; its errors come through.
 
     The run is recorded by the Prefect server that is configured; else by the one that
-    `vllm-flows serve` keeps on this machine; else by a throw-away one.
+    `vllm-flows serve` keeps on this machine; else by a throw-away one. Ctrl-C or SIGTERM raises
+    StoppedError once the flow has come to its end; another Ctrl-C ends the process at once.
     """
+    Interruptions().arm()
     prepare_environment()
-    _find_server()
-    flow = load()
+    find_server()
+    return _run(load(), **parameters)
+
+
+def _run(flow: Callable[..., Result], **parameters: Any) -> Result:  # noqa: ANN401 -- a flow's own
     from httpx import ConnectError, UnsupportedProtocol
     from prefect.exceptions import TerminationSignal
 
@@ -57,47 +58,6 @@ def _no_server() -> ConfigurationError:
         f"the Prefect server {address} does not answer",
         next_command="start it (vllm-flows serve), or unset PREFECT_API_URL",
     )
-
-
-def prepare_environment() -> None:
-    """Set what Prefect reads when it is imported; what the user set stays."""
-    for name, value in {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
-def _find_server() -> None:
-    """Use the server that `vllm-flows serve` keeps on this machine, when none is configured."""
-    if prefect_is_configured():
-        return
-    if answers(LOCAL_API):
-        os.environ["PREFECT_API_URL"] = LOCAL_API
-    else:
-        note("no Prefect server is configured: a temporary one records this run (some seconds)")
-
-
-def prefect_is_configured() -> bool:
-    """Say whether the environment or a Prefect profile names a server."""
-    if os.environ.get("PREFECT_API_URL") or os.environ.get("PREFECT_PROFILE"):
-        return True
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    try:
-        return "PREFECT_API_URL" in (home / "profiles.toml").read_text()
-    except OSError:
-        return False
-
-
-def answers(api: str) -> bool:
-    """Say whether a Prefect server answers at this address."""
-    try:
-        with urllib.request.urlopen(f"{api}/health", timeout=_PROBE_SECONDS) as reply:  # noqa: S310 -- our own http address
-            return bool(reply.read().strip() == b"true")
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
 
 
 def _speak_plainly(drawn: Bars | None) -> None:

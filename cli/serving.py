@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import click
 
 from cli.options import Options
 from cli.output import note
-from cli.prefect_runs import LOCAL_API, answers, prefect_is_configured, prepare_environment
-from vllm_flows.errors import TimedOutError
-
-_STARTUP_SECONDS = 120
-_STOP_SECONDS = 20
+from cli.prefect_server import (
+    LOCAL_API,
+    answers,
+    own_server,
+    prefect_is_configured,
+    prepare_environment,
+)
 
 
 @click.command()
@@ -46,44 +44,15 @@ def _server(port: int) -> Iterator[str]:
     elif answers(local):
         yield local
     else:
-        process = _start(local, port)
-        try:
-            _wait_until_up(local, process)
-            yield local
-        finally:
-            process.terminate()
-            process.wait(timeout=_STOP_SECONDS)
+        note("starting a local Prefect server")
+        with own_server(port) as api:
+            yield api
 
 
 def _configured_address() -> str:
     from prefect.settings import PREFECT_API_URL
 
     return str(PREFECT_API_URL.value() or LOCAL_API)
-
-
-def _start(api: str, port: int) -> subprocess.Popen[bytes]:
-    """Start the server. Its UI asks port 4200 unless it is told its own address."""
-    host = urlsplit(api).hostname or "127.0.0.1"
-    command = [sys.executable, "-m", "prefect", "server", "start"]
-    return subprocess.Popen(
-        [*command, "--host", host, "--port", str(port)],
-        env={**os.environ, "PREFECT_SERVER_UI_API_URL": api},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C ends the deployments first, then the server
-    )
-
-
-def _wait_until_up(api: str, process: subprocess.Popen[bytes]) -> None:
-    note("starting a local Prefect server")
-    end = time.monotonic() + _STARTUP_SECONDS
-    while not answers(api):
-        if process.poll() is not None or time.monotonic() > end:
-            raise TimedOutError(
-                "the local Prefect server did not start",
-                why=f"exit code {process.poll()}",
-                next_command="prefect server start   (it shows why)",
-            )
-        time.sleep(0.3)
 
 
 def _serve_deployments() -> None:

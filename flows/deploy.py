@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -13,14 +11,14 @@ from flows.rolling import Rolling, wait_model_ready
 from flows.running import locked, raise_if_locked, results, run_name, session_for
 from tasks.access import check_access
 from tasks.preparation import store_secrets
-from tasks.readiness import wait_ready
+from tasks.readiness import ready_now, wait_ready
 from tasks.running import say
 from tasks.smoke import prove_all
 from tasks.weights import ensure_claim, fetch_weights, remember_served
-from vllm_flows.completions import Answer, answers_prompts
+from vllm_flows.completions import answers_prompts
 from vllm_flows.models import Model
 from vllm_flows.models_file import checked, load_models
-from vllm_flows.names import ROUTER_DEPLOYMENT
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.plan import ClaimAction
 from vllm_flows.planning import Aim, Decision
 from vllm_flows.report import Outcome, Report, outcome_rows
@@ -28,8 +26,6 @@ from vllm_flows.session import Session
 
 _TASKS_AT_ONCE = 16
 """Models whose weights or readiness is looked after at the same time."""
-
-Silence = Mapping[str, float]
 
 
 @flow(
@@ -72,7 +68,7 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
     ) as session:
         listed = load_models(session.settings.models_file) if models is None else checked(models)
         aim = Aim(listed, allow_downtime=allow_downtime, expected=expected_plan)
-        verdicts = check_access(session.hub(), listed)
+        verdicts = check_access(session, listed)
         run = decided(session, aim, verdicts)
         if run.writes:
             with locked(session, "deploy") as (guarded, ours):
@@ -81,7 +77,7 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
         else:
             raise_if_locked(session)
             say("nothing to change")
-            outcomes = _proven(run, {})
+            outcomes = _proven(run, Rolling(run, session, ours=False))
     rows = outcome_rows(outcomes)
     create_table_artifact(table=rows, key="models", description="Models that answer")
     return Report(outcomes, run.writes)
@@ -91,17 +87,11 @@ def _act(run: Decision, asking: Session, *, ours: bool) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
     store_secrets(run.session, run.api_key, run.token)
     _bring_weights(run)
-    silence: Silence = {}
-    if run.plan.release_reason:
-        rolling = Rolling(run.session, asking, run.desired, run.plan, run.state, ours=ours)
-        silence = rolling.run()
-    elif not run.plan.changes:
-        say("nothing else to change")
-    outcomes = _proven(run, silence)
+    rolling = Rolling(run, asking, ours=ours)
+    rolling.through()
+    outcomes = _proven(run, rolling)
     results(
-        remember_served.submit(
-            run.session, run.claim(model.name), run.commit(model.name), model.revision
-        )
+        remember_served.submit(run.session, run.claim(model.name), run.served(model))
         for model in run.news()
     )
     return outcomes
@@ -123,31 +113,32 @@ def _bring_weights(run: Decision) -> None:
     )
 
 
-def _proven(run: Decision, silence: Silence) -> list[Outcome]:
-    """Wait for every Deployment, then ask every model that has a replica."""
-    session, models = run.session, run.desired.models
-    waits = [wait_model_ready(session, run.desired, model) for model in models]
-    if session.settings.router_enabled:
+def _proven(run: Decision, rolling: Rolling) -> list[Outcome]:
+    """Wait for every Deployment and ask every model, but for those that were rolled just now."""
+    session = run.session
+    models = [model for model in run.desired.models if model.name not in rolling.ready]
+    ready = set(ready_now(session))
+    late = [model for model in models if engine_deployment(model.name) not in ready]
+    waits = [wait_model_ready(session, run.desired, model) for model in late]
+    if session.settings.router_enabled and ROUTER_DEPLOYMENT not in ready:
         waits.append(wait_ready.submit(session, "router", ROUTER_DEPLOYMENT))
-    ready = results(waits)
-    answers = prove_all(session, [model for model in models if answers_prompts(model)])
-    return [
-        _outcome(run, model, seconds, answers.get(model.name), silence)
-        for model, seconds in zip(models, ready, strict=False)
-    ]
+    seconds = dict(zip([model.name for model in late], results(waits), strict=False))
+    rolling.ready |= {model.name: 0.0 for model in models} | seconds
+    asked = [model for model in models if answers_prompts(model)]
+    rolling.answers |= prove_all(session, asked, run.proven())
+    return [_outcome(run, model, rolling) for model in run.desired.models]
 
 
-def _outcome(
-    run: Decision, model: Model, ready_seconds: float, answer: Answer | None, silence: Silence
-) -> Outcome:
+def _outcome(run: Decision, model: Model, rolling: Rolling) -> Outcome:
     actions = {step.model: str(step.action) for step in run.plan.steps}
+    answer = rolling.answers.get(model.name)
     return Outcome(
         model=model.name,
         action=actions[model.name],
         commit=run.commit(model.name),
         gpus=model.request_gpu * model.replica_count,
         replicas=model.replica_count,
-        ready_seconds=ready_seconds,
+        ready_seconds=rolling.ready[model.name],
         answer_seconds=answer.seconds if answer else None,
-        silent_seconds=silence.get(model.name),
+        silent_seconds=rolling.silence.get(model.name),
     )

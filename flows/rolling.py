@@ -7,109 +7,132 @@ after it are not begun: what they would have changed serves on as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
 from tasks.outage import measured
 from tasks.readiness import restart_unready, wait_ready
-from tasks.release import apply_release
+from tasks.release import apply_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
-from vllm_flows.completions import answers_prompts
+from vllm_flows.completions import Answer, answers_prompts
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
-from vllm_flows.observed import REVISION_ANNOTATION, ClusterState
-from vllm_flows.plan import Plan
+from vllm_flows.observed import REVISION_ANNOTATION
+from vllm_flows.planning import Decision
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 from vllm_flows.startup import startup_seconds
-from vllm_flows.waves import Change, Wave, waves, with_entries
+from vllm_flows.waves import Change, Wave, values_back, waves
 
 Failures = Mapping[str, VllmFlowsError]
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rolling:
-    """One run's change of the release; `ours`: an unfinished helm was left by this machine."""
+    """One run's change of the release.
 
-    session: Session
+    `asking` is a session that only asks; `ours`: a killed run of this machine held the lock before.
+    Of the models that were changed and proven, `ready` has the seconds until they were ready,
+    `answers` what they said, and `silence` the seconds for which nobody answered.
+    """
+
+    run: Decision
     asking: Session
-    desired: Desired
-    plan: Plan
-    state: ClusterState
     ours: bool
+    ready: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    silence: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> dict[str, float]:
-        """Bring the release to its values; return how many seconds each changed model was silent.
+    def through(self) -> None:
+        """Bring the release to its values.
 
-        Raises RolloutError when a changed model does not answer.
+        Raises RolloutError when a model does not answer that was changed, now or by a run that was
+        killed before it could see to that.
         """
-        silence: dict[str, float] = {}
-        for wave in self.waves():
-            with measured(self.asking, wave.models) as outages:
+        unproven = tuple(self.run.unproven())
+        if unproven:
+            self._roll(Wave(self.run.state.release.values, unproven), applied=True)
+        if any(drift.repair for drift in self.run.state.drifts):
+            set_right(self.run.session, self.run.state.drifts)
+        for wave in self.waves() if self.run.plan.release_reason else ():
+            self._roll(wave, applied=False)
+
+    def _roll(self, wave: Wave, *, applied: bool) -> None:
+        """Bring one wave, unless it was applied before, and prove its models."""
+        with measured(self.asking, wave.models) as outages:
+            if not applied:
                 self._apply(wave.values, self._reason(wave), ours=self.ours)
-                failed = self._once_more(self._prove(wave.models))
-                gone_back = self._go_back(wave, failed)
-            silence |= {model: outage.seconds for model, outage in outages.items()}
-            if failed:
-                raise _failure(failed, gone_back, silence)
-        return silence
+            failed = self._once_more(self._prove(wave.models))
+            gone_back = self._go_back(wave, failed)
+        self.silence |= {model: outage.seconds for model, outage in outages.items()}
+        if failed:
+            raise _failure(failed, gone_back, self.silence)
 
     def waves(self) -> Sequence[Wave]:
         """Return the waves, from what helm holds to what should be."""
-        changes = [
-            Change(step.model, step.rollout, step.gpus) for step in self.plan.steps if step.rollout
-        ]
-        return waves(self.state.release.values, self.desired.values, changes)
+        steps = self.run.plan.steps
+        changes = [Change(step.model, step.rollout, step.gpus) for step in steps if step.rollout]
+        return waves(self.run.state.release.values, self.run.desired.values, changes)
 
     def _reason(self, wave: Wave) -> str:
         if not wave.models:
-            return self.plan.release_reason
-        steps = [step for step in self.plan.steps if step.model in wave.models]
+            return self.run.plan.release_reason
+        steps = [step for step in self.run.plan.steps if step.model in wave.models]
         return "; ".join(f"{step.model}: {step.reason}" for step in steps)
 
     def _apply(self, values: Mapping[str, Any], reason: str, *, ours: bool) -> None:
-        apply_release(self.session, self.desired.chart, values, reason, ours=ours)
+        apply_release(self.run.session, self.run.desired.chart, values, reason, ours=ours)
 
     def _prove(self, names: Sequence[str]) -> dict[str, VllmFlowsError]:
         """Wait for the models and ask them; return who does not answer, and why."""
-        models = [model for model in self.desired.models if model.name in names]
-        ready = failures(
-            {model.name: wait_model_ready(self.session, self.desired, model) for model in models}
-        )
-        asked = [m for m in models if m.name not in ready and answers_prompts(m)]
-        return ready | failures({m.name: prove.submit(self.session, m) for m in asked})
+        models = [model for model in self.run.desired.models if model.name in names]
+        session, desired = self.run.session, self.run.desired
+        waits = {one.name: wait_model_ready(session, desired, one) for one in models}
+        ready, unready = sorted_out(waits)
+        asked = [one for one in models if one.name in ready and answers_prompts(one)]
+        answers, silent = sorted_out({one.name: prove.submit(session, one) for one in asked})
+        self.ready |= ready
+        self.answers |= answers
+        return unready | silent
 
     def _once_more(self, failed: Failures) -> Failures:
         """Try those again whose `onFailure` is retry, with new pods."""
         again = [name for name in failed if self._model(name).on_failure == "retry"]
         for name in again:
             say(f"{name}: {failed[name].what}; once more, with new pods")
-            restart_unready(self.session, name, engine_deployment(name))
+            restart_unready(self.run.session, name, engine_deployment(name))
         still = self._prove(again) if again else {}
         return {name: error for name, error in failed.items() if name not in again} | still
 
     def _go_back(self, wave: Wave, failed: Failures) -> Mapping[str, VllmFlowsError | str]:
         """Bring back what served of those that failed; return its commit, or why it does not."""
-        before = entries(self.state.release.values)
-        back = [
-            name for name in failed if name in before and self._model(name).on_failure != "keep"
-        ]
+        entries_before = {
+            name: self._before(name) for name in failed if self._model(name).on_failure != "keep"
+        }
+        back = {name: entry for name, entry in entries_before.items() if entry}
         if not back:
             return {}
-        values = with_entries(wave.values, {name: before[name] for name in back})
         reason = "; ".join(f"{name}: {failed[name].what}" for name in back)
+        values = values_back(self.run.state.release.values, wave.values, back)
         self._apply(values, f"back to what served ({reason})", ours=True)
-        still = self._prove(back)
-        return {name: still.get(name) or _commit(before[name]) for name in back}
+        still = self._prove(tuple(back))
+        return {name: still.get(name) or _commit(entry) for name, entry in back.items()}
+
+    def _before(self, name: str) -> Mapping[str, Any]:
+        """Return the entry that the model answered with, as its claim remembers; else the last."""
+        proven = self.run.claim(name).proven
+        found = self.run.session.helm.entry_with(name, proven) if proven else {}
+        return found or entries(self.run.state.release.values).get(name, {})
 
     def _model(self, name: str) -> Model:
-        return next(model for model in self.desired.models if model.name == name)
+        return next(model for model in self.run.desired.models if model.name == name)
 
 
 def wait_model_ready(session: Session, desired: Desired, model: Model) -> PrefectFuture[float]:
@@ -118,17 +141,21 @@ def wait_model_ready(session: Session, desired: Desired, model: Model) -> Prefec
     return wait_ready.submit(session, model.name, engine_deployment(model.name), budget)
 
 
-def failures(futures: Mapping[str, PrefectFuture[Any]]) -> dict[str, VllmFlowsError]:
-    """Wait for all; return the errors of those that failed, each said when it is known."""
-    found = {}
+def sorted_out(
+    futures: Mapping[str, PrefectFuture[Result]],
+) -> tuple[dict[str, Result], dict[str, VllmFlowsError]]:
+    """Wait for all; return the results and the errors, each of these said when it is known."""
+    found, failed = {}, {}
     for name, future in futures.items():
-        error = future.result(raise_on_failure=False)
-        if isinstance(error, VllmFlowsError):
-            say(f"failed: {name}: {error.what}")
-            found[name] = error
-        elif isinstance(error, BaseException):
-            raise error
-    return found
+        result: Any = future.result(raise_on_failure=False)
+        if isinstance(result, VllmFlowsError):
+            say(f"failed: {name}: {result.what}")
+            failed[name] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found[name] = result
+    return found, failed
 
 
 def _commit(entry: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from prefect.context import get_run_context
@@ -12,8 +12,9 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from tasks.preparation import ensure_namespace
+from tasks.release import wait_helm_ended
 from tasks.running import say
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import ClusterUnavailableError, VllmFlowsError
 from vllm_flows.lease import Lock, current_holder, wall_clock
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
@@ -53,8 +54,44 @@ def locked(session: Session, verb: str) -> Iterator[tuple[Session, bool]]:
     behind by a run of this machine that was killed. Raises LockedError when another run holds it.
     """
     ensure_namespace(session)
-    with Lock.of(session.cluster, verb, say) as lock:
+    with Lock.of(session.cluster, verb, say) as lock, _counting_while_held(lock):
+        wait_helm_ended(session)
         yield session.guarded(lock.check), lock.after_one_here
+
+
+@contextmanager
+def locked_if_there(session: Session, verb: str) -> Iterator[tuple[Session, bool]]:
+    """Hold the namespace's lock while the block runs, which may delete the namespace.
+
+    Where there is no namespace, or one that is being deleted, nobody can hold a lock or make
+    anything, and the block runs without. Yields and raises as `locked` does.
+    """
+    namespace = session.cluster.get("Namespace", session.settings.namespace)
+    if namespace is None or namespace["metadata"].get("deletionTimestamp"):
+        yield session, False
+        return
+    with Lock.of(session.cluster, verb, say) as lock:
+        wait_helm_ended(session)
+        yield session.guarded(lock.check), lock.after_one_here
+
+
+@contextmanager
+def _counting_while_held(lock: Lock) -> Iterator[None]:
+    """Let the block's outcome, good or bad, count only when the lock was held to its end.
+
+    Raises LockLostError when it was not: what the block saw may be another run's doing.
+    """
+    try:
+        yield
+    except VllmFlowsError:
+        _check_unless_silent(lock)
+        raise
+    _check_unless_silent(lock)
+
+
+def _check_unless_silent(lock: Lock) -> None:
+    with suppress(ClusterUnavailableError):
+        lock.check()
 
 
 def raise_if_locked(session: Session) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.running import run_name, session_for
+from flows.running import locked_if_there, run_name, session_for
 from tasks import removal
 from tasks.release import remove_release
 
@@ -26,8 +26,11 @@ def uninstall(
         delete_namespace: Delete the namespace with everything in it, weights included.
 
     """
-    with session_for(namespace=namespace, kube_context=kube_context) as session:
-        remove_release(session)
+    with (
+        session_for(namespace=namespace, kube_context=kube_context) as asking,
+        locked_if_there(asking, "uninstall") as (session, ours),
+    ):
+        remove_release(session, ours=ours)
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
         removal.delete_secrets(session.cluster)

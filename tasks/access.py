@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from prefect import task
 
 from tasks.running import ONCE, say
-from vllm_flows.hub import Hub
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 from vllm_flows.planning import asking_hub
+from vllm_flows.session import Session
 from vllm_flows.sizes import human_bytes
 
 
 @task(name="check access", task_run_name="check access", **ONCE)
-def check_access(hub: Hub, models: Sequence[Model]) -> list[Verdict]:
+def check_access(session: Session, models: Sequence[Model]) -> list[Verdict]:
     """Return the Hub's verdict on each model; a refusal is part of it, and so is silence."""
-    with asking_hub(hub, models) as answers:
+    with asking_hub(session.hub(), models, session.descriptions()) as answers:
         verdicts = []
         for verdict in answers:
             _tell(verdict)

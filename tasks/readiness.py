@@ -31,11 +31,18 @@ def wait_ready(session: Session, subject: str, deployment: str, budget: float = 
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=lambda last: _too_late(session, subject, deployment, last),
+        out_of_time=lambda last: _too_late(session, watch, subject, last),
         clock=clock,
     )
     say("ready")
     return clock.now() - begin
+
+
+@task(name="look who is ready", task_run_name="look who is ready", **RETRIED)
+def ready_now(session: Session) -> list[str]:
+    """Return the names of the Deployments whose replicas are all ready: one request for all."""
+    found = session.cluster.find("Deployment")
+    return [str(one["metadata"]["name"]) for one in found if rollout_complete(one)]
 
 
 @task(task_run_name="restart {subject}", **RETRIED)
@@ -71,12 +78,12 @@ def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> b
     return Pending(diagnosis.summary)
 
 
-def _too_late(session: Session, subject: str, name: str, last: str) -> TimedOutError:
-    namespace = session.settings.namespace
+def _too_late(session: Session, watch: ReadinessWatch, subject: str, said: str) -> TimedOutError:
+    last = watch.last
     return TimedOutError(
         f"not ready after {session.settings.helm_timeout}",
-        why=last,
-        next_command=f"kubectl -n {namespace} describe deployment {name}   "
+        why=f"{said} [{last.category}]\n{last.detail}".strip() if last else said,
+        next_command=f"{last.next_command if last else 'kubectl cluster-info'}   "
         "(VLLM_HELM_TIMEOUT sets the limit)",
         model=subject,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import task
 
-from tasks.running import ONCE, say
+from tasks.running import ONCE, RETRIED, say
 from vllm_flows.chart import Chart
+from vllm_flows.drift import Drift
 from vllm_flows.errors import ReleaseError, TimedOutError
 from vllm_flows.names import RELEASE
 from vllm_flows.observed import Release, ReleaseState
@@ -25,6 +26,8 @@ from vllm_flows.waiting import Pending, wait_for
 
 _LIMIT_SECONDS = 3 * LONGEST_HELM_SECONDS
 _POLL_SECONDS = 2.0
+_SOON_SECONDS = 0.2
+_UNFINISHED = {ReleaseAction.UNLOCK, ReleaseAction.FINISH}
 
 
 @task(name="helm upgrade", task_run_name="helm upgrade", **ONCE)
@@ -57,6 +60,7 @@ class _Attempt:
     def __init__(self, session: Session, *, ours: bool) -> None:
         self._session = session
         self._ours = ours
+        self._found = False
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int | Pending:
         """Act on the release's state; return the new revision once helm is through."""
@@ -70,20 +74,44 @@ class _Attempt:
         """Bring an unfinished helm to its end; return what is to be waited for first."""
         release = self._session.helm.release()
         action = RELEASE_ACTIONS[release.state]
-        if action not in {ReleaseAction.UNLOCK, ReleaseAction.FINISH}:
-            return None
-        busy = self._session.helm.busy()
-        seconds = wait_before_unlock(release, time.time(), ours=self._ours, busy=busy)
-        if seconds:
-            who = "the helm of an earlier run" if busy else "a helm that is not ours"
-            limit = "" if busy else f", for {human_seconds(seconds)} at most"
-            return Pending(f"the release is {release.status}: waiting for {who}{limit}")
+        waiting = self._waiting(release)
+        if waiting or action not in _UNFINISHED:
+            return waiting
         if action is ReleaseAction.FINISH:
             self._session.helm.uninstall()
             say("the removal that was interrupted is finished")
         else:
             self._unlock(release)
         return None
+
+    def remove(self) -> bool | Pending:
+        """Remove the release, whatever state it is in; return whether there was one."""
+        release = self._session.helm.release()
+        if release.state is ReleaseState.UNMANAGED:
+            raise ReleaseError(
+                "the release was not made by vllm-flows",
+                next_command=f"helm -n {self._session.settings.namespace} uninstall {RELEASE}",
+            )
+        if release.state is ReleaseState.ABSENT:
+            return self._found
+        waiting = self._waiting(release)
+        if waiting:
+            return waiting
+        self._ours = self._found = True
+        self._session.helm.uninstall()
+        return True
+
+    def _waiting(self, release: Release) -> Pending | None:
+        """Return whose helm has to end before the release may be touched, if anybody's."""
+        if RELEASE_ACTIONS[release.state] not in _UNFINISHED:
+            return None
+        busy = self._session.helm.busy()
+        seconds = wait_before_unlock(release, time.time(), ours=self._ours, busy=busy)
+        if not seconds:
+            return None
+        who = "the helm of an earlier run" if busy else "a helm that is not ours"
+        limit = "" if busy else f", for {human_seconds(seconds)} at most"
+        return Pending(f"the release is {release.status}: waiting for {who}{limit}")
 
     def _unlock(self, release: Release) -> None:
         """Take the unfinished revision out of Helm's history; the one before is current again."""
@@ -97,17 +125,47 @@ def _too_late(last: str) -> TimedOutError:
     )
 
 
-@task(name="helm uninstall", task_run_name="helm uninstall", timeout_seconds=_LIMIT_SECONDS, **ONCE)
-def remove_release(session: Session) -> bool:
+@task(name="set right", task_run_name="set right", **RETRIED)
+def set_right(session: Session, drifts: Sequence[Drift]) -> None:
+    """Give objects their fields back that somebody changed so that helm cannot."""
+    for drift in drifts:
+        if drift.repair:
+            session.cluster.merge(drift.kind, drift.name, drift.repair)
+            say(f"set right: {drift.text}")
+
+
+def wait_helm_ended(session: Session) -> None:
+    """Wait for the helm that a killed run of this machine may have left at work.
+
+    Raises TimedOutError when it does not end.
+    """
+    ending = Pending("the helm of an earlier run is still at work: waiting for its end")
+    wait_for(
+        lambda: ending if session.helm.busy() else True,
+        seconds=_LIMIT_SECONDS,
+        every=_SOON_SECONDS,
+        say=say,
+        out_of_time=_too_late,
+        clock=session.clock,
+    )
+
+
+@task(name="helm uninstall", task_run_name="helm uninstall", **ONCE)
+def remove_release(session: Session, *, ours: bool = False) -> bool:
     """Remove the release if there is one; return whether there was.
 
-    Raises ReleaseError for a release that is not ours: with it would go what belongs to it.
+    `ours` says that a run of this machine left what is unfinished. A helm that somebody else has at
+    work is waited for; when the cluster does not answer, helm is run again once it does. Raises
+    ReleaseError for a release that is not ours: with it would go what belongs to it.
     """
-    if session.helm.release().state is ReleaseState.UNMANAGED:
-        raise ReleaseError(
-            "the release was not made by vllm-flows",
-            next_command=f"helm -n {session.settings.namespace} uninstall {RELEASE}",
-        )
-    found = session.helm.uninstall()
+    attempt = _Attempt(session, ours=ours)
+    found = wait_for(
+        attempt.remove,
+        seconds=_LIMIT_SECONDS,
+        every=_POLL_SECONDS,
+        say=say,
+        out_of_time=_too_late,
+        clock=session.clock,
+    )
     say("release removed" if found else "there was no release")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from prefect import task
@@ -10,7 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.running import ONCE, RETRIED, speaker, tell
 from vllm_flows import weights_manifests as manifests
-from vllm_flows.claims import record_of, record_with, served_with
+from vllm_flows.claims import Served, record_of, record_with, served_with, weights_claims
 from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
@@ -24,6 +24,7 @@ from vllm_flows.session import Session
 from vllm_flows.transfer import Meter, Progress
 from vllm_flows.waiting import Clock, Pending, wait_for
 from vllm_flows.weights import WeightsJobState, job_state, may_adopt, newest_pod
+from vllm_flows.weights_keeping import keeping
 from vllm_flows.weights_manifests import Object, WeightsOrder
 
 _POLL_SECONDS = 1.0
@@ -55,62 +56,84 @@ def fetch_weights(session: Session, model: Model, verdict: Verdict, order: Weigh
     Raises WeightsError when the Job gives up, TimedOutError after `weights_timeout`. Cancelled
     meanwhile, the Job goes on in the cluster, and the next run finds it.
     """
-    claim = _start_job(session, model, verdict, order)
-    watch = _Watch(model.name, session.clock)
+    begun = _start_job(session, model, verdict, order, sparing=True)
+    state = _end_of(session, verdict)
+    if state.lacks_room and set(begun.order.keep) > set(order.keep):
+        speaker(model.name)("the volume lacks room for it beside older revisions: these may go")
+        begun = _start_job(session, model, verdict, order, sparing=False)
+        state = _end_of(session, verdict)
+    if state.phase == "failed":
+        raise _gave_up(session, verdict, state.text)
+    _record(session, verdict, begun.claim, state.commits or tuple(begun.order.keep))
+    speaker(model.name)("weights complete")
+
+
+@task(task_run_name="remember {claim.model}", **RETRIED)
+def remember_served(session: Session, claim: WeightsClaim, served: Served) -> None:
+    """Write on the claim what answers now: its commit and the one before stay on the volume."""
+    session.cluster.annotate(
+        "PersistentVolumeClaim",
+        manifests.claim_name(claim.model),
+        served_with(claim, served),
+    )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What the Job at work was told, and the claim as it was before."""
+
+    order: WeightsOrder
+    claim: Object
+
+
+def _start_job(
+    session: Session, model: Model, verdict: Verdict, order: WeightsOrder, *, sparing: bool
+) -> _Begun:
+    """Make the Job unless it is there; one that failed, or does something else, goes first.
+
+    `sparing`: it must leave the complete commits that there should be room for.
+    """
+    cluster = session.cluster
+    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(model.name))
+    if claim is None:
+        raise _no_claim(verdict)
+    order = replace(order, token=session.token() is not None, claim=claim["metadata"]["uid"])
+    known = weights_claims([claim]).get(model.name)
+    if sparing and known:
+        order = keeping(order, verdict, known)
+    wanted = manifests.weights_job(model, verdict, session.settings, order)
+    for job in cluster.find("Job", f"{MODEL_LABEL}={model.name}"):
+        name = job["metadata"]["name"]
+        if may_adopt(job, cluster.find("Pod", f"job-name={name}"), wanted):
+            done = job_state(job, [], "").phase == "complete"
+            speaker(model.name)(f"weights Job found {'complete' if done else 'at work'}")
+            return _Begun(order, claim)
+        _remove_job(session, model.name, name)
+    # From here on the Job may remove what it need not keep: the record must not promise it.
+    record = {WEIGHTS_ANNOTATION: record_of(claim, order.keep)}
+    cluster.annotate("PersistentVolumeClaim", claim["metadata"]["name"], record)
+    cluster.apply(manifests.weights_program(verdict))
+    cluster.apply(wanted)
+    return _Begun(order, claim)
+
+
+def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
+    """Watch the Job until it is complete or has failed."""
+    watch = _Watch(verdict.model, session.clock)
 
     def ask() -> WeightsJobState | Pending:
         state = _look(session, verdict)
         text = watch.update(state)
         return Pending(text) if state.phase == "running" else state
 
-    state = wait_for(
+    return wait_for(
         ask,
         seconds=session.settings.weights_timeout.total_seconds() + _SPARE_SECONDS,
         every=_POLL_SECONDS,
-        say=speaker(model.name, shown=True),
+        say=speaker(verdict.model, shown=True),
         out_of_time=lambda last: _too_late(session, verdict, last),
         clock=session.clock,
     )
-    if state.phase == "failed":
-        raise _gave_up(session, verdict, state.text)
-    _record(session, verdict, claim, state.commits or tuple(order.keep))
-    speaker(model.name)("weights complete")
-
-
-@task(task_run_name="remember {claim.model}", **RETRIED)
-def remember_served(session: Session, claim: WeightsClaim, commit: str, requested: str) -> None:
-    """Write on the claim which commit answers now: it and the one before stay on the volume."""
-    session.cluster.annotate(
-        "PersistentVolumeClaim",
-        manifests.claim_name(claim.model),
-        served_with(claim, commit, requested),
-    )
-
-
-def _start_job(session: Session, model: Model, verdict: Verdict, order: WeightsOrder) -> Object:
-    """Make the Job unless it is there; one that failed, or does something else, goes first.
-
-    Returns the claim as it was before.
-    """
-    cluster = session.cluster
-    claim = cluster.get("PersistentVolumeClaim", manifests.claim_name(model.name))
-    if claim is None:
-        raise _no_claim(verdict)
-    uid = claim["metadata"]["uid"]
-    order = replace(order, token=session.token() is not None, claim=uid)
-    wanted = manifests.weights_job(model, verdict, session.settings, order)
-    for job in cluster.find("Job", f"{MODEL_LABEL}={model.name}"):
-        name = job["metadata"]["name"]
-        if may_adopt(job, cluster.find("Pod", f"job-name={name}"), wanted):
-            speaker(model.name)("weights Job found at work")
-            return claim
-        _remove_job(session, model.name, name)
-    # From here on the Job may remove what nobody keeps: the record must not promise it.
-    record = {WEIGHTS_ANNOTATION: record_of(claim, order.keep)}
-    cluster.annotate("PersistentVolumeClaim", claim["metadata"]["name"], record)
-    cluster.apply(manifests.weights_program(verdict))
-    cluster.apply(wanted)
-    return claim
 
 
 def _remove_job(session: Session, model: str, name: str) -> None:
@@ -195,9 +218,14 @@ class _Watch:
         self._shown = -1.0
         self._said = Progress(model, "")
         self._said_at = clock.now()
+        self._setbacks: set[str] = set()
 
     def update(self, state: WeightsJobState) -> str:
         """Tell the bars and the UI; return the text to say, which changes only now and then."""
+        for setback in state.setbacks:
+            if setback not in self._setbacks:
+                self._setbacks.add(setback)
+                speaker(self._model)(setback)
         now = self._clock.now()
         progress = self._progress(state, now)
         tell(progress)
@@ -214,6 +242,8 @@ class _Watch:
             return Progress(
                 self._model, state.text, total, total, node=self._said.node, finished=True
             )
+        if state.text in state.setbacks:
+            return Progress(self._model, "the last attempt failed")
         rate = self._meter.rate(now, state.done) if state.total else 0.0
         left = (state.total - state.done) / rate if rate > 0 else None
         return Progress(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vllm_flows.cluster import KINDS, Cluster
-from vllm_flows.drift import Drift, drift_of
-from vllm_flows.errors import ClusterError, NoRightError
+from vllm_flows.drift import Drift, drift_of, with_repair
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 
 Object = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def _of_kind(cluster: Cluster, kind: str, items: Sequence[Object]) -> Iterable[D
         live = there.get(item["metadata"]["name"])
         drift = drift_of(item, live)
         if drift and live is not None:
-            drift = drift_of(_as_applied(cluster, item), live)
+            drift = _once_applied(cluster, item, live)
         if drift:
             yield drift
 
@@ -52,12 +52,18 @@ def _there(cluster: Cluster, kind: str, items: Sequence[Object]) -> dict[str, Ob
     return {name: one for name, one in asked.items() if one is not None}
 
 
-def _as_applied(cluster: Cluster, item: Object) -> Object:
-    """Return the manifest's object in the API's own spelling; as it is where the API refuses it."""
+def _once_applied(cluster: Cluster, item: Object, live: Object) -> Drift | None:
+    """Compare with the manifest's object in the API's own spelling; as it is where it refuses it.
+
+    A Service is refused of which somebody changed a port: the API finds ports by their numbers, and
+    would have two of one name.
+    """
     try:
-        return _narrowed(item, cluster.dry_run(item))
+        return drift_of(_narrowed(item, cluster.dry_run(item)), live)
+    except (NoRightError, ClusterUnavailableError):
+        return drift_of(item, live)
     except ClusterError:
-        return item
+        return with_repair(drift_of(item, live), item)
 
 
 def _narrowed(item: Object, applied: Object) -> dict[str, Any]:

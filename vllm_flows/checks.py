@@ -25,6 +25,7 @@ from vllm_flows.nodes import GPU, Node
 from vllm_flows.observed import Access, ClusterState, Verdict
 from vllm_flows.obstacles import shown
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.repository_facts import plain
 from vllm_flows.repository_files import has_safetensors, pickle_files, weight_files
 from vllm_flows.settings import Settings
 from vllm_flows.sizes import human_bytes
@@ -66,7 +67,7 @@ def check_model(
     said += check_storage(storage, verdict, state, nodes)
     fit, barred = _fit(model, verdict, nodes, desired.settings, state)
     if not runs:
-        said += _engine(model, verdict, desired.settings.model_tag, fit)
+        said += _engine(model, verdict, _image(desired.settings), fit)
         said += [_too_small_somewhere(barred)] if barred else []
         said += _host_memory(model, verdict)
         if runtime_class_missing(model, desired.settings, state.around):
@@ -98,7 +99,7 @@ def _allowed(model: Model, name: str, what: str, found: tuple[str, ...]) -> Iter
     if not found:
         return
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    listed = ", ".join(found[:_LISTED]) + more
+    listed = ", ".join(map(plain, found[:_LISTED])) + more
     said = {
         "allowPickle": model.allow_pickle or None,
         "allowUnsafe": model.allow_unsafe or None,
@@ -132,12 +133,12 @@ def _fit(
     """
     if not model.request_gpu or not verdict.config:
         return None, {}
-    most, tag = _most_gpus(model, settings, state), settings.model_tag
+    most, image = _most_gpus(model, settings, state), _image(settings)
     fits = {
-        memory: fit_of(model, verdict, memory, most_gpus=most.get(memory, 0), image_tag=tag)
+        memory: fit_of(model, verdict, memory, most_gpus=most.get(memory, 0), image=image)
         for memory in {node.gpu_memory for node in nodes or meant_nodes(model, state)}
     }
-    nowhere = fit_of(model, verdict, 0, most_gpus=max(most.values(), default=0), image_tag=tag)
+    nowhere = fit_of(model, verdict, 0, most_gpus=max(most.values(), default=0), image=image)
     best = min(fits.values() or [_on_no_gpu(nowhere, state)], key=_rank)
     if best.result is Fits.NOT or model.ignore_fit:
         return best, {}
@@ -174,9 +175,13 @@ def _on_no_gpu(fit: Fit, state: ClusterState) -> Fit:
     return replace(fit, text=f"{fit.text}; no node has the labels and the GPUs that it asks for")
 
 
-def _engine(model: Model, verdict: Verdict, image_tag: str, fit: Fit | None) -> Iterable[Said]:
+def _image(settings: Settings) -> str:
+    return f"{settings.model_image}:{settings.model_tag}"
+
+
+def _engine(model: Model, verdict: Verdict, image: str, fit: Fit | None) -> Iterable[Said]:
     """Say what vLLM would refuse or lack memory for: problems, or notes with `ignoreFit`."""
-    problems: list[VllmFlowsError] = list(engine_refusals(model, verdict, image_tag, fit))
+    problems: list[VllmFlowsError] = list(engine_refusals(model, verdict, image, fit))
     if fit and fit.result is Fits.NOT:
         problems.append(
             FitError(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_flows.observed import (
     MODEL_LABEL,
+    PROVEN_ANNOTATION,
     REQUESTED_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -20,12 +22,17 @@ from vllm_flows.observed import (
     Verdict,
     WeightsClaim,
 )
+from vllm_flows.repository_facts import DEEPEST, parse_configuration, plain
 
 Object = Mapping[str, Any]
 
 _BLOB_DIGITS = 12
 """Of each file's hash: enough to tell a repository's files apart, few enough for an annotation."""
 _REMEMBERED = 2
+_TOO_MANY = 2**63
+"""Neither bytes of a volume nor numbers of a model reach it."""
+_LEVELS_ABOVE = 2
+"""Of the record around a configuration: the commits, and one commit's entry."""
 _LARGEST_CONFIGURATION = 12_000
 """Characters of a config.json that is kept; most have 1,000 to 5,000. All annotations of an object
 together may have 256 KiB."""
@@ -50,6 +57,7 @@ def _weights_claim(model: str, item: Object) -> WeightsClaim:
         blobs={commit: entry.get("blobs", {}) for commit, entry in record.items()},
         served=tuple(_annotations(item).get(SERVED_ANNOTATION, "").split()),
         requested=_annotations(item).get(REQUESTED_ANNOTATION, ""),
+        proven=_annotations(item).get(PROVEN_ANNOTATION, ""),
         described={commit: _description(entry) for commit, entry in record.items()},
         leaving="deletionTimestamp" in item["metadata"],
         manifest=item,
@@ -63,20 +71,23 @@ def _annotations(claim: Object) -> Mapping[str, str]:
 
 def _record(claim: Object) -> dict[str, dict[str, Any]]:
     """Return the record; what is not of the shape that we write promises nothing."""
+    text = _annotations(claim).get(WEIGHTS_ANNOTATION) or "{}"
     try:
-        found = json.loads(_annotations(claim).get(WEIGHTS_ANNOTATION) or "{}")
+        found = parse_configuration(text.encode(), DEEPEST + _LEVELS_ABOVE)
     except ValueError:
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
-    return {commit: entry for commit, entry in entries if _is_entry(entry)}
+    return {commit: entry for commit, entry in found.items() if _is_entry(entry)}
 
 
 def _is_entry(entry: object) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("bytes"), int)
-        and isinstance(entry.get("blobs", {}), dict)
-    )
+    if not isinstance(entry, dict) or not _is_count(entry.get("bytes")):
+        return False
+    blobs = entry.get("blobs", {})
+    return isinstance(blobs, dict) and all(map(_is_count, blobs.values()))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY
 
 
 def _description(entry: Mapping[str, Any]) -> Description:
@@ -85,8 +96,8 @@ def _description(entry: Mapping[str, Any]) -> Description:
     counts = parameters.items() if isinstance(parameters, dict) else ()
     return Description(
         config=config if isinstance(config, dict) else {},
-        parameters={kind: count for kind, count in counts if isinstance(count, int)},
-        custom_code=tuple(map(str, code)) if isinstance(code, list) else (),
+        parameters={plain(kind): count for kind, count in counts if _is_count(count)},
+        custom_code=tuple(map(plain, code)) if isinstance(code, list) else (),
     )
 
 
@@ -123,16 +134,29 @@ def record_of(claim: Object, keep: Collection[str]) -> str:
     return json.dumps(record, sort_keys=True)
 
 
-def served_with(claim: WeightsClaim, commit: str, requested: str) -> dict[str, str]:
-    """Return the annotations once `commit` answers; `requested` is models.yaml's word for it."""
-    before = [served for served in claim.served if served != commit]
-    served = " ".join([commit, *before][:_REMEMBERED])
-    return {SERVED_ANNOTATION: served, REQUESTED_ANNOTATION: requested}
+@dataclass(frozen=True)
+class Served:
+    """What was seen to answer: a commit, models.yaml's word for it, the configuration's digest."""
+
+    commit: str
+    requested: str
+    digest: str
 
 
-def is_news(claim: WeightsClaim, commit: str, requested: str) -> bool:
-    """Say whether the claim does not yet remember that `commit` was the last to answer."""
-    return claim.served[:1] != (commit,) or claim.requested != requested
+def served_with(claim: WeightsClaim, served: Served) -> dict[str, str]:
+    """Return the claim's annotations once this answers."""
+    before = [commit for commit in claim.served if commit != served.commit]
+    return {
+        SERVED_ANNOTATION: " ".join([served.commit, *before][:_REMEMBERED]),
+        REQUESTED_ANNOTATION: served.requested,
+        PROVEN_ANNOTATION: served.digest,
+    }
+
+
+def is_news(claim: WeightsClaim, served: Served) -> bool:
+    """Say whether the claim does not yet remember that this was the last to answer."""
+    remembered = Served(next(iter(claim.served), ""), claim.requested, claim.proven)
+    return remembered != served
 
 
 def served_before(claim: WeightsClaim, running: Collection[str]) -> str:

@@ -45,6 +45,7 @@ _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 _CONFLICT = 409
 
+_FAILURES = (DynamicApiError, urllib3.exceptions.HTTPError, OSError, ClusterUnavailableError)
 _RESOURCES = {
     # kind: (API group, version, plural, namespaced)
     "ConfigMap": ("", "v1", "configmaps", True),
@@ -91,7 +92,8 @@ class Cluster:
 
     Every method raises ClusterError when the API refuses and ClusterUnavailableError, which a
     retry can help, when it does not answer: no byte for `read_seconds`. With `patience` it is asked
-    again until that is used up. Every write calls `guard` first, which raises to prevent it.
+    again until that is used up. Every write calls `guard` first, each time that it is tried; it
+    raises to prevent it.
     """
 
     namespace: str
@@ -158,11 +160,10 @@ class Cluster:
 
     def apply(self, body: Mapping[str, Any]) -> Object:
         """Create the object or bring it to `body`, by server-side apply; return it as it is."""
-        self.guard()
         kind, name = body["kind"], body["metadata"]["name"]
         resource = self._resource(kind)
         with _explained(f"write {kind} {name}"):
-            return self._request(
+            return self._write(
                 resource.server_side_apply,
                 body=dict(body),
                 name=name,
@@ -172,22 +173,20 @@ class Cluster:
 
     def create(self, body: Mapping[str, Any]) -> Object:
         """Create the object; return it as it is. Raises ConflictError when there is one."""
-        self.guard()
         resource = self._resource(body["kind"])
         with _explained(f"create {body['kind']} {body['metadata']['name']}"):
-            return self._request(resource.create, body=dict(body), field_manager=FIELD_MANAGER)
+            return self._write(resource.create, body=dict(body), field_manager=FIELD_MANAGER)
 
     def replace(self, body: Mapping[str, Any]) -> Object:
         """Replace the object by `body`, made from it as it was read; return it as it is.
 
         Raises ConflictError when it is gone or was changed since (its `resourceVersion` tells).
         """
-        self.guard()
         what = f"replace {body['kind']} {body['metadata']['name']}"
         resource = self._resource(body["kind"])
         with _explained(what):
             try:
-                return self._request(resource.replace, body=dict(body), field_manager=FIELD_MANAGER)
+                return self._write(resource.replace, body=dict(body), field_manager=FIELD_MANAGER)
             except DynamicApiError as error:
                 if error.status == _NOT_FOUND:
                     raise ConflictError(
@@ -215,10 +214,9 @@ class Cluster:
 
     def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
         """Set (or with None remove) fields of an object that is there; all others stay."""
-        self.guard()
         resource = self._resource(kind)
         with _explained(f"change {kind} {name}"):
-            self._request(
+            self._write(
                 resource.patch,
                 name=name,
                 body=dict(fields),
@@ -227,11 +225,10 @@ class Cluster:
 
     def delete(self, kind: str, name: str) -> bool:
         """Delete the object and what it owns; return whether there was one."""
-        self.guard()
         resource = self._resource(kind)
         with _explained(f"delete {kind} {name}"):
             try:
-                self._request(resource.delete, name=name, propagation_policy="Background")
+                self._write(resource.delete, name=name, propagation_policy="Background")
             except DynamicApiError as error:
                 if error.status == _NOT_FOUND:
                     return False
@@ -265,9 +262,21 @@ class Cluster:
         return bytes(response.data).decode("utf-8", "replace")
 
     def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
-        where = {"namespace": self.namespace} | parameters
-        timeouts = (_CONNECT_SECONDS, self.read_seconds)
-        return self._patiently(lambda: call(_request_timeout=timeouts, **where).to_dict())
+        return self._patiently(lambda: self._once(call, parameters))
+
+    def _write(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
+        def ask() -> Object:
+            self.guard()  # here, as what it guards may end while the API does not answer
+            return self._once(call, parameters)
+
+        return self._patiently(ask)
+
+    def _once(self, call: Any, parameters: Mapping[str, Any]) -> Object:  # noqa: ANN401 -- untyped library
+        where = {"namespace": self.namespace, **parameters}
+        answer: Object = call(
+            _request_timeout=(_CONNECT_SECONDS, self.read_seconds), **where
+        ).to_dict()
+        return answer
 
     def _patiently(self, ask: Callable[[], Object]) -> Object:
         """Ask again while the API does not answer; all requests here can be made twice."""
@@ -277,7 +286,7 @@ class Cluster:
         while True:
             try:
                 return ask()
-            except (DynamicApiError, urllib3.exceptions.HTTPError, OSError) as error:
+            except _FAILURES as error:
                 waited = clock.now() - begin
                 if not _passing(error) or waited >= self.patience.seconds:
                     raise

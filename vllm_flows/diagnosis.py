@@ -35,8 +35,9 @@ class Evidence:
 class Question:
     """What would tell more about one pod: its events, the nodes, a container's log.
 
-    `lines` of the log are enough, none when it is not asked for; with `crashed`, that of the run
-    before tells why it ended. `urgent`: the answer may end the wait, or keep it from ending.
+    `lines` of the log are enough, none when it is not asked for. `ended`: a run of the container
+    came to an end, and what was said then counts. `urgent`: the answer may end the wait, or keep
+    it from ending.
     """
 
     pod: str
@@ -44,7 +45,7 @@ class Question:
     nodes: bool = False
     container: str = ""
     lines: int = 0
-    crashed: bool = False
+    ended: bool = False
     urgent: bool = False
 
 
@@ -132,9 +133,9 @@ def _question(pod: Object) -> Question:
     ended, of = last_end(unready) is not None, unready["name"]
     if is_running(unready):
         lines = LOADING_LOG_LINES
-        return Question(name, container=of, lines=lines, crashed=ended, urgent=ended)
+        return Question(name, container=of, lines=lines, ended=ended, urgent=ended)
     if ended:
-        return Question(name, events=True, container=of, lines=LOG_LINES, urgent=True)
+        return Question(name, events=True, container=of, lines=LOG_LINES, ended=True, urgent=True)
     return Question(name, events=True, urgent=pull_fails(unready))
 
 

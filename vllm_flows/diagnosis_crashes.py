@@ -31,6 +31,7 @@ _AT_ONCE = {
     Category.GPU_IN_USE,
 }
 """What the next start meets again."""
+_ON_THE_VOLUME = {Category.WEIGHTS_MISSING, Category.WEIGHTS_BROKEN}
 _AT_THE_SECOND = {Category.HOST_MEMORY, Category.PROBE_KILL}
 _PROBE_KILL = re.compile(r"failed (?P<kind>startup|liveness) probe")
 
@@ -40,13 +41,15 @@ class PodEvidence:
     """What was asked about one pod beside its status; all of it may be missing.
 
     `log` is the end of what the container says, or said last; `previous` that of the run before.
-    `crashed_now`: it crashed while we watched, so the end of that run is news.
+    `crashed_now`: it crashed while we watched, so the end of that run is news. `filled`: when the
+    model's weights last arrived on its volume, as the API writes moments.
     """
 
     events: Sequence[Object] = ()
     log: str = ""
     previous: str = ""
     crashed_now: bool = False
+    filled: str = ""
 
 
 def statuses_of(pod: Object) -> list[Object]:
@@ -69,6 +72,14 @@ def last_end(status: Object) -> Object | None:
     return None
 
 
+def runs_ended(pod: Object) -> int:
+    """Return how many runs of a pod's containers came to an end, also the last one of each."""
+    return sum(
+        status.get("restartCount", 0) + (last_end(status) is not None and not is_running(status))
+        for status in statuses_of(pod)
+    )
+
+
 def is_running(status: Object) -> bool:
     """Say whether a container runs now."""
     return "running" in (status.get("state") or {})
@@ -80,10 +91,13 @@ def crash(place: Place, status: Object, ended: Object, evidence: PodEvidence) ->
     category, summary, words = _reason(ended, log, evidence.events)
     restarts, code = status.get("restartCount", 0), ended.get("exitCode")
     detail = f"the container ended with exit code {code} ({restarts} restarts): {words}"
+    mended = category in _ON_THE_VOLUME and ended.get("finishedAt", "") <= evidence.filled
     if is_running(status):
-        definite = category in _AT_ONCE and evidence.crashed_now
+        definite = category in _AT_ONCE and evidence.crashed_now and not mended
         if not definite:
             return None
+    elif mended:
+        definite, detail = False, f"{detail}; the volume was filled since then"
     else:
         definite = _is_definite(category, status, restarts)
     return place.diagnosis(category, summary, detail.rstrip(": "), definite=definite)

@@ -13,9 +13,10 @@ from functools import partial
 from vllm_flows.cluster import Cluster, Object
 from vllm_flows.diagnosis import Evidence, Question, diagnose, questions
 from vllm_flows.diagnosis_categories import Category, Diagnosis
-from vllm_flows.diagnosis_crashes import PodEvidence, statuses_of
+from vllm_flows.diagnosis_crashes import PodEvidence, runs_ended
 from vllm_flows.diagnosis_logs import LOG_LINES
 from vllm_flows.errors import NoRightError
+from vllm_flows.observed import MODEL_LABEL
 
 _ASK_SECONDS = 5.0
 _PODS_ASKED_ABOUT = 3
@@ -23,13 +24,17 @@ _PODS_ASKED_ABOUT = 3
 
 
 class ReadinessWatch:
-    """The eyes of one wait; `now` returns seconds on a clock that only goes forward."""
+    """The eyes of one wait; `now` returns seconds on a clock that only goes forward.
+
+    `last` is the last diagnosis, None before the first.
+    """
 
     def __init__(
         self, cluster: Cluster, now: Callable[[], float], *, autoscaling: bool = False
     ) -> None:
         self._cluster, self._now, self._autoscaling = cluster, now, autoscaling
-        self._restarts: dict[str, int] | None = None
+        self.last: Diagnosis | None = None
+        self._ended: dict[str, int] | None = None
         self._evidence = Evidence()
         self._asked = float("-inf")
         self._lasting: tuple[Category, float] | None = None
@@ -44,7 +49,8 @@ class ReadinessWatch:
         pods = self._cluster.find("Pod", selector)
         self._look_closer(pods, questions(deployment, pods)[:_PODS_ASKED_ABOUT])
         found = diagnose(deployment, pods, self._evidence, autoscaling=self._autoscaling)
-        return self._settled(found)
+        self.last = self._settled(found)
+        return self.last
 
     def _settled(self, found: Diagnosis) -> Diagnosis:
         """Make definite what stays as it is for as long as it names."""
@@ -57,28 +63,32 @@ class ReadinessWatch:
         return replace(found, definite=found.definite or lasted >= found.settles_after)
 
     def _look_closer(self, pods: Sequence[Object], asked: Sequence[Question]) -> None:
-        restarts = {pod["metadata"]["uid"]: _restarts(pod) for pod in pods}
-        if self._restarts is None:
-            self._restarts = restarts
+        ended = {pod["metadata"]["uid"]: runs_ended(pod) for pod in pods}
+        if self._ended is None:
+            self._ended = ended
         due = self._now() - self._asked >= _ASK_SECONDS
         if not due and not any(question.urgent for question in asked):
             return
         if due:
             self._asked = self._now()
-        before = self._restarts
+        before = self._ended
         crashed = {
             pod["metadata"]["name"]
             for pod in pods
-            if restarts[pod["metadata"]["uid"]] > before.get(pod["metadata"]["uid"], 0)
+            if ended[pod["metadata"]["uid"]] > before.get(pod["metadata"]["uid"], 0)
         }
+        filled = self._filled(pods) if any(question.ended for question in asked) else ""
         self._evidence = Evidence(
-            pods={question.pod: self._answer(question, crashed) for question in asked},
+            pods={
+                question.pod: replace(self._answer(question, crashed), filled=filled)
+                for question in asked
+            },
             nodes=self._nodes() if any(question.nodes for question in asked) else {},
             ending=self._ending() if any(question.nodes for question in asked) else False,
         )
 
     def _answer(self, question: Question, crashed: set[str]) -> PodEvidence:
-        crashed_now = question.crashed and question.pod in crashed
+        crashed_now = question.ended and question.pod in crashed
         log = partial(self._cluster.log, question.pod, question.container)
         return PodEvidence(
             events=self._events(question.pod) if question.events else (),
@@ -86,6 +96,16 @@ class ReadinessWatch:
             previous=log(LOG_LINES, previous=True) if crashed_now else "",
             crashed_now=crashed_now,
         )
+
+    def _filled(self, pods: Sequence[Object]) -> str:
+        """Return when the last of the model's weights Jobs was complete, empty without one."""
+        models = {str((pod["metadata"].get("labels") or {}).get("model", "")) for pod in pods}
+        jobs = [
+            job
+            for model in sorted(models - {""})
+            for job in self._cluster.find("Job", f"{MODEL_LABEL}={model}")
+        ]
+        return max((job.get("status", {}).get("completionTime") or "" for job in jobs), default="")
 
     def _events(self, pod: str) -> Sequence[Object]:
         fields = f"involvedObject.kind=Pod,involvedObject.name={pod}"
@@ -100,10 +120,6 @@ class ReadinessWatch:
     def _ending(self) -> bool:
         """Say whether any pod of the namespace is on its way out: a model may make room for one."""
         return any("deletionTimestamp" in pod["metadata"] for pod in self._cluster.find("Pod"))
-
-
-def _restarts(pod: Object) -> int:
-    return sum(status.get("restartCount", 0) for status in statuses_of(pod))
 
 
 def _permitted(ask: Callable[[], list[Object]]) -> list[Object]:

@@ -7,7 +7,7 @@ fields of their own, and none of that is drift.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_flows.quantities import parse_quantity
@@ -16,6 +16,7 @@ Object = Mapping[str, Any]
 
 _LISTED = 3
 _NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
+_NOT_REPAIRED = {"apiVersion", "kind", "metadata", "status"}
 _SECRET = "Secret"  # noqa: S105 -- a kind of object
 
 
@@ -23,12 +24,15 @@ _SECRET = "Secret"  # noqa: S105 -- a kind of object
 class Drift:
     """One object that is not as helm left it; `changes` are `path: wanted -> found`.
 
-    No changes: the object is gone.
+    No changes: the object is gone. `repair` are the manifest's fields where the API refuses to
+    apply the manifest to what is there, so that helm cannot set it right: merged into the object
+    (RFC 7396) they replace its lists. Empty for every other drift.
     """
 
     kind: str
     name: str
     changes: tuple[str, ...] = ()
+    repair: Object = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -53,6 +57,12 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     shown = {key: value for key, value in wanted.items() if key not in _NOT_COMPARED}
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
     return Drift(kind, name, changes) if changes else None
+
+
+def with_repair(drift: Drift | None, wanted: Object) -> Drift | None:
+    """Return the drift with the manifest's fields as its repair."""
+    fields = {key: value for key, value in wanted.items() if key not in _NOT_REPAIRED}
+    return replace(drift, repair=fields) if drift else None
 
 
 def _changes(wanted: object, found: object, path: str, *, hidden: bool) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """What vLLM has and no longer has: model architectures, quantizations, flags. Facts as data.
 
 Read from vLLM's own sources: the registry of models and the list of quantizations of 0.32.0,
-the flags of 0.11.0, 0.20.0 and 0.32.0; the Transformers classes from Transformers 5.24. A
-version "without" something is the first one of which that is known; it may have gone earlier.
+the flags of 0.11.0, 0.20.0 and 0.32.0 (those of requests and rotary embeddings of releases
+between as well); the Transformers classes from Transformers 5.24. A version "without" something
+is the first one of which that is known; it may have gone earlier.
 """
 
 from __future__ import annotations
@@ -160,6 +161,28 @@ QUANTIZATION_GONE: Mapping[str, Version] = {
 }
 """Quantizations, and the first release known to be without them (some became plugins)."""
 
+QUANTIZATION_FAMILY: Mapping[str, str] = {
+    **dict.fromkeys(("awq", "auto_awq", "awq_marlin"), "awq"),
+    **dict.fromkeys(("gptq", "auto_gptq", "gptq_marlin"), "gptq"),
+    **{name: name for name in ("bitsandbytes", "compressed-tensors", "fp8")},
+}
+"""Methods that vLLM takes for no other but those of the same family.
+
+Source: the classes' `override_quantization_method` in 0.11.2, 0.20.0 and 0.32.0.
+"""
+
+_AWQ_FILES = ("quant_config.json", "quantize_config.json")
+QUANTIZATION_FILES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("awq", "auto_awq", "awq_marlin"), _AWQ_FILES),
+    **dict.fromkeys(("gptq", "auto_gptq", "gptq_marlin", "moe_wna16"), ("quantize_config.json",)),
+    **dict.fromkeys(("modelopt", "modelopt_fp4"), ("hf_quant_config.json",)),
+}
+"""Methods for weights that are quantized already, and the files of which vLLM needs one where
+config.json says nothing of it: a file's name ends so.
+
+Source: the classes' `get_config_filenames` in 0.11.2, 0.20.0 and 0.32.0.
+"""
+
 BFLOAT16_ONLY: frozenset[str] = frozenset({"fp_quant", "gpt_oss_mxfp4", "mxfp4"})
 """Quantizations that compute in bfloat16 alone."""
 
@@ -169,6 +192,7 @@ NO_FLOAT16: frozenset[str] = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4
 FLAG_GONE: Mapping[str, Version] = {
     "--calculate-kv-scales": (0, 28, 0),
     "--disable-async-output-proc": (0, 11, 0),
+    "--disable-log-requests": (0, 17, 0),
     "--disable-mm-preprocessor-cache": (0, 20, 0),
     "--enable-lora-bias": (0, 20, 0),
     "--enable-multimodal-encoder-data-parallel": (0, 20, 0),
@@ -197,8 +221,8 @@ FLAG_GONE: Mapping[str, Version] = {
     "--override-pooler-config": (0, 20, 0),
     "--preemption-mode": (0, 11, 0),
     "--quantization-param-path": (0, 11, 0),
-    "--rope-scaling": (0, 20, 0),
-    "--rope-theta": (0, 20, 0),
+    "--rope-scaling": (0, 12, 0),
+    "--rope-theta": (0, 12, 0),
     "--speculative-model": (0, 11, 0),
     "--swap-space": (0, 18, 0),
     "--task": (0, 20, 0),
@@ -207,3 +231,15 @@ FLAG_GONE: Mapping[str, Version] = {
     "--worker-use-ray": (0, 11, 0),
 }
 """Flags of `vllm serve`, and the first release known to be without them."""
+
+_ROTARY = (
+    'replace it by --hf-overrides={"rope_parameters": {...}} in vllmConfig.extraArgs in '
+    "models.yaml, with rope_type and rope_theta among the parameters"
+)
+FLAG_INSTEAD: Mapping[str, str] = {
+    "--disable-log-requests": "remove it from vllmConfig.extraArgs in models.yaml: vLLM logs no "
+    "requests by itself",
+    "--rope-scaling": _ROTARY,
+    "--rope-theta": _ROTARY,
+}
+"""What to do about flags that are gone and that more can be said of than to remove them."""

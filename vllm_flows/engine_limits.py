@@ -13,31 +13,62 @@ from vllm_flows.engine_catalog import DEFAULT_UTILIZATION, NEWEST, Version
 from vllm_flows.model_configuration import Configuration, number
 from vllm_flows.models import Model
 
-_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+USUAL_IMAGE = "vllm/vllm-openai:latest"
+
+_RELEASE = re.compile(r"v?(0)\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+"""All of vLLM's releases begin with 0."""
+_OWN_NUMBERS = "lmcache/vllm-openai"
+"""LMCache's image has LMCache's numbers: its v0.5.4 holds vLLM 0.27.1 (LMCache issue 5101)."""
 _MOST_GPUS = 1024
 """The largest `tensorParallelSize` that models.yaml takes."""
+_BOTH_BATCHES: Version = (0, 26, 0)
+"""The first release that keeps room for all batches that are in flight."""
 
 
-def engine_version(image_tag: str) -> Version | None:
-    """Return the vLLM release that an image tag names: `v0.11.0`, `0.11.0-cu129`.
+def engine_version(image: str) -> Version | None:
+    """Return the vLLM release that an image names: `vllm/vllm-openai:v0.11.0-cu129`.
 
-    `latest`, also with a suffix, is the newest one known; None for a tag that names none, such as
-    `nightly`.
+    Only images that have `vllm` in their own name are numbered as vLLM is, and not all of them:
+    None for `vllm:25.09-py3` of NVIDIA and whatever else names no release, such as `nightly`.
+    `latest`, also with a suffix, is the newest known one for vLLM's own image and its mirrors.
     """
-    if image_tag.partition("-")[0] == "latest":
-        return NEWEST
-    match = _VERSION.match(image_tag)
+    repository, _, tag = image.rpartition(":")
+    name = repository.rpartition("/")[2]
+    if "vllm" not in name or repository.endswith(_OWN_NUMBERS):
+        return None
+    if tag.partition("-")[0] == "latest":
+        return NEWEST if name.startswith("vllm-openai") else None
+    match = _RELEASE.match(tag)
     return tuple(int(part or 0) for part in match.groups()) if match else None
 
 
-def utilization(model: Model, image_tag: str) -> float:
+def known_version(image: str) -> Version | None:
+    """Return the release that an image names; None also for one newer than what is known."""
+    version = engine_version(image)
+    return version if version and version <= NEWEST else None
+
+
+def utilization(model: Model, image: str) -> float:
     """Return the fraction of a GPU's memory that vLLM may fill: as set, else its release's own.
 
     An image whose release is not known counts as the newest.
     """
-    version = engine_version(image_tag) or NEWEST
+    version = engine_version(image) or NEWEST
     own = [share for since, share in DEFAULT_UTILIZATION.items() if since <= version]
     return model.vllm_config.gpu_memory_utilization or own[-1]
+
+
+def batches_in_flight(model: Model, image: str) -> int:
+    """Return for how many batches a layer with a window keeps room, besides its window.
+
+    Scheduling ahead of the GPU has two in flight. Up to 0.25.1 vLLM kept room for one all the
+    same; so is counted where the release is not known, that nothing is refused in vain. Source:
+    `SlidingWindowSpec` in v1/kv_cache_interface.py of 0.11.2 to 0.32.0, and
+    `max_in_flight_tokens` in config/vllm.py since 0.26.0 (vLLM pull request 47728).
+    """
+    version = engine_version(image)
+    ahead = not has_flag(model.vllm_config.extra_args, "--no-async-scheduling")
+    return 2 if ahead and version and version >= _BOTH_BATCHES else 1
 
 
 def longest_context(model: Model, config: Configuration, shape: Architecture) -> int:

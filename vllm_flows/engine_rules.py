@@ -14,16 +14,21 @@ from vllm_flows.engine_arguments import flag_of, has_flag
 from vllm_flows.engine_catalog import (
     BFLOAT16_ONLY,
     FLAG_GONE,
+    FLAG_INSTEAD,
     GENERATIVE,
     LAST_VERSION_WITH,
-    NEWEST,
     NO_FLOAT16,
     OUT_OF_TREE,
-    QUANTIZATION_GONE,
-    QUANTIZATIONS,
     Version,
 )
-from vllm_flows.engine_limits import engine_version, longest_context, possible_sizes, splits
+from vllm_flows.engine_limits import (
+    USUAL_IMAGE,
+    known_version,
+    longest_context,
+    possible_sizes,
+    splits,
+)
+from vllm_flows.engine_quantization import quantization_refusals
 from vllm_flows.errors import FitError
 from vllm_flows.fit import Fit, Fits
 from vllm_flows.model_configuration import (
@@ -35,6 +40,7 @@ from vllm_flows.model_configuration import (
 )
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
+from vllm_flows.repository_facts import plain
 
 _GENERATIVE_NAME = re.compile(r"\w+(ForCausalLM|ForConditionalGeneration|LMHeadModel)")
 _FLOAT16 = frozenset({"float16", "half"})
@@ -43,16 +49,17 @@ _TORCH = {"half": "float16", "float": "float32"}
 
 
 def engine_refusals(
-    model: Model, verdict: Verdict, image_tag: str = "latest", fit: Fit | None = None
+    model: Model, verdict: Verdict, image: str = USUAL_IMAGE, fit: Fit | None = None
 ) -> tuple[FitError, ...]:
     """Return what vLLM of that image would refuse, each with what to change; () for nothing.
 
     With the model's `fit`, only lengths and numbers of GPUs are proposed that fit as well; of
-    a model that does not fit, each such refusal proposes just what `fit` does.
+    a model that does not fit, each such refusal proposes just what `fit` does. What hangs on the
+    release is not judged of an `image`, with its tag, that names none or one newer than is known.
     """
-    version = engine_version(image_tag)
-    config = verdict.config
-    refusals = [*_architecture(model, config, version), *_quantization(model, config, version)]
+    version, config = known_version(image), verdict.config
+    refusals = [*_architecture(model, config, version)]
+    refusals += quantization_refusals(model, verdict, version)
     if shape := architecture_of(config):
         refusals += [*_length(model, config, shape, fit), *_heads(model, shape, fit)]
     refusals += [*_data_type(model, config), *_flags(model, version)]
@@ -120,7 +127,7 @@ def _architecture(
     why, hint = _unsupported(names, version)
     if why:
         yield FitError(
-            f"vLLM does not know the model's architecture, {names[0]}",
+            f"vLLM does not know the model's architecture, {plain(names[0])}",
             why=why,
             next_command=hint,
             model=model.name,
@@ -144,32 +151,13 @@ def _unsupported(names: tuple[str, ...], version: Version) -> tuple[str, str]:
             return why, "serve another model, or an image with vLLM's plugin (VLLM_MODEL_IMAGE)"
     unknown = all(_GENERATIVE_NAME.fullmatch(name) for name in names)
     known = any(name in LAST_VERSION_WITH or name in OUT_OF_TREE for name in names)
-    if unknown and not known and version <= NEWEST:
+    if unknown and not known:
         hint = (
             "use a newer engine image (VLLM_MODEL_TAG), or try `--model-impl` and "
             "`transformers` in vllmConfig.extraArgs; ignoreFit: true goes on all the same"
         )
-        return f"Model architectures {list(names)} are not supported for now.", hint
+        return f"Model architectures {list(map(plain, names))} are not supported for now.", hint
     return "", ""
-
-
-def _quantization(
-    model: Model, config: Configuration, version: Version | None
-) -> Iterator[FitError]:
-    """`_verify_quantization` in vLLM's config/model.py."""
-    method = quantization_method(config)
-    gone = QUANTIZATION_GONE.get(method)
-    if not method or version is None or version < (0, 11, 0) or version > NEWEST:
-        return
-    if method in QUANTIZATIONS and (gone is None or version < gone):
-        return
-    older = f"an engine image before {_shown(gone)} (VLLM_MODEL_TAG), or " if gone else ""
-    yield FitError(
-        f"vLLM does not know the weights' quantization, {method[:60]}",
-        why=f"Unknown quantization method: {method[:60]}.",
-        next_command=f"use {older}a copy of the model quantized as awq, gptq or fp8",
-        model=model.name,
-    )
 
 
 def _data_type(model: Model, config: Configuration) -> Iterator[FitError]:
@@ -206,12 +194,14 @@ def _flags(model: Model, version: Version | None) -> Iterator[FitError]:
     """Refuse flags that are gone: the argument parser ends with exit code 2."""
     for argument in model.vllm_config.extra_args if version else ():
         flag = flag_of(argument)
-        gone = FLAG_GONE.get(flag.replace("--no-", "--"))
+        plain = flag.replace("--no-", "--")
+        gone = FLAG_GONE.get(plain)
         if gone and version and version >= gone:
             yield FitError(
                 f"vLLM {_shown(version)} has no {flag}",
                 why=f"vllm: error: unrecognized arguments: {flag}",
-                next_command=f"remove {flag} from vllmConfig.extraArgs in models.yaml",
+                next_command=FLAG_INSTEAD.get(plain)
+                or f"remove {flag} from vllmConfig.extraArgs in models.yaml",
                 model=model.name,
             )
 

@@ -1,7 +1,8 @@
 """Arguments that `vllmConfig.extraArgs` may not hold, and what to write instead.
 
 Each of them is either decided by another line of models.yaml, and a second place would let
-the plan and the engine disagree, or it would make the engine unreachable or leak a secret.
+the plan and the engine disagree, or it would make the engine unreachable or leak a secret. What
+a release of vLLM no longer has is the plan's matter, which knows the image: `engine_rules`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,6 @@ _REFUSED: dict[str, str] = {
     "--no-enable-chunked-prefill": "set vllmConfig.enableChunkedPrefill: false",
     "--trust-remote-code": "set the model's trustRemoteCode: true",
     "--no-trust-remote-code": "set the model's trustRemoteCode: false",
-    "--disable-log-requests": (
-        "remove it; vLLM no longer has it, stops at start, and logs no requests by itself"
-    ),
 }
 
 

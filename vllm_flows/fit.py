@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows.architecture import architecture_of
-from vllm_flows.engine_limits import longest_context, possible_sizes, utilization
+from vllm_flows.engine_limits import (
+    USUAL_IMAGE,
+    batches_in_flight,
+    longest_context,
+    possible_sizes,
+    utilization,
+)
 from vllm_flows.fit_case import BLOCK, Case, larger_share
 from vllm_flows.gpu_memory import GIB, offloaded_bytes, weight_bytes
 from vllm_flows.models import Model
@@ -68,24 +74,26 @@ def fit_of(
     gpu_memory: int,
     *,
     most_gpus: int = 0,
-    image_tag: str = "latest",
+    image: str = USUAL_IMAGE,
 ) -> Fit:
     """Estimate whether the model fits GPUs of which each has `gpu_memory` bytes.
 
-    `most_gpus` is what one node has at most, 0 when unknown: no more are proposed. The tag of the
-    engine's image decides what vLLM may fill where models.yaml does not. What vLLM refuses of
-    length and number of GPUs is judged as the nearest that it takes.
+    `most_gpus` is what one node has at most, 0 when unknown: no more are proposed. The engine's
+    image, with its tag, decides what vLLM may fill where models.yaml does not, and what it keeps
+    besides windows. What vLLM refuses of length and number of GPUs is judged as the nearest that
+    it takes.
 
     0 bytes, a repository without a configuration that can be counted, or one without weights
     gives UNKNOWN, with what can be said all the same. Weights that alone are too large need no
     configuration to be refused.
     """
     shape = architecture_of(verdict.config)
-    weights, share = weight_bytes(model, verdict, shape), utilization(model, image_tag)
+    weights, share = weight_bytes(model, verdict, shape), utilization(model, image)
     if shape is None or not weights:
         return _without_shape(model, weights, gpu_memory, share, most_gpus)
     limit = longest_context(model, verdict.config, shape)
-    case = Case(model, shape, weights, gpu_memory, share, limit, most_gpus)
+    batches = batches_in_flight(model, image)
+    case = Case(model, shape, weights, gpu_memory, share, batches, limit, most_gpus)
     found = Fit(
         result=Fits.UNKNOWN,
         text="",

@@ -23,8 +23,9 @@ _LARGEST_STEP = 19
 class Case:
     """One model on GPUs of `gpu_memory` bytes each, of which vLLM may fill the fraction `share`.
 
-    `weights` are the bytes of those of all GPUs together; `limit` is the longest context that
-    vLLM takes, `most_gpus` what one node has at most: 0 where these are unknown.
+    `weights` are the bytes of those of all GPUs together; `batches` are in flight at a time;
+    `limit` is the longest context that vLLM takes, `most_gpus` what one node has at most: 0 where
+    these are unknown.
     """
 
     model: Model
@@ -32,6 +33,7 @@ class Case:
     weights: int
     gpu_memory: int
     share: float
+    batches: int
     limit: int
     most_gpus: int
 
@@ -75,8 +77,8 @@ class Case:
 
     def cache(self, tokens: int, size: int) -> int:
         """Return the bytes of one request's cache on one of `size` GPUs."""
-        batch = batch_tokens(self.model, self.gpu_memory)
-        return cache_bytes(self.model, self.shape, tokens, size, batch)
+        in_flight = self.batches * batch_tokens(self.model, self.gpu_memory)
+        return cache_bytes(self.model, self.shape, tokens, size, in_flight)
 
     def room(self, size: int) -> int:
         """Return what is left for the cache on one of `size` GPUs; negative when too little."""

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 from vllm_flows.architecture import Architecture
 from vllm_flows.engine_arguments import flag_number, flag_value, has_flag
+from vllm_flows.engine_quantization import given_quantization
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
@@ -98,8 +99,7 @@ def _quantized_at_load(model: Model, architecture: Architecture | None, stored: 
 
     The embeddings of words, in and out, stay as they are.
     """
-    method = flag_value(model.vllm_config.extra_args, "--quantization")
-    method = method or flag_value(model.vllm_config.extra_args, "-q")
+    method = given_quantization(model)
     if architecture is None or architecture.quantization:
         return stored
     share = 0.5 if method in _EIGHT_BIT else 0.28 if method in _FOUR_BIT else 1
@@ -123,12 +123,13 @@ def cache_element_bytes(model: Model) -> float:
 
 
 def cache_bytes(
-    model: Model, architecture: Architecture, tokens: int, size: int, batch: int
+    model: Model, architecture: Architecture, tokens: int, size: int, in_flight: int
 ) -> int:
     """Return the cache of one request of so many tokens on one of `size` GPUs.
 
-    A layer with a window keeps that window and what two batches in flight add, as
-    `max_memory_usage_bytes` in vLLM's v1/kv_cache_interface.py has it.
+    A layer with a window keeps that window, the tokens that are `in_flight`, and one block more,
+    since a window need not begin with a block: `SlidingWindowSpec` in vLLM's
+    v1/kv_cache_interface.py, 0.11.2 to 0.32.0.
     """
     if architecture.pooling:
         return 0
@@ -137,10 +138,10 @@ def cache_bytes(
     ) or all(group.window for group in architecture.attention)
     elements = 0
     for group in architecture.attention:
-        kept = tokens
+        blocks = -(-tokens // _BLOCK)
         if group.window and windows:
-            kept = min(tokens, group.window - 1 + 2 * batch + _BLOCK)
-        elements += group.elements_per_token(size) * -(-kept // _BLOCK) * _BLOCK
+            blocks = -(-min(tokens, group.window - 1 + in_flight) // _BLOCK) + 1
+        elements += group.elements_per_token(size) * blocks * _BLOCK
     return int(elements * cache_element_bytes(model))
 
 

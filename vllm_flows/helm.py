@@ -19,18 +19,20 @@ from typing import IO, Any
 import yaml
 
 from vllm_flows.chart import Chart
+from vllm_flows.differences import entries
 from vllm_flows.errors import MissingProgramError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm_lock import HelmLock
 from vllm_flows.names import RELEASE
-from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 from vllm_flows.release_rules import LONGEST_HELM_SECONDS, release_from
 
 _READ_SECONDS = 60
 _HISTORY_MAX = 10
 _UNREACHABLE = re.compile(
     r"cluster unreachable|connection refused|connection reset|i/o timeout|TLS handshake timeout"
-    r"|unexpected EOF|etcdserver: |currently unable to handle the request|no route to host"
+    r"|unexpected EOF|\": EOF|etcdserver: |currently unable to handle the request|broken pipe"
+    r"|no route to host|http2: |request canceled|context deadline exceeded|Client\.Timeout exceeded"
 )
 """Helm's words when the API server does not answer, or stops to."""
 _ELSEWHERE = "chart repository"
@@ -72,14 +74,24 @@ class Helm:
         The Kubernetes objects are written when this returns; nothing is waited for.
         """
         command = ["upgrade", "--install", RELEASE, chart.reference, *chart.arguments]
-        options = ["--values", "-", "--history-max", str(_HISTORY_MAX)]
-        self._run(
-            [*command, *options, *self._scope()],
+        options = ["--values", "-", "--history-max", str(_HISTORY_MAX), *self._taking_over()]
+        answer = self._run(
+            [*command, *options, "-o", "json", *self._scope()],
             stdin=json.dumps(values),
             seconds=LONGEST_HELM_SECONDS,
             writes=True,
         )
-        return self.release().revision
+        # Helm's own word: to read the release again might fail after a change that did not.
+        return int(json.loads(answer.stdout)["version"])
+
+    def _taking_over(self) -> list[str]:
+        """Return the options by which helm also writes fields that somebody else wrote last.
+
+        Helm 3 always does. Helm 4 applies on the server, which refuses such fields unless forced;
+        a release of Helm 3 it would go on applying by itself, and then takes no force at all.
+        """
+        version = self._run(["version", "--template", "{{.Version}}"]).stdout.strip()
+        return [] if version.startswith("v3.") else ["--server-side=true", "--force-conflicts"]
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return the objects that the release consists of, as the chart rendered them."""
@@ -90,8 +102,21 @@ class Helm:
         """Return the values that a revision was made with; {} when it is not kept any more."""
         wanted = ["get", "values", RELEASE, "--revision", str(revision), "-o", "json"]
         answer = self._run([*wanted, *self._scope()], check=False)
-        found: dict[str, Any] = json.loads(answer.stdout or "{}") if not answer.returncode else {}
+        if answer.returncode != 0:
+            if _ABSENT in answer.stderr:
+                return {}
+            raise self._failure("read the release's values", answer.stderr)
+        found: dict[str, Any] = json.loads(answer.stdout or "{}")
         return found or {}
+
+    def entry_with(self, model: str, digest: str) -> dict[str, Any]:
+        """Return the newest of a model's entries that had this digest; {} when none is kept."""
+        newest = self.release().revision
+        for revision in range(newest, max(0, newest - _HISTORY_MAX), -1):
+            entry = entries(self.values_at(revision)).get(model, {})
+            if (entry.get("podAnnotations") or {}).get(DIGEST_ANNOTATION) == digest:
+                return dict(entry)
+        return {}
 
     def busy(self) -> bool:
         """Say whether a helm that this product started on this machine still writes."""
@@ -149,25 +174,43 @@ class Helm:
             except subprocess.TimeoutExpired as error:
                 process.terminate()
                 process.wait()
-                raise self._failure(arguments[0], f"no end after {seconds} s") from error
+                kind = ReleaseError if writes else ReleaseUnavailableError
+                raise kind(f"helm failed: {arguments[0]}: no end after {seconds} s") from error
             except BaseException:
                 process.wait(seconds)
                 raise
             answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
+        if code < 0:
+            raise _killed(arguments[0], -code)
         if check and answer.returncode != 0:
             raise self._failure(arguments[0], answer.stderr)
         return answer
 
     def _failure(self, what: str, errors: str) -> ReleaseError:
-        """Say what helm said; its last line holds the reason, warnings stand before it."""
-        lines = [line for line in errors.strip().splitlines() if line.strip()]
-        reason = lines[-1].removeprefix("Error: ") if lines else "helm said nothing"
+        """Say what helm said; its last lines hold the reason, warnings stand before it."""
+        reason = _reason(errors)
         hint = f"helm -n {self.namespace} history {RELEASE}"
         if "dependencies" in reason or "dependency" in reason:
             hint = "helm dependency build CHART_FOLDER"
         passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason
         kind = ReleaseUnavailableError if passing else ReleaseError
         return kind(f"helm failed: {what}", why=reason, next_command=hint)
+
+
+def _reason(errors: str) -> str:
+    """Return helm's error, which may be several lines, in one."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
+    words = lines[starts[-1] if starts else -1 :]
+    return " ".join(words).removeprefix("Error: ") or "helm said nothing"
+
+
+def _killed(verb: str, number: int) -> ReleaseUnavailableError:
+    return ReleaseUnavailableError(
+        f"helm failed: {verb}: it was ended by signal {number}",
+        why="somebody ended it, or this machine ran out of memory",
+        next_command="free -m",
+    )
 
 
 def _program() -> str:

@@ -7,7 +7,9 @@ which files are needed by `repository_files`, what they say by `repository_facts
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
@@ -25,7 +27,7 @@ from vllm_flows.hub_refusals import (
     reason_of,
 )
 from vllm_flows.hub_silence import explain_silence
-from vllm_flows.observed import Access, HubFile, Verdict
+from vllm_flows.observed import Access, Description, HubFile, Verdict
 from vllm_flows.repository_facts import (
     code_elsewhere,
     custom_code,
@@ -35,6 +37,8 @@ from vllm_flows.repository_facts import (
 )
 from vllm_flows.repository_files import needed_files
 from vllm_flows.waiting import Clock, StoppableClock
+
+Known = Mapping[str, Description]
 
 _CONFIGURATION = "config.json"
 _TOKENIZER = "tokenizer_config.json"
@@ -65,9 +69,12 @@ class Hub:
         default_factory=_Remembered, init=False, repr=False, compare=False
     )
 
-    def verdict(self, model: str, repository: str, revision: str) -> Verdict:
+    def verdict(
+        self, model: str, repository: str, revision: str, known: Known = MappingProxyType({})
+    ) -> Verdict:
         """Ask whether this token may read the model, and which commit and files it would get.
 
+        `known` has descriptions by commit: a commit's files never change, and are not read twice.
         What the Hub refuses comes back as the verdict's `problems`, with what it tells all the
         same (of a gated repository: commit, license and files). Raises HubUnavailableError when
         the Hub does not answer after several tries, or what answers is no Hub.
@@ -75,11 +82,11 @@ class Hub:
         source = (self.token_source or "this run") if self.token else ""
         question = Question(model, repository, revision, self.endpoint, source)
         try:
-            return self._verdict(question)
+            return self._verdict(question, known)
         except SilentError as error:
             raise explain_silence(error.silence, question) from error
 
-    def _verdict(self, question: Question) -> Verdict:
+    def _verdict(self, question: Question, known: Known) -> Verdict:
         client = HubClient(
             self.endpoint, self.token, self.timeout_seconds, self.clock, self.try_seconds
         )
@@ -91,7 +98,7 @@ class Hub:
                 return _refused(found, Reason.DISABLED, question)
             if info.gated:
                 client.auth_check(question.repository)
-            return _configured(found, info, client, question)
+            return _configured(found, info, client, question, known.get(found.commit))
         except RefusedError as error:
             refusal, token = error.refusal, bool(self.token)
             account = self._account(client) if needs_account(refusal, token=token) else None
@@ -136,11 +143,22 @@ def _described(found: Verdict, info: ModelInfo) -> Verdict:
     )
 
 
-def _configured(found: Verdict, info: ModelInfo, client: HubClient, question: Question) -> Verdict:
+def _configured(
+    found: Verdict,
+    info: ModelInfo,
+    client: HubClient,
+    question: Question,
+    known: Description | None,
+) -> Verdict:
     """Add what only those learn who may read the repository: its configuration, and its code."""
-    config, problems = _document(found, _CONFIGURATION, client, question)
-    tokenizer, doubts = _document(found, _TOKENIZER, client, question)
-    code = custom_code(found.repository, config, tokenizer)
+    problems: list[AccessError] = []
+    doubts: list[AccessError] = []
+    if known and known.config:
+        config, code = dict(known.config), known.custom_code
+    else:
+        config, problems = _document(found, _CONFIGURATION, client, question)
+        tokenizer, doubts = _document(found, _TOKENIZER, client, question)
+        code = custom_code(found.repository, config, tokenizer)
     files = needed_files(found.files, code=bool(code))
     scan = scan_of(info.security_repo_status, files)
     missed = [

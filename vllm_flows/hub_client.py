@@ -163,13 +163,16 @@ class HubClient:
         return RefusedError(Refusal(status, headers.get("X-Error-Code") or "", self._said(message)))
 
     def _said(self, text: object) -> str:
-        """Return a text of others as it may be shown: a line, without the token."""
+        """Return a text of others as it may be shown: a line, without the token.
+
+        An error that says nothing is called by its kind.
+        """
         shown = str(text)
         if self.token:
             # Libraries quote a header that cannot be sent, with its line breaks escaped.
             for form in (self.token, self.token.encode("unicode_escape").decode()):
                 shown = shown.replace(form, "***")
-        return plain(shown) or type(text).__name__
+        return plain(shown) or (type(text).__name__ if isinstance(text, Exception) else "")
 
 
 def _given_up(error: TryAgainError) -> SilentError:

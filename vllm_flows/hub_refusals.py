@@ -240,7 +240,7 @@ def _repository_problem(reason: Reason, question: Question, refusal: Refusal) ->
         ),
         Reason.OTHER: (
             f"the Hub refuses {repository}",
-            f"HTTP {refusal.status}: {refusal.message}",
+            f"HTTP {refusal.status}" + (f": {refusal.message}" if refusal.message else ""),
             f"open {page}",
         ),
     }[reason]

@@ -20,6 +20,8 @@ SERVED_ANNOTATION = "vllm-flows.io/served"
 """On weights claims: the commit that was last seen to answer, then the one before it."""
 REQUESTED_ANNOTATION = "vllm-flows.io/requested-revision"
 """On weights claims: models.yaml's word for the commit that was last seen to answer."""
+PROVEN_ANNOTATION = "vllm-flows.io/proven-config-digest"
+"""On weights claims: the digest of the configuration that was last seen to answer."""
 VERSION_ANNOTATION = "vllm-flows.io/version"
 """On our Secrets: a random mark, new with each new value; no trace of the value itself."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
@@ -164,7 +166,8 @@ class WeightsClaim:
 
     `complete` maps each commit whose files are all there to their bytes, `blobs` each file of
     these commits, by the first digits of its hash, to its bytes. `served` are the commit that last
-    answered and the one before it, `requested` is what models.yaml called the former. `described`
+    answered and the one before it, `requested` is what models.yaml called the former and `proven`
+    the digest of the configuration that it answered with. `described`
     holds what is known of complete commits. `leaving` says that the claim was deleted and only
     waits for the pods that use it. `manifest` is the claim as the API has it.
     """
@@ -175,6 +178,7 @@ class WeightsClaim:
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     served: tuple[str, ...] = ()
     requested: str = ""
+    proven: str = ""
     described: Mapping[str, Description] = field(default_factory=dict)
     leaving: bool = False
     manifest: Mapping[str, Any] = field(default_factory=dict)

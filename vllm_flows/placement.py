@@ -1,4 +1,4 @@
-"""Where new replicas would go; `obstacles` says why they would not. Pure.
+"""Where new replicas would go; `obstacle_advice` says why they would not. Pure.
 
 A forecast, not the scheduler: what is sure to wait is said, what fits may still be spread another
 way by the cluster.
@@ -12,7 +12,8 @@ from decimal import Decimal
 
 from vllm_flows.errors import PlacementError
 from vllm_flows.nodes import GPU, Node, lacking
-from vllm_flows.obstacles import Demand, lasting_obstacle, no_room, obstacle_now
+from vllm_flows.obstacle_advice import no_room
+from vllm_flows.obstacles import Demand, lasting_obstacle, obstacles_now
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def place(
         trial = dict(left)
         hosts = _place(demand, trial)
         if hosts is None:
-            obstacles = [obstacle_now(left[node.name], demand) for node in nodes]
+            obstacles = obstacles_now([left[node.name] for node in nodes], demand)
             found[demand.model] = Placement(problem=no_room(demand, obstacles))
         else:
             found[demand.model] = Placement(hosts)

@@ -15,7 +15,7 @@ from vllm_flows.capacity import unknown_room, weights_hosts
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.desired import Desired
-from vllm_flows.differences import changes, entries
+from vllm_flows.differences import changes, differences, entries
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -159,11 +159,13 @@ def _action(
     deployed = state.deployments.get(model.name)
     if deployed is None:
         return Action.CREATE, "not deployed"
+    before = entries(state.release.values).get(model.name, {})
     if deployed.revision != verdict.commit:
         served = deployed.revision[:8] or "unknown"
-        return Action.UPDATE, f"revision {served} -> {verdict.commit[:8]}"
+        told = before.get("modelURL", model.model_url)
+        repository = "".join(f"{one}, " for one in differences(told, model.model_url, "modelURL"))
+        return Action.UPDATE, f"{repository}revision {served} -> {verdict.commit[:8]}"
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
-        before = entries(state.release.values).get(model.name, {})
         return Action.RESTART, changes(before, entry) or "settings of all engines changed"
     outside = [drift for drift in state.drifts if drift.restarts(engine_deployment(model.name))]
     if outside:

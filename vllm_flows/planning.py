@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from vllm_flows.claims import is_news
+from vllm_flows.claims import Served, is_news
 from vllm_flows.completions import answers_prompts
 from vllm_flows.credentials import Credential
 from vllm_flows.desired import Desired, desired_state
+from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
-from vllm_flows.hub import Hub
+from vllm_flows.hub import Hub, Known
 from vllm_flows.models import Model
-from vllm_flows.observed import Access, ClusterState, Verdict, WeightsClaim
-from vllm_flows.plan import Plan
+from vllm_flows.observed import DIGEST_ANNOTATION, Access, ClusterState, Verdict, WeightsClaim
+from vllm_flows.plan import Action, Plan
 from vllm_flows.planner import make_plan
 from vllm_flows.session import Session
 from vllm_flows.settings import Settings
@@ -60,9 +61,35 @@ class Decision:
         return [
             model
             for model in self.desired.models
-            if answers_prompts(model)
-            and is_news(self.claim(model.name), self.commit(model.name), model.revision)
+            if answers_prompts(model) and is_news(self.claim(model.name), self.served(model))
         ]
+
+    def unproven(self) -> list[str]:
+        """Return the models that stay as they are deployed, but did not answer so yet.
+
+        A run that was killed after helm leaves such models; their claims know what answered before.
+        """
+        staying = {step.model for step in self.plan.steps if step.action is Action.NONE}
+        return [
+            model.name
+            for model in self.news()
+            if model.name in staying
+            and self.claim(model.name).proven not in {"", self.served(model).digest}
+        ]
+
+    def proven(self) -> set[str]:
+        """Return the models that stay as they are, and were seen to answer so."""
+        news = {model.name for model in self.news()}
+        return {
+            step.model
+            for step in self.plan.steps
+            if step.action is Action.NONE and step.model not in news
+        }
+
+    def served(self, model: Model) -> Served:
+        """Return what the model is to be seen to answer with."""
+        annotations = entries(self.desired.values)[model.name]["podAnnotations"]
+        return Served(self.commit(model.name), model.revision, annotations[DIGEST_ANNOTATION])
 
     def claim(self, model: str) -> WeightsClaim:
         """Return the model's claim as it was seen; an empty one when there was none."""
@@ -93,21 +120,26 @@ def decide(
 def decide_now(settings: Settings, aim: Aim) -> Decision:
     """Return what a run would do now. Raises what the cluster's adapter raises."""
     session = Session.open(settings)
-    with asking_hub(session.hub(), aim.models) as verdicts:
+    with asking_hub(session.hub(), aim.models, session.descriptions()) as verdicts:
         state = session.observe()
         return decide(session, aim, list(verdicts), state)
 
 
 @contextmanager
-def asking_hub(hub: Hub, models: Sequence[Model]) -> Iterator[Iterator[Verdict]]:
-    """Ask about all models at the same time; yield the verdicts, in the models' order."""
+def asking_hub(
+    hub: Hub, models: Sequence[Model], known: Mapping[str, Known]
+) -> Iterator[Iterator[Verdict]]:
+    """Ask about all models at the same time; yield the verdicts, in the models' order.
+
+    `known` has for some models by name what is known of their commits.
+    """
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        yield pool.map(lambda model: _verdict(hub, model), models)
+        yield pool.map(lambda model: _verdict(hub, model, known.get(model.name, {})), models)
 
 
-def _verdict(hub: Hub, model: Model) -> Verdict:
+def _verdict(hub: Hub, model: Model, known: Known) -> Verdict:
     """Return the Hub's verdict on a model; its silence is a problem of that model alone."""
     try:
-        return hub.verdict(model.name, model.model_url, model.revision)
+        return hub.verdict(model.name, model.model_url, model.revision, known)
     except HubUnavailableError as error:
         return Verdict(model.name, model.model_url, access=Access.SILENT, problems=(error,))

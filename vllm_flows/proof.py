@@ -52,6 +52,15 @@ def prove_model(
     )
 
 
+def ask_again(api: ModelsApi, session: Session, model: Model) -> Answer:
+    """Return one completion of a model that was proven as it is now, and has not changed since.
+
+    Raises CompletionError when it is wrong, NotYetError when asking again can help.
+    """
+    with _placed(session, model):
+        return api.complete(model.name, model.smoke_test.prompt, model.smoke_test.expect)
+
+
 def examine(api: ModelsApi, model: Model) -> Answer:
     """Ask everything at one address: the list, the key, a completion, a stream."""
     test = model.smoke_test

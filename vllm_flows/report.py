@@ -70,9 +70,8 @@ def _step_data(step: Step) -> dict[str, object]:
 
 
 def _download_bytes(step: Step) -> int | None:
-    """Return what is to be fetched; unknown of a blocked model that the Hub told nothing of."""
-    unknown = step.problems and step.verdict and not step.verdict.described
-    return None if unknown else step.download_bytes
+    """Return what the run would fetch; None of a blocked model, which gets nothing as it is."""
+    return None if step.problems else step.download_bytes
 
 
 def _access_data(verdict: Verdict | None) -> dict[str, object] | None:
@@ -133,20 +132,24 @@ def plan_notes(plan: Plan) -> list[str]:
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
     """Return one row for each model that is served."""
-    return [_outcome_row(outcome) for outcome in outcomes]
+    changed = any(outcome.silent_seconds is not None for outcome in outcomes)
+    return [_outcome_row(outcome, changed=changed) for outcome in outcomes]
 
 
-def _outcome_row(outcome: Outcome) -> Row:
+def _outcome_row(outcome: Outcome, *, changed: bool) -> Row:
+    """Write an outcome; with `changed`, a model of the table was replaced while it served."""
     at_once = outcome.ready_seconds < _AT_ONCE_SECONDS
     silent = outcome.silent_seconds
     answer = outcome.answer_seconds
-    return {
+    row: Row = {
         "model": outcome.model,
         "action": outcome.action,
-        "revision": outcome.commit[:12],
+        "revision": outcome.commit[:8],
         "GPUs": outcome.gpus,
         "replicas": outcome.replicas,
         "ready in": "was ready" if at_once else human_seconds(outcome.ready_seconds),
-        "first answer in": "-" if answer is None else human_seconds(answer),
-        "silent for": "-" if silent is None else human_seconds(silent),
+        "answered in": "-" if answer is None else human_seconds(answer),
     }
+    return (
+        row | {"silent for": "-" if silent is None else human_seconds(silent)} if changed else row
+    )

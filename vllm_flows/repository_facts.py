@@ -13,7 +13,7 @@ from typing import Any
 from vllm_flows.observed import HubFile
 
 _LONGEST_TEXT = 200
-_DEEPEST = 100
+DEEPEST = 100
 """Levels of JSON. Real configurations have about five; what is deeper can be read, not pickled."""
 _TOO_DEEP = "it is nested too deeply"
 _ELSEWHERE = "--"
@@ -26,8 +26,11 @@ def plain(text: object) -> str:
     return "".join(one if one.isprintable() else "?" for one in line)[:_LONGEST_TEXT]
 
 
-def parse_configuration(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that the bytes hold. Raises ValueError when they hold none."""
+def parse_configuration(data: bytes, deepest: int = DEEPEST) -> dict[str, Any]:
+    """Return the JSON object that the bytes hold, `deepest` levels at most.
+
+    Raises ValueError when they hold none, or a deeper one.
+    """
     try:
         found = json.loads(data)
     except RecursionError as error:
@@ -35,7 +38,7 @@ def parse_configuration(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         # Not a TypeError: the caller asked about the bytes' content, which is a value.
         raise ValueError("it is no JSON object")  # noqa: TRY004
-    if _is_deeper(found, _DEEPEST):
+    if _is_deeper(found, deepest):
         raise ValueError(_TOO_DEEP)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
-from vllm_flows.observed import ClusterState, ReleaseState
+from vllm_flows.observed import ClusterState, Description, ReleaseState
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.settings import Settings
@@ -73,6 +73,11 @@ class Session:
         token = self.token()
         value, source = (token.value, token.source) if token else (None, "")
         return Hub(self.settings.hub_endpoint, value, source, clock=self.clock)
+
+    def descriptions(self) -> dict[str, Mapping[str, Description]]:
+        """Return by model what the weights claims remember of the commits on them."""
+        claims = weights_claims(self.cluster.find("PersistentVolumeClaim"))
+        return {name: claim.described for name, claim in claims.items()}
 
     def observe(self) -> ClusterState:
         """Read everything that the plan looks at."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from vllm_flows.observed import JOB_DIGEST_ANNOTATION
 from vllm_flows.sizes import human_bytes
-from vllm_flows.weights_job import PERMANENT
+from vllm_flows.weights_job import AGAIN, PERMANENT
 from vllm_flows.weights_manifests import hosts_of
+from vllm_flows.weights_order import MORE_ROOM
 
 Object = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ class WeightsJobState:
     """`running`, `complete` or `failed`, with a text for people and the bytes present so far.
 
     `node` is where the newest pod is. `commits` are those that the program found complete on the
-    volume at its end, none when it left no word.
+    volume at its end, none when it left no word. `setbacks` are worth a line each, once.
     """
 
     phase: str
@@ -32,6 +33,12 @@ class WeightsJobState:
     total: int = 0
     node: str = ""
     commits: tuple[str, ...] = ()
+    setbacks: tuple[str, ...] = ()
+
+    @property
+    def lacks_room(self) -> bool:
+        """Say whether the Job gave up because the volume has no room beside what it is to keep."""
+        return self.phase == "failed" and MORE_ROOM in self.text
 
 
 def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
@@ -130,7 +137,18 @@ def _running(pod: Object | None, log: str) -> WeightsJobState:
     done, total = found
     verb = "checking" if _checks(log) else "fetching"
     text = f"{verb} {human_bytes(total)}"
-    return WeightsJobState("running", text, done, total, pod["spec"].get("nodeName", ""))
+    node = pod["spec"].get("nodeName", "")
+    return WeightsJobState("running", text, done, total, node, setbacks=_fetched_again(log))
+
+
+def _fetched_again(log: str) -> tuple[str, ...]:
+    """Say which files came damaged."""
+    lines = (line.partition(" ") for line in log.splitlines())
+    return tuple(
+        f"{name}: what came has not the hash that the Hub lists; fetched again"
+        for verb, _, name in lines
+        if verb == AGAIN
+    )
 
 
 def _failed_attempt(
@@ -143,7 +161,7 @@ def _failed_attempt(
     final = final or count > job.get("spec", {}).get("backoffLimit", count)
     if not final and _exit_code(pod) != PERMANENT:
         text += "; trying again"
-    return WeightsJobState("running", text, done, total)
+    return WeightsJobState("running", text, done, total, setbacks=(*_fetched_again(log), text))
 
 
 def _has_failed(pod: Object) -> bool:

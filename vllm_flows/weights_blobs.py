@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from typing import Any
 from vllm_flows.weights_order import OURS, File
 
 _CHUNK = 1 << 20
+WRITING = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How to open what this program writes: no link is followed, no pipe waited for."""
 
 
 def size_of(path: Path) -> int:
@@ -28,8 +32,33 @@ def size_of(path: Path) -> int:
 
 
 def entries(folder: Path) -> list[Path]:
-    """List a folder, one that is not there as empty."""
-    return list(folder.iterdir()) if folder.is_dir() else []
+    """List a folder; one that is not there, or is elsewhere behind a link, as empty."""
+    return list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is there, of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clear(path: Path) -> None:
+    """Remove what is no regular file where this program has one.
+
+    Through a link it would write out of the volume, and on a pipe it would wait for ever.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            remove(path)
+
+
+def own_folder(folder: Path) -> None:
+    """Make a folder, in place of a link or a file where one is."""
+    if folder.is_symlink() or not folder.is_dir():
+        remove(folder)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -44,7 +73,8 @@ def sync(path: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """Put a JSON file in place, whole or not at all."""
     draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)  # a link would be written through
+    remove(draft)  # a link would be written through
+    clear(path)
     draft.write_text(json.dumps(value))
     sync(draft)
     draft.replace(path)
@@ -52,8 +82,10 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; what is missing or broken is empty."""
+    """Read a JSON object; what is missing, broken or no regular file is empty."""
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return {}
         found = json.loads(path.read_text())
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
@@ -127,7 +159,7 @@ class Partial:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[bytes], None]]:
         """Yield what appends; what the file holds beyond `position` is cut off."""
-        target = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        target = os.open(self.path, WRITING, 0o666)
         try:
             os.ftruncate(target, self.position)
             os.lseek(target, self.position, os.SEEK_SET)
@@ -162,13 +194,9 @@ class Partial:
         return True
 
     def check(self, record: Record) -> None:
-        """Take up what is there: a whole file is kept, a shorter one is where to go on.
-
-        A link is no file of ours: it would lead out of the volume what is written here.
-        """
+        """Take up what is there: a whole file is kept, a shorter one is where to go on."""
         for path in (self.blob, self.path):
-            if path.is_symlink():
-                path.unlink()
+            clear(path)
         source = self.blob if self.blob.exists() else self.path
         if not source.exists():
             return

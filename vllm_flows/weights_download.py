@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import importlib
 import os
 import re
-import ssl
 import sys
 import time
 import urllib.error
@@ -19,12 +17,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from vllm_flows.weights_blobs import Partial
+from vllm_flows.weights_connections import Watchdog, elsewhere, opener
 from vllm_flows.weights_order import Order, UnfixableError
 from vllm_flows.weights_patience import Pace, Patience, TransientError
 
@@ -44,30 +42,6 @@ _XET_CAPS = {
 }
 
 Headers = Mapping[str, str] | Message
-
-
-class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to another host without the token: storage has signed addresses of its own."""
-
-    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:  # noqa: ANN401 -- urllib's own
-        """Return the request that follows a redirect, without the token on another host."""
-        before, address = arguments[0], arguments[-1]
-        request = super().redirect_request(*arguments)
-        if request and urlsplit(address)[:2] != urlsplit(before.full_url)[:2]:
-            request.remove_header("Authorization")
-        return request
-
-
-def opener() -> urllib.request.OpenerDirector:
-    """Return what opens addresses, by the environment's proxies and certificates.
-
-    SSL_CERT_FILE alone counts when it is set; else the system's and certifi's certificates do.
-    """
-    context = ssl.create_default_context()
-    if not os.environ.get("SSL_CERT_FILE"):
-        with contextlib.suppress(ImportError):
-            context.load_verify_locations(importlib.import_module("certifi").where())
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), Redirects)
 
 
 @dataclass
@@ -101,14 +75,15 @@ class Hub:
         start = partial.position
         until = min(partial.file.size, start + _SEGMENT)
         request = self._request(partial, start, until)
-        with self._failures(partial):
-            answer = self.opener.open(request, timeout=self.order.stall)
-        with answer:
+        with (
+            Watchdog(self.order.stall) as watchdog,
+            self._open(request, partial, watchdog) as answer,
+        ):
             if start and not _goes_on(answer, start):
                 partial.restart()
             pace = Pace(self.order.stall, self.clock)
             with partial.writing() as write:
-                while chunk := self._next(answer, partial):
+                while chunk := self._next(answer, partial, watchdog):
                     write(chunk)
                     if partial.position < until:  # the last bytes may be few
                         pace.count(len(chunk))
@@ -128,27 +103,46 @@ class Hub:
             request.add_header("Range", f"bytes={start}-{until - 1}")
         return request
 
-    def _next(self, answer: Any, partial: Partial) -> bytes:  # noqa: ANN401 -- urllib's own
+    def _open(self, request: urllib.request.Request, partial: Partial, watchdog: Watchdog) -> Any:  # noqa: ANN401 -- urllib's own
+        """Return the answer, from wherever the Hub redirects to."""
+        with self._failures(watchdog):
+            try:
+                return self.opener.open(request, timeout=self.order.stall)
+            except (urllib.error.HTTPError, ValueError, OverflowError, InvalidURL) as error:
+                if not watchdog.has_bitten:  # else it is what remained of an answer
+                    raise self._refused(error, request, partial.file.name) from error
+            return None
+
+    def _refused(self, error: Exception, request: urllib.request.Request, name: str) -> Exception:
+        """Turn what urllib makes of an answer, or of where it leads to, into an error of ours."""
+        if not isinstance(error, urllib.error.HTTPError):  # OverflowError: of a port
+            return UnfixableError(f"the Hub redirects {name} to what is no address")
+        error.close()
+        storage = elsewhere(error.url, request.full_url)
+        return refusal(error.code, error.headers, self.order, name, storage)
+
+    def _next(self, answer: Any, partial: Partial, watchdog: Watchdog) -> bytes:  # noqa: ANN401 -- urllib's own
         """Return what has come, nothing at the end or once the file is whole."""
         if partial.position >= partial.file.size:
             return b""
-        with self._failures(partial):
+        with self._failures(watchdog):
             chunk: bytes = answer.read1(_CHUNK)
         return chunk
 
     @contextlib.contextmanager
-    def _failures(self, partial: Partial) -> Iterator[None]:
-        """Turn what a request can raise into errors of this program."""
+    def _failures(self, watchdog: Watchdog) -> Iterator[None]:
+        """Turn what a connection can raise into errors of this program; bound the wait for it."""
+        silent = TransientError(f"nothing of it came for {self.order.stall:g} s")
         try:
-            yield
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise refusal(error.code, error.headers, self.order, partial.file.name) from error
+            with watchdog.bounded():
+                yield
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
-            if isinstance(reason, TimeoutError):
-                raise TransientError(f"no byte came for {self.order.stall:g} s") from error
+            if watchdog.has_bitten or isinstance(reason, TimeoutError):
+                raise silent from error
             raise TransientError(f"{type(reason).__name__}: {reason}") from error
+        if watchdog.has_bitten:  # what was cut off may look like an end
+            raise silent
 
     def _by_library(self, partial: Partial) -> None:
         """Let huggingface_hub fetch the file, in no more memory than the Job has; then hash it.
@@ -187,11 +181,16 @@ def _goes_on(answer: Any, start: int) -> bool:  # noqa: ANN401 -- urllib's own
     return True
 
 
-def refusal(status: int, headers: Headers, order: Order, name: str) -> Exception:
+def refusal(status: int, headers: Headers, order: Order, name: str, storage: str = "") -> Exception:
     """Turn an HTTP status into the error to raise, with a text for people.
 
     The Hub answers 401 for a repository that it does not show (huggingface_hub, `_http.py`).
+    `storage` is the host that answered in the Hub's place: it knows no token, but its signed
+    addresses expire, and the next try is given a fresh one.
     """
+    if storage and status >= 400:  # noqa: PLR2004 -- HTTP's number
+        words = f"{storage}, to which the Hub redirects, answered HTTP {status}"
+        return TransientError(words, retry_after(headers, time.time()))
     code, said = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004 -- HTTP's number
         return TransientError(f"the Hub answered HTTP {status}", retry_after(headers, time.time()))
@@ -227,11 +226,15 @@ def classified(error: BaseException, order: Order, name: str) -> Exception:
     The Hub's answer may be the cause of a LocalEntryNotFoundError, which huggingface_hub raises
     for a 403 as for a Hub that is down (`_raise_on_head_call_error` in its file_download.py).
     """
+    from huggingface_hub import hf_hub_url
+
     root = error
     while True:
         answer = getattr(root, "response", None)
         if getattr(answer, "status_code", None):
-            return refusal(answer.status_code, answer.headers, order, name)  # type: ignore[union-attr]  # asked above
+            own = hf_hub_url(order.repository, name, revision=order.commit)
+            storage = elsewhere(str(getattr(answer, "url", own)), own)
+            return refusal(answer.status_code, answer.headers, order, name, storage)  # type: ignore[union-attr]  # asked above
         if root.__cause__ is None:
             break
         root = root.__cause__

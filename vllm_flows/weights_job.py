@@ -13,7 +13,8 @@ WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_STALL_SECONDS (60: a connection tha
 brings less than 1 KiB/s, for so long is dropped; by Xet the library decides),
 WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN; TERMINATION_LOG.
 
-On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is there, in bytes.
+On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is there, in bytes;
+`again FILE` when a file came with a wrong hash and is fetched once more.
 Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files", "bytes", "fetched",
 "complete"}`; neither it nor stderr holds the token or a signed address. Exit code 0: complete.
 3: trying again cannot help. 1: it may.
@@ -27,26 +28,23 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from vllm_flows.weights_blobs import Partial, Record, size_of, write_json
+from vllm_flows.weights_blobs import Partial, Record, size_of
 from vllm_flows.weights_download import Hub
-from vllm_flows.weights_order import OURS, Order, TemporaryError, UnfixableError, order_from
+from vllm_flows.weights_markers import by_age, mark, withdraw_markers
+from vllm_flows.weights_order import Order, TemporaryError, UnfixableError, order_from
 from vllm_flows.weights_redaction import RedactedStream, redacted
-from vllm_flows.weights_volume import (
-    link,
-    present,
-    prune,
-    refused_by_volume,
-    sole_writer,
-    withdraw_markers,
-)
+from vllm_flows.weights_volume import link, prepare, present, prune, refused_by_volume, sole_writer
 
 PERMANENT = 3
 TEMPORARY = 1
+AGAIN = "again"
+"""Begins the line that tells which file is fetched once more."""
 
 _SECONDS = 1.0
 """Between two lines that tell how far it is."""
@@ -65,6 +63,10 @@ def main() -> int:
     except (UnfixableError, TemporaryError) as error:
         report({"error": str(error)}, token)
         return PERMANENT if isinstance(error, UnfixableError) else TEMPORARY
+    except Exception as error:  # noqa: BLE001 -- the edge: whatever happens, a last word and an end
+        traceback.print_exc()
+        report({"error": f"{type(error).__name__}: {error}"}, token)
+        return TEMPORARY
     return 0
 
 
@@ -78,7 +80,8 @@ def report(result: dict[str, Any], token: str) -> None:
     """Leave the result where Kubernetes keeps it with the pod, and on stdout, without secrets."""
     if "error" in result:
         result = {"error": redacted(result["error"], token)[:_LONGEST_TEXT]}
-    Path(os.environ["TERMINATION_LOG"]).write_text(json.dumps(result))
+    with contextlib.suppress(OSError):  # the line below says it too
+        Path(os.environ["TERMINATION_LOG"]).write_text(json.dumps(result))
     say(json.dumps(result))
 
 
@@ -93,24 +96,23 @@ def bring(order: Order) -> dict[str, Any]:
     Raises UnfixableError or TemporaryError, for what the volume refuses too.
     """
     try:
-        for folder in (order.blobs, order.marker.parent, order.cache / ".locks"):
-            folder.mkdir(parents=True, exist_ok=True)
+        prepare(order)
         with sole_writer(order.cache / ".locks" / "vllm-flows.lock"):
             withdraw_markers(order)
             prune(order)
-            fetched = complete(order)
+            record = Record(order.folder)
+            fetched = complete(order, record)
             link(order)
-            write_json(order.marker, order.manifest)
+            mark(order, record)
     except OSError as error:
         raise refused_by_volume(error, order) from error
-    whole = [marker.stem for marker in order.cache.glob(f"models--*/{OURS}/*.json")]
     counts = {"files": len(order.files), "bytes": order.total, "fetched": fetched}
-    return {"commit": order.commit, **counts, "complete": sorted(whole)}
+    return {"commit": order.commit, **counts, "complete": sorted(by_age(order))}
 
 
-def complete(order: Order) -> int:
+def complete(order: Order, record: Record) -> int:
     """Bring every file to its blob, checked; return how many bytes came from the Hub."""
-    record, hub = Record(order.folder), Hub(order)
+    hub = Hub(order)
     partials = [Partial(file, order.blobs) for file in order.unique]
     partials = [each for each in partials if not record.knows(each.blob)]
     total = sum(min(each.file.size, size_of(each.blob) or size_of(each.path)) for each in partials)
@@ -124,10 +126,12 @@ def complete(order: Order) -> int:
 
 def fetch(hub: Hub, partial: Partial, record: Record) -> None:
     """Fetch the rest of a file; once more from its beginning when the hash is wrong."""
-    for _ in range(2):
+    for last in (False, True):
         hub.complete(partial)
         if partial.keep(partial.path, record):
             return
+        if not last:
+            say(f"{AGAIN} {partial.file.name}")
     words = "what comes from the Hub has not the hash that the Hub lists, also when fetched again"
     raise TemporaryError(f"{partial.file.name}: {words}")
 

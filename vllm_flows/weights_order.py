@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 OURS = ".vllm-flows"
 """The folder of what this program writes, beside huggingface_hub's `blobs` and `snapshots`."""
+_LONGEST_PART = 255
+"""Bytes of one part of a path, on every common file system."""
 MORE_ROOM = "give the model a larger pvcStorage"
 
 
@@ -100,14 +103,16 @@ class Order:
 def order_from(environ: Mapping[str, str]) -> Order:
     """Read the order; raise UnfixableError for a name or token that nothing good can come of."""
     files = tuple(File(**each) for each in json.loads(Path(environ["WEIGHTS_FILES"]).read_text()))
+    names = {file.name for file in files}
     for file in files:
         if not file.etag:
             raise UnfixableError(
                 f"{file.name}: the Hub lists no hash for it, so nothing can prove it"
             )
-        outside = Path(file.name).is_absolute() or ".." in Path(file.name).parts
-        if outside or not re.fullmatch(r"[0-9a-f]{40,64}", file.etag):
-            raise UnfixableError(f"{file.name}: no name or hash that a repository's file can have")
+        clash = not names.isdisjoint(map(str, list(PurePosixPath(file.name).parents)[:-1]))
+        if clash or not _is_name(file.name) or not re.fullmatch(r"[0-9a-f]{40,64}", file.etag):
+            name = ascii(file.name)[1:-1]
+            raise UnfixableError(f"{name}: no name or hash that a repository's file can have")
     token = environ.get("HF_TOKEN", "").strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise UnfixableError("HF_TOKEN holds characters that no token has")
@@ -125,3 +130,13 @@ def order_from(environ: Mapping[str, str]) -> Order:
         stall=float(environ.get("WEIGHTS_STALL_SECONDS", "60")),
         wait=float(environ.get("WEIGHTS_RETRY_SECONDS", "1")),
     )
+
+
+def _is_name(name: str) -> bool:
+    """Say whether a file of that name can be in a repository and stays within a snapshot."""
+    kinds = {unicodedata.category(letter) for letter in name}
+    if kinds & {"Cc", "Cs"} or str(PurePosixPath(name)) != name or name in {".", ""}:
+        return False
+    parts = PurePosixPath(name).parts
+    longest = max(len(part.encode()) for part in parts)
+    return not name.startswith("/") and ".." not in parts and longest <= _LONGEST_PART

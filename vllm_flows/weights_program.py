@@ -16,13 +16,24 @@ MODULES = (
     "weights_redaction",
     "weights_blobs",
     "weights_patience",
+    "weights_connections",
+    "weights_markers",
     "weights_volume",
     "weights_download",
     "weights_job",
 )
 
 # Not sys.exit: after a failure it would wait for the files that are still being fetched.
-_START = "import os\n\nfrom vllm_flows.weights_job import main\n\nos._exit(main())\n"
+_START = """import os
+
+from vllm_flows.weights_job import main
+
+code = 1
+try:
+    code = main()
+finally:
+    os._exit(code)
+"""
 _ALWAYS_THE_SAME = (1980, 1, 1, 0, 0, 0)
 """The date of every entry: equal code makes equal bytes."""
 

@@ -13,11 +13,17 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vllm_flows.weights_blobs import Record, entries, read_json, size_of, sync
-from vllm_flows.weights_order import MORE_ROOM, OURS, Order, TemporaryError, UnfixableError
+from vllm_flows.weights_blobs import WRITING, clear, entries, own_folder, remove, size_of, sync
+from vllm_flows.weights_markers import by_age, markers, repositories
+from vllm_flows.weights_order import MORE_ROOM, Order, TemporaryError, UnfixableError
 
 _OLDER = 6
 """Older revisions that may stay: the claim's annotation names the files of each."""
+
+_LASTING = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP, errno.EFBIG, errno.ENAMETOOLONG}
+)
+"""What another try meets again."""
 
 
 def present(order: Order) -> int:
@@ -35,14 +41,24 @@ def refused_by_volume(error: OSError, order: Order) -> UnfixableError | Temporar
         missing = order.total - present(order)
         return UnfixableError(f"the volume is full and {missing} bytes are missing; {MORE_ROOM}")
     words = f"the volume: {error.strerror or error} ({error.filename or order.folder})"
-    lasting = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP, errno.EFBIG}
-    return UnfixableError(words) if lasting else TemporaryError(words)
+    return UnfixableError(words) if error.errno in _LASTING else TemporaryError(words)
+
+
+def prepare(order: Order) -> None:
+    """Make the folders; a link in place of one would lead out of the volume."""
+    for folder in (order.folder, order.blobs, order.folder / "snapshots", order.marker.parent):
+        own_folder(folder)
+    own_folder(order.cache / ".locks")
+    snapshot = order.folder / "snapshots" / order.commit
+    if snapshot.is_symlink():
+        snapshot.unlink()
 
 
 @contextlib.contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
     """Keep a second program off the volume; one that was killed holds nothing."""
-    with path.open("w") as lock:
+    clear(path)
+    with os.fdopen(os.open(path, WRITING, 0o666), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -50,38 +66,6 @@ def sole_writer(path: Path) -> Iterator[None]:
         except OSError:  # not every network file system has locks
             pass
         yield
-
-
-def withdraw_markers(order: Order) -> None:
-    """Remove markers that promise more than the volume holds, or another list of files."""
-    for folder in order.cache.glob("models--*"):
-        record = Record(folder)
-        for marker in folder.glob(f"{OURS}/*.json"):
-            other = marker == order.marker and read_json(marker) != order.manifest
-            if other or not is_whole(marker, record):
-                marker.unlink()
-                sync(marker.parent)
-
-
-def is_whole(marker: Path, record: Record) -> bool:
-    """Say whether every file of a marker is there under its name, its content found right."""
-    folder, files = marker.parent.parent, read_json(marker).get("files", [])
-    if not isinstance(files, list) or not all(_names_a_file(file) for file in files):
-        return False
-    for file in files:
-        blob, place = folder / "blobs" / file["hash"], folder / "snapshots" / marker.stem
-        if not record.knows(blob) or not (place / file["name"]).is_file():
-            return False
-        if not (place / file["name"]).samefile(blob):
-            return False
-    return bool(files)
-
-
-def _names_a_file(entry: object) -> bool:
-    """Say whether a marker's entry has the shape that this program writes."""
-    return isinstance(entry, dict) and all(
-        isinstance(entry.get(key), str) and entry[key] for key in ("name", "hash")
-    )
 
 
 def prune(order: Order) -> None:
@@ -112,8 +96,9 @@ def prune(order: Order) -> None:
 def check_room(order: Order) -> None:
     """Raise UnfixableError when the commit does not fit even beside what runs alone."""
     needed = order.keep | {order.commit}
-    folders = order.cache.glob("models--*")
-    gone = sum(size_of(blob) for folder in folders for blob in unnamed(folder, order, needed))
+    gone = sum(
+        size_of(blob) for folder in repositories(order) for blob in unnamed(folder, order, needed)
+    )
     room = shutil.disk_usage(order.cache).free + gone
     if order.budget:
         room = min(room, order.budget - (used(order) - gone))
@@ -127,13 +112,7 @@ def check_room(order: Order) -> None:
 
 def used(order: Order) -> int:
     """Return the bytes of all blobs on the volume."""
-    return sum(size_of(path) for path in order.cache.glob("models--*/blobs/*"))
-
-
-def by_age(order: Order) -> list[str]:
-    """Return the complete commits of the volume, those that were completed first in front."""
-    markers = order.cache.glob(f"models--*/{OURS}/*.json")
-    return [marker.stem for marker in sorted(markers, key=lambda marker: marker.stat().st_mtime_ns)]
+    return sum(size_of(path) for each in repositories(order) for path in entries(each / "blobs"))
 
 
 def has_room(order: Order) -> bool:
@@ -146,18 +125,18 @@ def has_room(order: Order) -> bool:
 def remove_others(order: Order, needed: Iterable[str]) -> None:
     """Remove all revisions but the `needed` ones: markers first, blobs that nothing names last."""
     needed = frozenset(needed)
-    for folder in order.cache.glob("models--*"):
-        for marker in folder.glob(f"{OURS}/*.json"):
+    for folder in repositories(order):
+        for marker in markers(folder):
             if marker.stem not in needed:
                 marker.unlink()
                 sync(marker.parent)
         for snapshot in entries(folder / "snapshots"):
             if snapshot.name not in needed:
-                shutil.rmtree(snapshot)
+                remove(snapshot)
         if folder != order.folder and not entries(folder / "snapshots"):
-            shutil.rmtree(folder)
+            remove(folder)
         for blob in unnamed(folder, order, needed):
-            blob.unlink()
+            remove(blob)
 
 
 def unnamed(folder: Path, order: Order, needed: frozenset[str]) -> list[Path]:
@@ -194,9 +173,10 @@ def link(order: Order) -> None:
     """Show every blob under its file's name, as huggingface_hub does: by a relative link."""
     for file in order.files:
         place = order.folder / "snapshots" / order.commit / file.name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(place.parents[: len(Path(file.name).parts)]):
+            own_folder(folder)
         draft = order.marker.with_suffix(".link")
-        draft.unlink(missing_ok=True)
+        remove(draft)
         draft.symlink_to(os.path.relpath(order.blobs / file.etag, place.parent))
         draft.replace(place)
         sync(place.parent)

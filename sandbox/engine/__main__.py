@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from sandbox.engine import faults
 from sandbox.engine import model as models
 from sandbox.engine.arguments import parse
 
@@ -34,19 +35,22 @@ def _load(arguments: argparse.Namespace) -> models.LoadedModel:
     begun = time.monotonic()
     _log(f"vLLM API server: model={source} revision={arguments.revision} dtype={arguments.dtype}")
     folder = models.find_snapshot(source, arguments.revision)
+    config = models.read_config(folder)
     length = models.check_config(
-        models.read_config(folder),
+        config,
         max_model_len=arguments.max_model_len,
         parallel=arguments.tensor_parallel_size,
     )
     _log(f"Using max model len {length}")
     _log(f"Starting to load model {source}...")
     size = models.read_weights(folder)
+    fault = faults.fault_of(config)
+    faults.fail_to_load(fault)
     least = float(os.environ.get("VLLM_SANDBOX_LOAD_SECONDS", "1"))
     time.sleep(max(0.0, begun + least - time.monotonic()))
     seconds = time.monotonic() - begun
     _log(f"Loading weights took {seconds:.2f} seconds ({size} bytes)")
-    return models.LoadedModel(source, models.revision_of(folder), length, size)
+    return models.LoadedModel(source, models.revision_of(folder), length, size, fault)
 
 
 def _serve(arguments: argparse.Namespace, loaded: models.LoadedModel) -> None:
@@ -55,9 +59,10 @@ def _serve(arguments: argparse.Namespace, loaded: models.LoadedModel) -> None:
     from sandbox.engine.server import serve
 
     environment_key = os.environ.get("VLLM_API_KEY")
+    names = arguments.served_model_name or [loaded.source]
     engine = Engine(
         loaded,
-        names=arguments.served_model_name or [loaded.source],
+        names=faults.names_under(faults.Fault(loaded.fault), names),
         api_keys=arguments.api_key or ([environment_key] if environment_key else []),
         token_seconds=float(os.environ.get("VLLM_SANDBOX_TOKEN_SECONDS", "0.005")),
     )

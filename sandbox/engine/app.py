@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.engine import text
+from sandbox.engine.faults import Fault
 from sandbox.engine.metrics import Metrics
 from sandbox.engine.model import LoadedModel
 from sandbox.engine.requests import BadRequestError, Completion, read_completion
@@ -96,7 +97,7 @@ class Engine:
                 self.names[0],
                 self.model.revision,
                 wanted.prompt,
-                max_tokens=wanted.max_tokens,
+                max_tokens=0 if self.model.fault == Fault.EMPTY else wanted.max_tokens,
                 endless=wanted.endless,
             )
             for index, token in enumerate(tokens):

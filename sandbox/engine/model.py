@@ -24,12 +24,13 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What the server tells about the model it serves."""
+    """What the server tells about the model it serves; `fault` is one of `faults.Fault`."""
 
     source: str
     revision: str
     max_model_len: int
     weight_bytes: int
+    fault: str = ""
 
 
 def find_snapshot(source: str, revision: str | None) -> Path:

@@ -5,7 +5,8 @@
   fail whose path holds `path` (default: all)
 - POST /_sandbox/faults {"kind": "truncate", "count": N, "path": ".safetensors", "after": 0.99}:
   the next N downloads whose path holds `path` go wrong so (kinds: sandbox/hub/faults.py)
-- POST /_sandbox/commit {"repo": ID, "kind": "weights" or "docs"}: a new commit on main
+- POST /_sandbox/commit {"repo": ID, "kind": "weights", "docs" or "config", "config": {...}}:
+  a new commit on main; the last kind merges these keys into config.json (null takes one out)
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
 
@@ -145,9 +146,12 @@ class Hub:
         body = await request.json()
         if body.get("repo") not in self.store.repositories:
             raise RefusedError(404, "Repository not found", "RepoNotFound")
-        if body.get("kind") not in {"weights", "docs"}:
-            raise RefusedError(400, "kind is weights or docs")
-        return JSONResponse({"sha": self.store.add_commit(body["repo"], body["kind"]).sha})
+        kind, config = body.get("kind"), body.get("config", {})
+        if kind not in {"weights", "docs", "config"}:
+            raise RefusedError(400, "kind is weights, docs or config")
+        if not isinstance(config, dict) or (kind == "config") != bool(config):
+            raise RefusedError(400, "config holds keys of config.json, for the kind config alone")
+        return JSONResponse({"sha": self.store.add_commit(body["repo"], kind, config).sha})
 
     async def counters(self, _request: Request) -> Response:
         """Tell how many requests came, by the handler that took them."""

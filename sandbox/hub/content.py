@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Mapping
 
 from sandbox.hub.safetensors import safetensors_bytes
 from sandbox.hub.samples import Sample
@@ -18,12 +19,17 @@ _ROW = 1000
 _CODE = b"# The real model's code stands here; the sandbox's is empty and is never run.\n"
 
 
-def files_of(sample: Sample, *, weights: int, docs: int) -> dict[str, bytes]:
-    """Return path -> content for the given version of the weights and of the documentation."""
+def files_of(
+    sample: Sample, *, weights: int, docs: int, config: Mapping[str, object]
+) -> dict[str, bytes]:
+    """Return path -> content for the given version of the weights and of the documentation.
+
+    `config` is merged into the sample's own configuration.
+    """
     files = {
         ".gitattributes": b"*%s filter=lfs diff=lfs merge=lfs -text\n" % _suffix(sample).encode(),
         "README.md": _readme(sample, docs),
-        "config.json": _json({**sample.config, "transformers_version": "4.51.0"}),
+        "config.json": _json({**sample.config, "transformers_version": "4.51.0", **config}),
         "generation_config.json": _json({"do_sample": True, "temperature": 0.7, "top_p": 0.8}),
         "tokenizer_config.json": _json(_tokenizer_config(sample)),
     }

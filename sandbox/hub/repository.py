@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Literal
 from sandbox.hub.content import files_of
 from sandbox.hub.samples import SAMPLES, Sample
 
-ChangeKind = Literal["weights", "docs"]
+ChangeKind = Literal["weights", "docs", "config"]
 
 _FIRST_COMMIT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 _SHORTEST_SHA = 7
@@ -50,12 +50,15 @@ class Commit:
 
 @dataclass
 class Repository:
-    """A sample with its history, oldest commit first."""
+    """A sample with its history, oldest commit first; `config` was merged into its config.json."""
 
     sample: Sample
     commits: list[Commit] = field(default_factory=list)
     tags: dict[str, Commit] = field(default_factory=dict)
-    versions: dict[ChangeKind, int] = field(default_factory=lambda: {"weights": 1, "docs": 1})
+    versions: dict[ChangeKind, int] = field(
+        default_factory=lambda: {"weights": 1, "docs": 1, "config": 1}
+    )
+    config: dict[str, object] = field(default_factory=dict)
 
     @property
     def head(self) -> Commit:
@@ -87,22 +90,27 @@ class Store:
         self.repositories: dict[str, Repository] = {}
         for sample in samples:
             self._create(sample)
-        for repo_id, kind in self._added():
-            self._add(self.repositories[repo_id], kind)
+        for repo_id, kind, config in self._added():
+            self._add(self.repositories[repo_id], kind, config)
 
-    def add_commit(self, repo_id: str, kind: ChangeKind) -> Commit:
-        """Put a new commit on `main` that changes the weights or only the documentation.
+    def add_commit(
+        self, repo_id: str, kind: ChangeKind, config: Mapping[str, object] | None = None
+    ) -> Commit:
+        """Put a new commit on `main` that changes the weights, the documentation or config.json.
 
-        Raises KeyError when there is no such repository.
+        `config` is merged into the latter; a key with None is taken out of it. Raises KeyError
+        when there is no such repository.
         """
-        commit = self._add(self.repositories[repo_id], kind)
-        self._journal.write_text(json.dumps([*self._added(), [repo_id, kind]]))
+        commit = self._add(self.repositories[repo_id], kind, config or {})
+        self._journal.write_text(json.dumps([*self._added(), [repo_id, kind, config or {}]]))
         return commit
 
-    def _added(self) -> list[tuple[str, ChangeKind]]:
+    def _added(self) -> list[tuple[str, ChangeKind, dict[str, object]]]:
         if not self._journal.exists():
             return []
-        return [(repo_id, kind) for repo_id, kind in json.loads(self._journal.read_text())]
+        added = json.loads(self._journal.read_text())
+        # Commits that change no configuration may have been written without one.
+        return [(repo_id, kind, dict(*config)) for repo_id, kind, *config in added]
 
     def _create(self, sample: Sample) -> None:
         repository = Repository(sample)
@@ -110,14 +118,24 @@ class Store:
         self._commit(repository, "Initial commit")
         if sample.tagged:
             repository.tags[sample.tagged] = repository.head
-            self._add(repository, "weights")
+            self._add(repository, "weights", {})
 
-    def _add(self, repository: Repository, kind: ChangeKind) -> Commit:
+    def _add(
+        self, repository: Repository, kind: ChangeKind, config: Mapping[str, object]
+    ) -> Commit:
         repository.versions[kind] += 1
+        merged = {**repository.config, **config}
+        repository.config = {key: value for key, value in merged.items() if value is not None}
         return self._commit(repository, f"Update {kind} to version {repository.versions[kind]}")
 
     def _commit(self, repository: Repository, title: str) -> Commit:
-        content = files_of(repository.sample, **repository.versions)
+        versions = repository.versions
+        content = files_of(
+            repository.sample,
+            weights=versions["weights"],
+            docs=versions["docs"],
+            config=repository.config,
+        )
         files = {path: self._store(path, data) for path, data in content.items()}
         parent = repository.commits[-1].sha if repository.commits else ""
         listing = "".join(f"{each.blob_id} {each.path}\n" for each in files.values())

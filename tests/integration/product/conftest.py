@@ -8,12 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from sandbox import demo, lifecycle
@@ -23,6 +27,7 @@ from sandbox.state import SandboxState
 # Building the sandbox's programs, once per machine, takes minutes.
 _FIRST_SECONDS = 1500
 _COMMAND_SECONDS = 150
+_PATIENCE = 120.0
 _numbers = itertools.count(1)
 
 
@@ -36,6 +41,76 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _as_on_a_terminal() -> None:
     """Let Ctrl-C reach the command, also when the tests run in a shell's background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@dataclass
+class Watched:
+    """A command at work, and what it has said so far."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _over: bool = False
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+    @property
+    def said(self) -> str:
+        """All that was said so far."""
+        return "".join(self.lines)
+
+    def until(self, text: str, times: int = 1) -> None:
+        """Wait until the text was said so often."""
+        with self._news:
+            self._news.wait_for(lambda: self._over or self._count(text) >= times, _PATIENCE)
+        assert self._count(text) >= times, self.said
+
+    def ended(self) -> int:
+        """Wait for the command's end and return its exit code."""
+        try:
+            code = self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(self.said) from error
+        with self._news:
+            self._news.wait_for(lambda: self._over, _PATIENCE)
+        return code
+
+    def helm(self) -> list[psutil.Process]:
+        """Return the helm that changes the release, if one runs now."""
+        with suppress(psutil.Error):
+            return [one for one in psutil.Process(self.process.pid).children() if _changes(one)]
+        return []
+
+    def until_helm(self) -> list[psutil.Process]:
+        """Wait until helm changes the release, and return it."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            found = self.helm()
+            if found:
+                return found
+            assert self.process.poll() is None, self.said
+            time.sleep(0.01)
+        raise AssertionError(self.said)
+
+    def _count(self, text: str) -> int:
+        return sum(text in line for line in self.lines)
+
+
+def _changes(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.cmdline()[1:2] == ["upgrade"]
+    return False
 
 
 @dataclass(frozen=True)
@@ -63,6 +138,20 @@ class Product:
             text=True,
             preexec_fn=_as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
         )
+
+    @contextmanager
+    def watched(self, verb: str = "install", **environ: str) -> Iterator[Watched]:
+        """Start a command; it is killed when the block leaves it at work."""
+        process = self.start(verb, "--yes", **environ)
+        try:
+            yield Watched(process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                assert pipe
+                pipe.close()
 
     def run(
         self, *arguments: str, code: int = 0, stdin: str = "", **environ: str
@@ -116,6 +205,32 @@ class Product:
         """Run helm in the namespace."""
         command = [self.sandbox.programs["helm"], "-n", self.namespace, *arguments]
         return subprocess.check_output(command, text=True, env=self.environ, timeout=60)
+
+    def lease_holder(self) -> str:
+        """Return who holds the lock; "" when nobody does."""
+        (lease,) = self.objects("leases")
+        return str(lease["spec"].get("holderIdentity", ""))
+
+    def release_statuses(self) -> list[str]:
+        """Return the status of every kept revision of the release, the oldest first."""
+        secrets = self.objects("secrets", "owner=helm,name=vllm")
+        labels = [secret["metadata"]["labels"] for secret in secrets]
+        return [one["status"] for one in sorted(labels, key=lambda one: int(one["version"]))]
+
+    def assert_settled(self, model: str = "qwen3") -> None:
+        """Insist that nothing is left of interrupted runs, and nothing is there twice."""
+        *before, last = self.release_statuses()
+        assert last == "deployed"
+        assert set(before) <= {"superseded"}
+        rows = json.loads(self.helm("history", "vllm", "-o", "json"))[-3:]
+        values = [
+            self.helm("get", "values", "vllm", "--revision", str(row["revision"])) for row in rows
+        ]
+        assert all(one != the_next for one, the_next in itertools.pairwise(values))
+        assert [one["metadata"]["name"] for one in self.objects("pvc")] == [f"weights-{model}"]
+        jobs = [pod["metadata"]["labels"]["job-name"] for pod in self.objects("pods", "job-name")]
+        assert len(jobs) == len(set(jobs))
+        assert self.lease_holder() == ""
 
     def hub(self, verb: str, **body: object) -> None:
         """Tell the sandbox's Hub how to behave."""

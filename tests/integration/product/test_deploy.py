@@ -45,7 +45,7 @@ def test_with_the_token_every_model_answers_and_the_run_is_in_prefect(product: P
     )
     rows = json.loads(artifacts[0]["data"])
     assert [row["model"] for row in rows] == ["qwen3", "llama3"]
-    assert set(rows[0]) >= {"revision", "GPUs", "replicas", "ready in", "first answer in"}
+    assert set(rows[0]) >= {"revision", "GPUs", "replicas", "ready in", "answered in"}
 
 
 def test_objects_have_the_upstream_names_and_labels_and_values_hold_no_secret(product: Product):

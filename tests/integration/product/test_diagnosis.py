@@ -133,7 +133,7 @@ def bench(
     made = Bench(sandbox, namespace, Cluster.connect(namespace), model)
     made.kubectl("create", "namespace", namespace)
     yield made
-    made.kubectl("delete", "namespace", namespace)
+    made.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def claim(name: str, **spec: Any) -> dict[str, Any]:
@@ -379,6 +379,8 @@ def test_a_node_that_does_not_answer_is_told(bench: Bench):
         bench.deploy({**bench.serve(), "nodeName": name})
         assert name in bench.told(Category.NODE_LOST, definite=False).summary
     finally:
+        bench.kubectl("delete", "deployment", NAME)
+        bench.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
         bench.kubectl("delete", "node", name)
 
 
@@ -444,7 +446,7 @@ def test_an_update_in_place_waits_for_the_gpus_of_the_pod_that_ends(bench: Bench
     }
     in_place = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     bench.deploy(spec, strategy=in_place)
-    bench.kubectl("wait", "deployment", NAME, "--for=condition=Available", "--timeout=30s")
+    bench.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=40s")
     bench.deploy(spec, digest="two", strategy=in_place)
     found = bench.told(Category.NO_FREE_GPU, definite=False)
     assert found.settles_after is None
@@ -452,7 +454,7 @@ def test_an_update_in_place_waits_for_the_gpus_of_the_pod_that_ends(bench: Bench
 
 
 def test_weights_that_were_deleted_are_told_and_the_next_command_brings_them_back(
-    product: Product, monkeypatch: pytest.MonkeyPatch
+    product: Product,
 ):
     product.install("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n")
     (volume,) = (
@@ -462,7 +464,6 @@ def test_weights_that_were_deleted_are_told_and_the_next_command_brings_them_bac
     )
     shutil.rmtree(Path(volume["spec"]["hostPath"]["path"]) / "hub")
     product.kubectl("delete", "pod", "-l", "model=qwen3")
-    monkeypatch.setenv("KUBECONFIG", str(product.sandbox.kubeconfig))
     said = product.run("install", "--yes", code=1).stderr
     assert "[weights-missing]" in said
     command = said.split("  next: ")[1].split("   (")[0]

@@ -89,7 +89,7 @@ def test_six_models_get_their_verdicts_and_nothing_is_written(product: Product):
     assert said["pickle"] == "the repository has weights as pickles only"
     assert said["missing"] == "Qwen/Qwen2.5-7B-Instruct has no revision 'nightly'"
     assert said["crowded"] == "no room for a replica with 2 GPUs now"
-    assert "gpu-node-2: 1 of 2 nvidia.com/gpu free" in rows["crowded"]["problems"][0]["why"]
+    assert "gpu-node-2: 1 nvidia.com/gpu free, 2 needed" in rows["crowded"]["problems"][0]["why"]
     assert "5 of 6 models cannot be served; nothing was changed" in done.stderr
     table = product.run("plan", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT).stdout
     assert all(name in table for name in rows)

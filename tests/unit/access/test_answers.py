@@ -100,6 +100,12 @@ def test_an_address_that_is_no_hub_is_not_asked_again(told: ToldHub):
     assert told.clock.slept == []
 
 
+def test_a_refusal_with_an_empty_body_says_its_status_and_nothing_more(told: ToldHub):
+    told.tell(INFO, status=403)
+    (problem,) = told.ask("hf_token").problems
+    assert (problem.what, problem.why) == ("the Hub refuses org/name", "HTTP 403")
+
+
 @pytest.mark.parametrize(
     "body",
     [b"<html>please log in</html>", [], {"id": "org/name"}, {"id": "org/name", "sha": "main"}],

@@ -96,6 +96,12 @@ def test_every_reason_has_a_text_with_a_why_and_a_next_step(reason: Reason):
     assert "a/b" in str(problem) or "VLLM_HF_TOKEN" in str(problem)
 
 
+def test_a_refusal_without_words_is_told_by_its_status():
+    question = Question("m", "a/b", "main", "https://hub")
+    assert explain(Reason.OTHER, question, Refusal(403, "", "words")).why == "HTTP 403: words"
+    assert explain(Reason.OTHER, question, Refusal(403)).why == "HTTP 403"
+
+
 def test_every_reason_has_a_state_of_its_own_that_fits_a_column():
     states = [access_of(reason) for reason in Reason]
     assert len(set(states)) == len(Reason)

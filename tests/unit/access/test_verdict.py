@@ -15,7 +15,7 @@ from sandbox.hub.access import (
     TOKEN_WITHOUT_SCOPE,
 )
 from vllm_flows.hub import Hub
-from vllm_flows.observed import Access
+from vllm_flows.observed import Access, Description
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -38,6 +38,17 @@ def test_an_open_model_is_described_completely(hub: Running):
     assert "README.md" not in {file.name for file in verdict.files}
     assert all(len(file.blob_id) == 40 for file in verdict.files)
     assert all(file.sha256 for file in verdict.files if file.name.endswith(".safetensors"))
+
+
+def test_what_is_known_of_a_commit_is_not_read_again(hub: Running):
+    newest, before = hub.ask(OPEN).commit, hub.ask(OPEN, "v1.0").commit
+    told = Description({"model_type": "told"}, {}, ("modeling.py",))
+    asked = Hub(hub.url, None)
+    known = asked.verdict("m", OPEN, "main", {newest: told, before: told})
+    assert (known.config, known.custom_code) == (told.config, told.custom_code)
+    assert (known.commit, known.parameters) == (newest, {"BF16": 4_022_468_096})
+    other = asked.verdict("m", OPEN, "main", {before: told, newest: Description()})
+    assert other.config["model_type"] == "qwen3"
 
 
 def test_a_tag_stands_for_an_older_commit(hub: Running):

@@ -114,6 +114,27 @@ def test_what_can_run_code_is_refused_unless_models_yaml_says_so(
     assert f"allowed by {field}" in found.notes[0]
 
 
+EVIL = "\x1b[2J\x1b]0;x\x07evil.bin"
+
+
+@pytest.mark.parametrize(
+    ("field", "facts"),
+    [
+        ("allowPickle", {"files": (HubFile(EVIL, 1000, "b" * 64),)}),
+        ("allowUnsafe", {"unsafe_files": (EVIL,)}),
+        ("trustRemoteCode", {"custom_code": (EVIL,)}),
+    ],
+)
+def test_a_name_that_would_command_the_terminal_is_shown_without_its_commands(
+    field: str, facts: dict[str, Any]
+):
+    refused = "".join(str(one) for one in findings(A100, **facts).problems)
+    allowed = findings(A100, fields={field: True}, **facts).notes[0]
+    assert "?[2J?]0;x?evil.bin" in refused
+    assert allowed.endswith(": ?[2J?]0;x?evil.bin")
+    assert (refused + allowed).replace("\n", "").isprintable()
+
+
 def test_code_that_is_done_without_is_no_problem():
     found = findings(A100, fields={"trustRemoteCode": False}, custom_code=("modeling_m.M",))
     assert not found.problems

@@ -107,7 +107,29 @@ def test_all_that_is_wrong_at_once_gets_one_advice() -> None:
 
 
 def test_the_images_release_decides_what_vllm_may_fill() -> None:
-    for tag, share in (("v0.19.1", 0.9), ("v0.20.0", 0.92)):
-        fit = findings(node("n", 80, 8), settings={"model_tag": tag}, maxModelLen=8192).fit
+    ours, other = "vllm/vllm-openai", "registry.example/inference"
+    for image, tag, share in (
+        (ours, "v0.19.1", 0.9),
+        (ours, "v0.20.0", 0.92),
+        (other, "v0.19.1", 0.92),
+    ):
+        settings = {"model_image": image, "model_tag": tag}
+        fit = findings(node("n", 80, 8), settings=settings, maxModelLen=8192).fit
         assert fit
         assert fit.available == int(80 * 2**30 * share)
+
+
+def test_of_an_image_with_numbers_of_its_own_no_flag_is_refused() -> None:
+    for image, tag, refused in (
+        ("vllm/vllm-openai", "latest", 1),
+        ("nvcr.io/nvidia/vllm", "25.09-py3", 0),
+        ("registry.example/inference", "latest", 0),
+    ):
+        found = findings(
+            node("n", 80, 8),
+            settings={"model_image": image, "model_tag": tag},
+            parameters=8_000_000_000,
+            maxModelLen=8192,
+            extraArgs=["--disable-log-requests"],
+        )
+        assert len(found.problems) == refused, found.problems

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vllm_flows.claims import (
+    Served,
     is_news,
     missing_bytes,
     record_of,
@@ -69,14 +70,71 @@ def test_a_claim_without_a_record_promises_nothing():
     assert read().complete == {}
 
 
-def test_a_description_of_another_shape_says_nothing():
-    odd = {"bytes": 5, "config": [], "parameters": {"BF16": "many"}, "code": "m.py"}
+@pytest.mark.parametrize("parameters", [{"BF16": "many"}, {"BF16": True}, {"BF16": 10**400}])
+def test_a_description_of_another_shape_says_nothing(parameters: dict[str, Any]):
+    odd = {"bytes": 5, "config": [], "parameters": parameters, "code": "m.py"}
     assert read(json.dumps({ONE: odd})).described == {ONE: Description()}
 
 
-@pytest.mark.parametrize("record", ["garbage", "[]", "null", '{"a": {}}', '{"a": 5}'])
+def test_what_a_description_tells_can_be_shown():
+    odd = {"bytes": 5, "parameters": {"BF\x1b": 7}, "code": ["m\x1b[2J.py", 7]}
+    told = Description(parameters={"BF?": 7}, custom_code=("m?[2J.py", "7"))
+    assert read(json.dumps({ONE: odd})).described == {ONE: told}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "garbage",
+        "[]",
+        "null",
+        '{"a": {}}',
+        '{"a": 5}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"a": ' + "[" * 500 + "]" * 500 + "}",
+        '{"\ud800": 5}',
+    ],
+    ids=lambda record: record[:20],
+)
 def test_a_record_that_is_not_ours_promises_nothing(record: str):
     assert read(record).complete == {}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"bytes": 1, "blobs": {"a": "x"}},
+        {"bytes": 1, "blobs": {"a": None}},
+        {"bytes": 1, "blobs": {"a": True}},
+        {"bytes": 1, "blobs": {"a": -1}},
+        {"bytes": 1, "blobs": {"a": 10**400}},
+        {"bytes": 1, "blobs": {"a": 1.5}},
+        {"bytes": 1, "blobs": None},
+        {"bytes": 1, "blobs": ["a"]},
+        {"bytes": True},
+        {"bytes": -1},
+        {"bytes": 10**400},
+        {"bytes": "1"},
+    ],
+    ids=lambda odd: ascii(odd)[:40],
+)
+def test_an_entry_of_another_shape_promises_nothing_and_leaves_the_others(odd: dict[str, Any]):
+    good = json.loads(record_with(as_claim(), verdict(TWO, b=50), ()))
+    record = json.dumps({ONE: odd, **good})
+    claim = read(record)
+    assert claim.complete == {TWO: 50}
+    assert missing_bytes(verdict(THREE, a=100, b=50), claim) == 100
+    assert room_needed(verdict(THREE, a=100), claim, {ONE, TWO}) == 150
+    assert ONE not in json.loads(record_of(as_claim(record), (ONE, TWO)))
+
+
+def test_a_configuration_as_deep_as_may_be_is_remembered():
+    config: dict[str, Any] = {}
+    for _ in range(99):
+        config = {"a": config}
+    claim = read(record_with(as_claim(), replace(verdict(ONE, a=1), config=config), ()))
+    assert (claim.complete, claim.described[ONE].config) == ({ONE: 1}, config)
 
 
 def test_only_files_that_no_complete_commit_has_are_to_be_fetched():
@@ -95,19 +153,20 @@ def test_the_running_commits_need_room_beside_the_new_one_shared_files_once():
 
 def test_the_commit_that_answers_and_the_one_before_are_remembered():
     claim = read(served=f"{ONE} {TWO}")
-    assert served_with(claim, THREE, "main")[SERVED_ANNOTATION] == f"{THREE} {ONE}"
-    assert served_with(claim, ONE, "main")[SERVED_ANNOTATION] == f"{ONE} {TWO}"
+    assert served_with(claim, Served(THREE, "main", "d"))[SERVED_ANNOTATION] == f"{THREE} {ONE}"
+    assert served_with(claim, Served(ONE, "main", "d"))[SERVED_ANNOTATION] == f"{ONE} {TWO}"
 
 
 def test_what_was_asked_for_is_remembered_with_the_commit_that_answers():
-    notes = served_with(read(), ONE, "v1")
+    notes = served_with(read(), Served(ONE, "v1", "d"))
     made = as_claim()
     made["metadata"]["annotations"] = notes
     claim = weights_claims([made])["qwen"]
-    assert (claim.served, claim.requested) == ((ONE,), "v1")
-    assert not is_news(claim, ONE, "v1")
-    assert is_news(claim, TWO, "v1")
-    assert is_news(claim, ONE, "main")
+    assert (claim.served, claim.requested, claim.proven) == ((ONE,), "v1", "d")
+    assert not is_news(claim, Served(ONE, "v1", "d"))
+    assert is_news(claim, Served(TWO, "v1", "d"))
+    assert is_news(claim, Served(ONE, "main", "d"))
+    assert is_news(claim, Served(ONE, "v1", "other"))
 
 
 def test_what_the_model_is_like_is_remembered_unless_it_is_very_long():
@@ -121,7 +180,7 @@ def test_what_the_model_is_like_is_remembered_unless_it_is_very_long():
 
 
 def test_going_back_makes_the_newer_one_the_one_before():
-    notes = served_with(read(served=f"{TWO} {ONE}"), ONE, "main")
+    notes = served_with(read(served=f"{TWO} {ONE}"), Served(ONE, "main", "d"))
     assert notes[SERVED_ANNOTATION] == f"{ONE} {TWO}"
 
 

@@ -44,3 +44,10 @@ def test_a_wide_terminal_and_a_pipe_get_whole_rows(
     (row,) = (line for line in lines if line.strip().startswith("large"))
     assert row.endswith(ROWS[0]["reason"].strip())
     assert any("reason" in line for line in lines)
+
+
+def test_where_a_table_would_be_cut_off_each_row_is_a_record(monkeypatch: pytest.MonkeyPatch):
+    lines = shown(monkeypatch, Terminal(), 10)
+    assert "model: large" in lines
+    assert "fit: fits" in lines
+    assert "reason: not deployed" in lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from vllm_flows.errors import FitError
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
+VLLM = "vllm/vllm-openai:"
 Maker = Callable[..., Model]
 
 
@@ -31,7 +31,8 @@ def only(refusals: tuple[FitError, ...]) -> FitError:
 
 def test_a_model_that_vllm_serves_is_not_refused(model: Maker, llama: Verdict) -> None:
     for tag in ("latest", "v0.11.0", "nightly", "v0.99.0"):
-        assert engine_refusals(model(maxModelLen=131072, dtype="float16"), llama, tag) == ()
+        wanted = model(maxModelLen=131072, dtype="float16")
+        assert engine_refusals(wanted, llama, VLLM + tag) == ()
 
 
 def test_without_a_configuration_nothing_is_refused(model: Maker) -> None:
@@ -58,7 +59,7 @@ def test_a_context_lengthened_by_arguments_is_left_to_vllm(
     model: Maker, llama: Verdict, arguments: tuple[str, ...]
 ) -> None:
     wanted = model(1, *arguments, maxModelLen=262144)
-    assert engine_refusals(wanted, llama, "v0.11.0") == ()
+    assert engine_refusals(wanted, llama, VLLM + "v0.11.0") == ()
 
 
 def test_heads_that_cannot_be_shared_are_refused(model: Maker, llama: Verdict) -> None:
@@ -87,7 +88,7 @@ def test_more_gpus_than_heads_are_refused(model: Maker, llama: Verdict) -> None:
 def test_an_architecture_that_vllm_does_not_know_is_refused(
     model: Maker, llama: Verdict, name: str, tag: str, words: str
 ) -> None:
-    refusal = only(engine_refusals(model(), changed(llama, architectures=[name]), tag))
+    refusal = only(engine_refusals(model(), changed(llama, architectures=[name]), VLLM + tag))
     assert name in refusal.what
     assert words in refusal.why
 
@@ -106,12 +107,14 @@ def test_an_architecture_that_vllm_does_not_know_is_refused(
         ("FooForCausalLM", "v0.40.0"),  # newer than what is known here
         ("FooForCausalLM", "nightly"),
         ("QWenLMHeadModel", "v0.22.0"),
+        ("QWenLMHeadModel", "v0.40.0"),
+        ("BartForConditionalGeneration", "v0.40.0"),
     ],
 )
 def test_an_architecture_that_vllm_may_know_is_not_refused(
     model: Maker, llama: Verdict, name: str, tag: str
 ) -> None:
-    assert engine_refusals(model(), changed(llama, architectures=[name]), tag) == ()
+    assert engine_refusals(model(), changed(llama, architectures=[name]), VLLM + tag) == ()
 
 
 def test_one_known_name_of_several_is_enough(model: Maker, llama: Verdict) -> None:
@@ -128,31 +131,6 @@ def test_code_of_the_repository_or_another_implementation_is_left_to_vllm(
     assert engine_refusals(model(1, "--model-impl", "transformers"), foo) == ()
     configuration_only = changed(foo, auto_map={"AutoConfig": "configuration_foo.FooConfig"})
     assert engine_refusals(model(), configuration_only)
-
-
-@pytest.mark.parametrize(
-    ("quantization", "tag", "refused"),
-    [
-        ({"quant_method": "awq"}, "latest", False),
-        ({"quant_method": "compressed_tensors"}, "latest", False),
-        ({"quant_method": "exl2"}, "latest", True),
-        ({"quant_method": "exl2"}, "nightly", False),
-        ({"quant_method": "exl2"}, "v0.40.0", False),
-        ({"quant_method": "bitsandbytes"}, "latest", True),
-        ({"quant_method": "bitsandbytes"}, "v0.27.1", False),
-        ({"quant_method": "hqq"}, "v0.20.0", True),
-        ({"quant_method": "hqq"}, "v0.11.0", False),
-        ({}, "latest", False),
-    ],
-)
-def test_a_quantization_that_vllm_does_not_know_is_refused(
-    model: Maker, llama: Verdict, quantization: dict[str, Any], tag: str, *, refused: bool
-) -> None:
-    said = changed(llama, quantization_config=quantization)
-    refusals = engine_refusals(model(), said, tag)
-    assert bool(refusals) is refused
-    if refused:
-        assert only(refusals).why.startswith("Unknown quantization method: ")
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3", "gemma3_text", "glm4"])
@@ -199,6 +177,10 @@ def test_a_data_type_that_a_quantization_lacks_is_refused(
         ("--calculate-kv-scales", "v0.27.1", False),
         ("--no-calculate-kv-scales", "v0.28.0", True),
         ("--swap-space=4", "nightly", False),
+        ("--swap-space=4", "v0.40.0", False),  # newer than what is known here
+        ("--disable-log-requests", "latest", True),
+        ("--disable-log-requests", "v0.17.0", True),
+        ("--disable-log-requests", "v0.16.0", False),
         ("--enforce-eager", "latest", False),
         ("--shutdown-timeout=30", "latest", False),
     ],
@@ -206,7 +188,7 @@ def test_a_data_type_that_a_quantization_lacks_is_refused(
 def test_a_flag_that_the_image_no_longer_has_is_refused(
     model: Maker, llama: Verdict, argument: str, tag: str, *, refused: bool
 ) -> None:
-    refusals = engine_refusals(model(1, argument), llama, tag)
+    refusals = engine_refusals(model(1, argument), llama, VLLM + tag)
     assert bool(refusals) is refused
     if refused:
         refusal = only(refusals)
@@ -219,23 +201,65 @@ def test_every_refusal_is_told_at_once(model: Maker, llama: Verdict) -> None:
     assert len(engine_refusals(wrong, changed(llama, architectures=["FooForCausalLM"]))) == 4
 
 
+@pytest.mark.parametrize("flag", ["--rope-scaling={}", "--rope_theta=1000000"])
+def test_a_flag_with_a_successor_names_it(model: Maker, llama: Verdict, flag: str) -> None:
+    """Without the flag alone, the context would be refused next."""
+    wanted = model(1, flag, "--hf-overrides={}", maxModelLen=262144)
+    (refusal,) = engine_refusals(wanted, llama, VLLM + "v0.20.0")
+    assert 'by --hf-overrides={"rope_parameters": ' in refusal.next_command
+    assert engine_refusals(model(1, flag), llama, VLLM + "v0.11.0") == ()
+
+
+def test_a_context_lengthened_by_a_flag_that_is_gone_gets_one_advice(
+    model: Maker, llama: Verdict
+) -> None:
+    wanted = model(1, "--rope-scaling", "{}", maxModelLen=262144)
+    refusal = only(engine_refusals(wanted, llama, VLLM + "v0.20.0"))
+    assert "--hf-overrides" in refusal.next_command
+
+
 @pytest.mark.parametrize(
-    ("tag", "version"),
+    ("image", "version"),
     [
-        ("v0.11.0", (0, 11, 0)),
-        ("0.11.0", (0, 11, 0)),
-        ("v0.28.0-cu129", (0, 28, 0)),
-        ("v0.9.0.1", None),
-        ("v0.11", (0, 11, 0)),
-        ("latest", (0, 32, 0)),
-        ("latest-x86_64", (0, 32, 0)),
-        ("nightly", None),
-        ("sha-1.2", None),
-        ("", None),
+        ("vllm/vllm-openai:v0.11.0", (0, 11, 0)),
+        ("vllm/vllm-openai:0.11.0", (0, 11, 0)),
+        ("vllm/vllm-openai:v0.28.0-cu129", (0, 28, 0)),
+        ("vllm/vllm-openai:v0.9.0.1", None),
+        ("vllm/vllm-openai:v0.11", (0, 11, 0)),
+        ("vllm/vllm-openai:latest", (0, 32, 0)),
+        ("vllm/vllm-openai:latest-x86_64", (0, 32, 0)),
+        ("vllm/vllm-openai:nightly", None),
+        ("vllm/vllm-openai:sha-1.2", None),
+        ("vllm/vllm-openai:", None),
+        ("registry.example:5000/mirror/vllm-openai:v0.20.0", (0, 20, 0)),
+        ("vllm/vllm-openai-rocm:v0.20.0", (0, 20, 0)),
+        ("openeuler/vllm:0.32.0-oe2403sp4", (0, 32, 0)),
+        ("openeuler/vllm:latest", None),  # it may lag behind
+        ("nvcr.io/nvidia/vllm:25.09-py3", None),
+        ("nvcr.io/nvidia/tritonserver:25.09-vllm-python-py3", None),
+        ("registry.example/vllm-cuda:3.2.2", None),
+        ("registry.example/vllm:2024.11.3", None),
+        ("registry.example/vllm:1.2.3-internal", None),
+        ("registry.example/vllm/engine:0.9.1", None),
+        ("registry.example/inference:0.9.1", None),
+        ("lmcache/vllm-openai:v0.5.4", None),  # LMCache's own numbers
+        ("lmcache/vllm-openai:latest", None),
     ],
 )
-def test_a_tag_is_read_as_a_version(tag: str, version: tuple[int, ...] | None) -> None:
-    assert engine_version(tag) == version
+def test_an_image_is_read_as_a_version_of_vllm(image: str, version: tuple[int, ...] | None) -> None:
+    assert engine_version(image) == version
+
+
+@pytest.mark.parametrize(
+    "image", ["nvcr.io/nvidia/vllm:25.09-py3", "registry.example/inference:latest", VLLM + "v1.2.3"]
+)
+def test_of_another_image_nothing_is_refused_that_hangs_on_the_release(
+    model: Maker, llama: Verdict, image: str
+) -> None:
+    wanted = model(1, "--swap-space=4", "--disable-log-requests", "--task=generate")
+    for name in ("QWenLMHeadModel", "FooForCausalLM", "BartForConditionalGeneration"):
+        foo = changed(llama, architectures=[name], quantization_config={"quant_method": "exl2"})
+        assert engine_refusals(wanted, foo, image) == ()
 
 
 def test_arguments_are_read_as_vllm_reads_them() -> None:
@@ -249,3 +273,11 @@ def test_arguments_are_read_as_vllm_reads_them() -> None:
     assert flag_number(arguments, "--c") == 3000
     assert flag_number(arguments, "--offset") == 0
     assert flag_number(("--c", "9" * 400), "--c") == 0
+
+
+def test_a_name_that_would_command_the_terminal_is_shown_without_its_commands():
+    config = {"architectures": ["\x1b[2JEvilForCausalLM"], "model_type": "x"}
+    verdict = Verdict("m", "o/m", "a" * 40, config=config)
+    said = "".join(map(str, engine_refusals(Model(name="m", modelURL="o/m"), verdict)))
+    assert "EvilForCausalLM" in said
+    assert "\x1b" not in said

@@ -36,6 +36,23 @@ BERT = {
     "vocab_size": 30522,
     "torch_dtype": "float32",
 }
+GEMMA_3_27B = {
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "model_type": "gemma3",
+    "text_config": {
+        "model_type": "gemma3_text",
+        "head_dim": 128,
+        "hidden_size": 5376,
+        "intermediate_size": 21504,
+        "num_attention_heads": 32,
+        "num_hidden_layers": 62,
+        "num_key_value_heads": 16,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    },
+    "torch_dtype": "bfloat16",
+    "vision_config": {"hidden_size": 1152},
+}
 
 Maker = Callable[..., Model]
 Verdicts = Callable[..., Verdict]
@@ -142,22 +159,23 @@ def test_the_utilization_is_the_users(model: Maker, llama: Verdict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "share"),
+    ("image", "share"),
     [
-        ("latest", 0.92),
-        ("v0.32.0", 0.92),
-        ("v0.20.0-cu129", 0.92),
-        ("v0.19.1", 0.9),
-        ("0.11", 0.9),
-        ("nightly", 0.92),
-        ("v0.40.0", 0.92),
+        ("vllm/vllm-openai:latest", 0.92),
+        ("vllm/vllm-openai:v0.32.0", 0.92),
+        ("vllm/vllm-openai:v0.20.0-cu129", 0.92),
+        ("vllm/vllm-openai:v0.19.1", 0.9),
+        ("mirror/vllm-openai:0.11", 0.9),
+        ("vllm/vllm-openai:nightly", 0.92),
+        ("vllm/vllm-openai:v0.40.0", 0.92),
+        ("registry.example/inference:0.11", 0.92),
     ],
 )
 def test_the_utilization_is_the_images_own_when_none_is_set(
-    model: Maker, llama: Verdict, tag: str, share: float
+    model: Maker, llama: Verdict, image: str, share: float
 ) -> None:
-    assert fit_of(model(), llama, 80 * GIB, image_tag=tag).available == int(80 * GIB * share)
-    set_here = fit_of(model(gpuMemoryUtilization=0.5), llama, 80 * GIB, image_tag=tag)
+    assert fit_of(model(), llama, 80 * GIB, image=image).available == int(80 * GIB * share)
+    set_here = fit_of(model(gpuMemoryUtilization=0.5), llama, 80 * GIB, image=image)
     assert set_here.available == 40 * GIB
 
 
@@ -181,10 +199,46 @@ def test_quantizing_at_the_start_halves_all_but_the_embeddings(
     assert 0.5 * plain < less < 0.6 * plain
 
 
-def test_a_window_bounds_the_cache(model: Maker, verdict: Verdicts, llama: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("image", "arguments", "batches"),
+    [
+        ("vllm/vllm-openai:v0.11.2", (), 1),
+        ("vllm/vllm-openai:v0.25.1", (), 1),
+        ("vllm/vllm-openai:v0.26.0", (), 2),
+        ("vllm/vllm-openai:latest", (), 2),
+        ("vllm/vllm-openai:v0.33.0", (), 2),
+        ("vllm/vllm-openai:latest", ("--no-async-scheduling",), 1),
+        ("nvcr.io/nvidia/vllm:25.09-py3", (), 1),
+        ("vllm/vllm-openai:nightly", (), 1),
+    ],
+)
+def test_a_window_keeps_the_batches_in_flight_and_one_block_more(
+    model: Maker,
+    verdict: Verdicts,
+    llama: Verdict,
+    image: str,
+    arguments: tuple[str, ...],
+    batches: int,
+) -> None:
+    """Arithmetic: 128 KiB a token, 4095 tokens and 2048 a batch, in blocks of 16."""
     said = verdict({**llama.config, "sliding_window": 4096}, dict(llama.parameters))
-    fit = fit_of(model(1, "--max-num-batched-tokens", "2048"), said, 80 * GIB)
-    assert fit.kv_cache < 1.2 * GIB
+    wanted = model(1, "--max-num-batched-tokens", "2048", *arguments)
+    blocks = 256 + 128 * batches + 1
+    assert fit_of(wanted, said, 80 * GIB, image=image).kv_cache == blocks * 16 * 128 * 1024
+
+
+def test_gemma_3_27b_with_its_full_context_fits_an_h100_before_two_batches_are_kept(
+    model: Maker, verdict: Verdicts
+) -> None:
+    """An H100 has 81,559 MiB; config.json and numbers from huggingface.co/google/gemma-3-27b-it."""
+    said = verdict(GEMMA_3_27B, {"BF16": 27_432_406_640})
+    wanted = model(maxModelLen=131072, gpuMemoryUtilization=0.9)
+    one = fit_of(wanted, said, 81_559 * 2**20, image="vllm/vllm-openai:v0.25.1")
+    assert one.result is Fits.TIGHT
+    assert one.needed / GIB == pytest.approx(69.3, abs=0.1)
+    two = fit_of(wanted, said, 81_559 * 2**20, image="vllm/vllm-openai:v0.26.0")
+    assert two.needed - one.needed == 8192 * 52 * 2 * 16 * 128 * 2
+    assert two.result is Fits.NOT
 
 
 def test_an_encoder_keeps_no_cache(model: Maker, verdict: Verdicts) -> None:
@@ -224,7 +278,10 @@ def test_graphs_and_batches_are_part_of_the_overhead(model: Maker, llama: Verdic
 
     assert overhead("--enforce-eager") < overhead()
     assert overhead("--max-num-batched-tokens=32768") > overhead()
-    assert fit_of(model(2), llama, 80 * GIB).overhead != overhead()
+    # Two GPUs talk to each other, and share the three vectors of the feed-forward layer.
+    shared = 8192 * 3 * 14336 // 2 * 2
+    two = fit_of(model(2), llama, 80 * GIB).overhead
+    assert two - overhead() == pytest.approx(0.6 * GIB - shared, abs=1)
 
 
 def test_more_memory_never_makes_a_model_fit_worse(model: Maker, llama: Verdict) -> None:

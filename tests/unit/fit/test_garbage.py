@@ -114,4 +114,4 @@ def test_rubbish_never_raises(model: Callable[..., Model]) -> None:
         fit = fit_of(model(maxModelLen=1024), verdict, 24 * GIB)
         assert fit.result in Fits
         assert min(fit.weights, fit.kv_cache, fit.overhead, fit.needed, fit.available) >= 0
-        engine_refusals(model(), verdict, "v0.20.0")
+        engine_refusals(model(), verdict, "vllm/vllm-openai:v0.20.0")

@@ -34,7 +34,7 @@ Verdicts = Callable[..., Verdict]
 
 def refused(model: Model, verdict: Verdict, fit: Fit) -> str:
     """Return what the one refusal proposes."""
-    (refusal,) = engine_refusals(model, verdict, "latest", fit)
+    (refusal,) = engine_refusals(model, verdict, fit=fit)
     return refusal.next_command
 
 
@@ -236,7 +236,7 @@ def test_each_proposal_leads_to_a_model_that_is_not_refused(
                     again = model(right.pop("gpus"), **right)
                     better = fit_of(again, said, memory * GIB, most_gpus=8)
                     assert better.result is not Fits.NOT
-                    assert engine_refusals(again, said, "latest", better) == ()
+                    assert engine_refusals(again, said, fit=better) == ()
 
 
 def corrected(gpus: int, options: dict[str, Any], advice: str) -> dict[str, Any]:

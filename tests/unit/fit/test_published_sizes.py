@@ -18,7 +18,7 @@ from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
 KIB = 1024
-BATCH = 2048
+IN_FLIGHT = 2048
 
 
 class Published(NamedTuple):
@@ -201,7 +201,7 @@ def test_the_cache_has_the_published_size(case: Published, model: Callable[..., 
     assert found is not None
     # One token alone would be a whole block of sixteen.
     tokens = case.tokens * 16 if case.tokens == 1 else case.tokens
-    size = cache_bytes(model(), found, tokens, case.gpus, BATCH) * case.tokens / tokens
+    size = cache_bytes(model(), found, tokens, case.gpus, IN_FLIGHT) * case.tokens / tokens
     assert size == pytest.approx(case.size, rel=case.tolerance), case.source
 
 
@@ -217,8 +217,8 @@ def test_minicpm3_keeps_whole_heads_in_place_of_the_latent_vector(
     config = shape(62, 40, 40, 2560, model_type="minicpm3", qk_rope_head_dim=32, **latent, **said)
     found = architecture_of(config)
     assert found is not None
-    assert cache_bytes(model(), found, 16, 1, BATCH) / 16 == 2 * 62 * 40 * 96 * 2
-    assert cache_bytes(model(), found, 16, 4, BATCH) / 16 == 2 * 62 * 10 * 96 * 2
+    assert cache_bytes(model(), found, 16, 1, IN_FLIGHT) / 16 == 2 * 62 * 40 * 96 * 2
+    assert cache_bytes(model(), found, 16, 4, IN_FLIGHT) / 16 == 2 * 62 * 10 * 96 * 2
 
 
 def test_gemma_4_without_the_hybrid_manager_takes_what_vllm_said(
@@ -228,8 +228,8 @@ def test_gemma_4_without_the_hybrid_manager_takes_what_vllm_said(
     found = architecture_of(GEMMA_4_31B)
     assert found is not None
     plain = model(1, "--disable-hybrid-kv-cache-manager")
-    assert cache_bytes(plain, found, 262_144, 1, BATCH) / GIB == pytest.approx(220.0)
-    assert cache_bytes(model(), found, 262_144, 1, BATCH) / GIB < 25
+    assert cache_bytes(plain, found, 262_144, 1, IN_FLIGHT) / GIB == pytest.approx(220.0)
+    assert cache_bytes(model(), found, 262_144, 1, IN_FLIGHT) / GIB < 25
 
 
 @pytest.mark.parametrize(

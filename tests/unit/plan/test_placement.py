@@ -50,17 +50,24 @@ def test_a_model_is_given_the_node_that_has_room(make: Any):
     assert room(state, a_model())["qwen"] == Placement(("b",))
 
 
+def test_the_fullest_node_that_has_room_is_taken_so_that_large_models_find_some(make: Any):
+    state = a_state(make.node("a", 8), make.node("b", 8), pods=[make.pod("b", 6)])
+    assert room(state, a_model())["qwen"].nodes == ("b",)
+    assert room(state, a_model(replicaCount=3), **RWX)["qwen"].nodes == ("b", "b", "a")
+
+
 def test_when_all_gpus_are_taken_each_node_says_how_many_are_free(make: Any):
     state = a_state(make.node("a", 2), make.node("b", 2), pods=[make.pod("a", 2), make.pod("b", 1)])
     text = why(room(state, a_model(requestGPU=2)))
     assert text.startswith("no room for a replica with 2 GPUs now: ")
-    assert "a: 0 of 2 nvidia.com/gpu free" in text
-    assert "b: 1 of 2 nvidia.com/gpu free" in text
+    assert "a: 0 nvidia.com/gpu free, 2 needed" in text
+    assert "b: 1 nvidia.com/gpu free, 2 needed" in text
 
 
 def test_gpus_spread_over_nodes_are_not_enough_for_one_replica(make: Any):
     state = a_state(make.node("a", 2), make.node("b", 2))
-    assert "too small: 2 of 4 nvidia.com/gpu free" in why(room(state, a_model(requestGPU=4)))
+    text = why(room(state, a_model(requestGPU=4)))
+    assert "a: too small even when empty: 2 nvidia.com/gpu free, 4 needed" in text
 
 
 def test_models_compete_and_the_one_with_most_gpus_comes_first(make: Any):
@@ -72,8 +79,10 @@ def test_models_compete_and_the_one_with_most_gpus_comes_first(make: Any):
 
 def test_cpu_and_memory_count_as_well(make: Any):
     state = a_state(make.node("a"))
-    assert "96 of 97 cpu free" in why(room(state, a_model(requestCPU=97)))
-    assert "512Gi of 600Gi memory free" in why(room(state, a_model(requestMemory="600Gi")))
+    assert "96 cpu free, 97 needed" in why(room(state, a_model(requestCPU=97)))
+    assert "512Gi memory free, 600Gi needed" in why(room(state, a_model(requestMemory="600Gi")))
+    both = why(room(state, a_model(requestCPU=97, requestMemory="600Gi")))
+    assert "96 cpu free, 97 needed, and 512Gi memory free, 600Gi needed" in both
 
 
 def test_a_taint_that_the_engine_does_not_tolerate_keeps_it_away(make: Any):
@@ -134,7 +143,7 @@ def test_a_new_pod_has_to_be_beside_the_one_that_uses_the_volume(make: Any):
     )
     text = why(room(state, a_model()))
     assert "b: its ReadWriteOnce volume is in use on a" in text
-    assert "a: 0 of 1 nvidia.com/gpu free" in text
+    assert "a: 0 nvidia.com/gpu free, 1 needed" in text
     assert room(state, a_model(), **RWX)["qwen"].nodes == ("b",)
 
 
@@ -174,7 +183,7 @@ def test_what_a_scale_down_ends_counts_as_free_and_what_it_keeps_does_not(make: 
     state = a_state(make.node("a", 3), pods=[ours(make, "a")] * 3)
     two = a_model(requestGPU=2)
     assert room(state, two, stays={"old": 1})["qwen"].nodes == ("a",)
-    assert "1 of 2 nvidia.com/gpu free" in why(room(state, two, stays={"old": 2}))
+    assert "1 nvidia.com/gpu free, 2 needed" in why(room(state, two, stays={"old": 2}))
 
 
 @pytest.mark.parametrize(
@@ -239,10 +248,89 @@ def test_what_keeps_pods_off_a_node_has_its_own_way_out(
     assert "ReadWriteMany" not in way_out(found)
 
 
-def test_a_cordon_is_named_last_as_lifting_it_alone_would_not_do(make: Any):
+def test_of_a_node_with_several_taints_all_are_to_be_lifted_the_cordon_last(make: Any):
     node = tainted(make, "a", "team")
     node["spec"]["unschedulable"] = True
-    assert "kubectl taint nodes a team:NoSchedule-" in way_out(room(a_state(node), a_model()))
+    found = room(a_state(node), a_model())
+    assert "a: with taint team:NoSchedule, and cordoned" in why(found)
+    assert way_out(found).startswith("kubectl taint nodes a team:NoSchedule-")
+    assert way_out(found).endswith("; then kubectl uncordon a")
+
+
+CORDON = "node.kubernetes.io/unschedulable"
+PAIR = {"replicaCount": 2, "requestGPU": 4}
+
+
+def test_a_cordon_is_not_the_advice_where_lifting_it_makes_no_room(make: Any):
+    nodes = (tainted(make, "gpu-node-1", CORDON), tainted(make, "gpu-node-2", "team"))
+    found = room(a_state(*nodes, pods=[make.pod("gpu-node-1")]), a_model(**PAIR))
+    assert "cordoned" in why(found)
+    assert "gpu-node-1" in why(found)
+    assert "7 nvidia.com/gpu free, 8 needed" in why(found)
+    assert "kubectl uncordon" not in way_out(found)
+    assert way_out(found).startswith("kubectl taint nodes gpu-node-2 team:NoSchedule-")
+
+
+def test_where_no_node_has_room_once_it_is_opened_the_advice_is_both(make: Any):
+    nodes = (tainted(make, "gpu-node-1", CORDON), tainted(make, "gpu-node-2", "team"))
+    pods = [make.pod("gpu-node-1"), make.pod("gpu-node-2")]
+    once = way_out(room(a_state(*nodes, pods=pods), a_model(**PAIR)))
+    assert once.startswith("kubectl uncordon gpu-node-1; then lower replicaCount, or set VLLM_")
+    full = [make.pod("gpu-node-1", 8), make.pod("gpu-node-2", 8)]
+    taken = way_out(room(a_state(*nodes, pods=full), a_model()))
+    assert taken.startswith("kubectl uncordon gpu-node-1; then kubectl get pods -A -o wide")
+
+
+def test_a_node_that_is_only_full_is_the_advice_before_one_that_is_closed_as_well(make: Any):
+    nodes = (tainted(make, "a", CORDON), tainted(make, "b", CORDON), make.node("c"))
+    found = room(a_state(*nodes, pods=[make.pod(name, 8) for name in "abc"]), a_model())
+    assert way_out(found).startswith("kubectl get pods -A -o wide")
+    assert why(found).startswith("no room for a replica with a GPU now: c: 0 nvidia.com/gpu free")
+
+
+def test_replicas_that_spread_have_as_many_nodes_opened_as_they_need(make: Any):
+    nodes = [tainted(make, name, CORDON, gpus=1) for name in "abc"]
+    two = way_out(room(a_state(*nodes), a_model(replicaCount=2), **RWX))
+    assert two == "kubectl uncordon a; then kubectl uncordon b"
+    one = way_out(room(a_state(*nodes, make.node("d", 1)), a_model(replicaCount=2), **RWX))
+    assert one == "kubectl uncordon a"
+    sizes = [
+        tainted(make, name, CORDON, gpus=gpus) for name, gpus in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    three = way_out(room(a_state(*sizes), a_model(replicaCount=3), **RWX))
+    assert three == "kubectl uncordon a; then kubectl uncordon c"
+
+
+def test_nodes_that_are_closed_for_different_reasons_are_all_opened(make: Any):
+    mixed = (tainted(make, "a", "team", gpus=1), tainted(make, "b", CORDON, gpus=1))
+    both = way_out(room(a_state(*mixed), a_model(replicaCount=2), **RWX))
+    assert "kubectl uncordon b" in both
+    assert "kubectl taint nodes a team:NoSchedule-" in both
+    mixed[0]["spec"]["unschedulable"] = True
+    all_three = way_out(room(a_state(*mixed), a_model(replicaCount=2), **RWX))
+    assert all_three.startswith("kubectl uncordon b; then kubectl taint nodes a team:NoSchedule-")
+    assert all_three.endswith("; then kubectl uncordon a")
+
+
+def test_the_node_that_decides_is_named_before_others_of_its_kind(make: Any):
+    names = "abcde"
+    nodes = [tainted(make, name, CORDON) for name in names]
+    state = a_state(*nodes, pods=[make.pod(name, 8) for name in names[:-1]])
+    found = room(state, a_model())
+    assert way_out(found) == "kubectl uncordon e"
+    assert why(found).startswith("no room for a replica with a GPU now: e: cordoned")
+
+
+def test_replicas_that_spread_are_told_of_the_one_node_that_is_large_enough(make: Any):
+    nodes = [tainted(make, "a", CORDON, gpus=1), tainted(make, "b", CORDON, gpus=2)]
+    found = room(a_state(*nodes), a_model(replicaCount=2), **RWX)
+    assert way_out(found) == "kubectl uncordon b"
+
+
+def test_opening_all_nodes_is_not_the_advice_where_even_that_is_not_enough(make: Any):
+    nodes = (tainted(make, "a", CORDON, gpus=1), make.node("b", 1))
+    found = room(a_state(*nodes), a_model(replicaCount=3), **RWX)
+    assert way_out(found).startswith("kubectl get pods -A -o wide")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +345,7 @@ def test_a_cordon_is_named_last_as_lifting_it_alone_would_not_do(make: Any):
 def test_a_request_that_no_empty_node_meets_is_named(make: Any, fields: Any, named: str):
     for replicas in (1, 2):
         found = room(a_state(make.node("a")), a_model(replicaCount=replicas, **fields))
-        assert "a: too small: " in why(found)
+        assert "a: too small even when empty: " in why(found)
         assert named in way_out(found)
 
 

@@ -152,6 +152,22 @@ def test_a_new_commit_is_an_update_with_its_bytes_to_download():
     assert step.reason == "revision aaaaaaaa -> bbbbbbbb"
 
 
+def test_another_repository_is_said_beside_its_commit():
+    before, after = a_model(), Model(name="qwen", modelURL="org/other")
+    aim = desired(after, verdicts=[verdict(after, OTHER_SHA)])
+    (step,) = make_plan(aim, as_deployed(desired(before))).steps
+    assert step.action is Action.UPDATE
+    assert step.reason == "modelURL org/qwen -> org/other, revision aaaaaaaa -> bbbbbbbb"
+
+
+def test_a_release_that_does_not_tell_the_repository_is_told_of_the_commit_alone():
+    model = a_model()
+    state = as_deployed(desired(model))
+    untold = replace(state, release=replace(state.release, values={}))
+    aim = desired(model, verdicts=[verdict(model, OTHER_SHA)])
+    assert make_plan(aim, untold).steps[0].reason == "revision aaaaaaaa -> bbbbbbbb"
+
+
 def test_weights_that_are_complete_on_the_volume_are_not_fetched_again():
     model = a_model()
     state = replace(NOTHING, claims={model.name: WeightsClaim(model.name, "50Gi", {SHA: 1})})
@@ -475,6 +491,7 @@ def test_the_plan_as_data_has_stable_keys(make: Any):
         "customCode": [],
         "unsafeFiles": [],
     }
+    assert (good["downloadBytes"], large["downloadBytes"]) == (1000, None)
     (problem,) = large["problems"]
     assert set(problem) == {"what", "why", "next"}
 

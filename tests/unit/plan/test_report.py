@@ -57,6 +57,12 @@ def test_what_the_hub_did_not_tell_is_unknown_and_not_nothing(access: Access):
     assert record["access"] == {"state": str(access), **UNKNOWN}
 
 
+def test_a_blocked_model_has_no_download_even_where_its_size_is_known():
+    told = Verdict("m", "a/b", SHA, "auto", Access.NOT_ASKED, "mit", FILES, problems=(REFUSED,))
+    record = row(told)
+    assert (record["downloadBytes"], record["access"]["bytes"]) == (None, 1000)
+
+
 def test_a_gate_that_refuses_first_is_known_to_be_one():
     hidden = Verdict("m", "a/b", gated="manual", access=Access.NO_TOKEN, problems=(REFUSED,))
     assert row(hidden)["access"] == {"state": "no token", **UNKNOWN, "gated": "manual"}

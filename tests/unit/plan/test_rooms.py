@@ -97,7 +97,7 @@ def test_downtime_takes_a_yes(make: Any):
     step = only(aim(a_model()), full)
     (problem,) = step.problems
     assert isinstance(problem, DowntimeError)
-    assert "0 of 1 nvidia.com/gpu free" in problem.why
+    assert "0 nvidia.com/gpu free, 1 needed" in problem.why
     assert "--allow-downtime" in problem.next_command
 
 
@@ -153,3 +153,32 @@ def test_with_autoscaling_all_replicas_surge(make: Any):
     model = a_model(replicaCount=2)
     step = only(aim(model, autoscaling=True), served(make, {"a": 2}, model))
     assert step.rollout == Rollout(Strategy.SURGE, 2)
+
+
+TWO_GPUS = {"requestGPU": 2, "vllmConfig": {"tensorParallelSize": 2}}
+
+
+def test_an_update_does_not_surge_into_the_room_of_a_smaller_model_that_is_new(make: Any):
+    large = a_model("large", allowDowntime=True, **TWO_GPUS)
+    state = served(make, {"a": 4}, large)
+    alone = only(aim(large), state)
+    assert alone.rollout == Rollout(Strategy.SURGE, 1)
+    update, new = make_plan(aim(large, a_model("new")), state).steps
+    assert (new.action, new.nodes) == (Action.CREATE, ("a",))
+    assert update.rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+
+
+def test_a_new_model_without_room_takes_none_from_an_update(make: Any):
+    new = a_model("new", requestGPU=4, vllmConfig={"tensorParallelSize": 4})
+    state = served(make, {"a": 2}, a_model())
+    blocked, update = make_plan(aim(new, a_model()), state).steps
+    assert blocked.action is Action.BLOCKED
+    assert (update.action, update.problems) == (Action.UPDATE, ())
+    assert update.rollout == Rollout(Strategy.SURGE, 1)
+
+
+def test_what_a_model_held_that_is_no_longer_listed_is_free_for_the_others(make: Any):
+    state = served(make, {"a": 1}, a_model("old"))
+    new, old = make_plan(aim(a_model("new")), state).steps
+    assert (new.action, new.nodes) == (Action.CREATE, ("a",))
+    assert old.action is Action.DESTROY

@@ -194,6 +194,24 @@ def test_what_the_next_run_meets_again_is_definite_at_the_first_crash(kubernetes
             assert log.strip() in diagnosis.detail
 
 
+def test_weights_that_arrived_after_a_crash_are_given_another_start(kubernetes: Kubernetes):
+    pod = kubernetes.ended(1)
+    ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    ended["finishedAt"] = "2026-01-01T10:00:00Z"
+    log = "LocalEntryNotFoundError: x\n"
+    assert found(kubernetes, pod, log=log, filled="2026-01-01T09:59:59Z").definite
+    diagnosis = found(kubernetes, pod, log=log, filled="2026-01-01T10:00:00Z")
+    assert (diagnosis.category, diagnosis.definite) == (Category.WEIGHTS_MISSING, False)
+    running = kubernetes.again(1)
+    last = running["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    last["finishedAt"] = "2026-01-01T10:00:00Z"
+    known = {"previous": log, "crashed_now": True}
+    assert found(kubernetes, running, **known).definite
+    diagnosis = found(kubernetes, running, **known, filled="2026-01-01T10:00:00Z")
+    assert diagnosis.category is Category.LOADING
+    assert found(kubernetes, pod, log=UNKNOWN_FLAG, filled="2026-01-01T10:00:00Z").definite
+
+
 def test_exit_code_2_is_an_argument_even_without_a_log(kubernetes: Kubernetes):
     diagnosis = found(kubernetes, kubernetes.ended(2))
     assert (diagnosis.category, diagnosis.definite) == (Category.ENGINE_ARGUMENT, True)

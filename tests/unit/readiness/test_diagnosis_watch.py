@@ -20,6 +20,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.pods: list[Any] = []
         self.others: list[Any] = []
+        self.jobs: list[Any] = []
         self.logs = {"current": "", "previous": ""}
         self.forbidden: set[str] = set()
         self.asked: list[str] = []
@@ -29,6 +30,9 @@ class FakeCluster:
         if kind in self.forbidden:
             raise NoRightError(f"no right to list {kind}")
         assert bool(fields) == (kind == "Event")
+        if kind == "Job":
+            assert selector == "vllm-flows.io/model=q"
+            return self.jobs
         if kind != "Pod":
             return []
         return self.pods if selector else [*self.pods, *self.others]
@@ -130,6 +134,18 @@ def test_a_crash_before_the_wait_is_not_held_against_a_pod_that_runs_again(
     assert (found.category, found.definite) == (Category.LOADING, False)
 
 
+def test_the_restart_after_a_crash_before_the_wait_is_not_another_crash(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    fixture.cluster.logs["previous"] = "torch.OutOfMemoryError: CUDA out of memory.\n"
+    fixture.cluster.pods = [kubernetes.backing_off(1, 1)]
+    fixture.look(kubernetes.deployment())
+    fixture.cluster.pods = [kubernetes.again(1, restarts=2)]
+    assert fixture.look(kubernetes.deployment()).category is Category.LOADING
+    fixture.cluster.pods = [kubernetes.again(1, restarts=3)]
+    assert fixture.look(kubernetes.deployment()).category is Category.GPU_MEMORY
+
+
 def test_without_the_right_to_read_events_and_nodes_there_is_still_a_diagnosis(
     fixture: Fixture, kubernetes: Kubernetes
 ):
@@ -144,3 +160,17 @@ def test_at_most_three_replicas_are_asked_about(fixture: Fixture, kubernetes: Ku
     fixture.cluster.pods = [kubernetes.backing_off(1, 2) for _ in range(20)]
     fixture.look(kubernetes.deployment(20))
     assert fixture.cluster.asked.count("Event") == 3
+
+
+def test_weights_that_a_job_brought_after_the_crash_are_waited_for(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    pod = kubernetes.backing_off(1, 2)
+    ended = pod["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    ended["finishedAt"] = "2026-01-01T10:00:00Z"
+    fixture.cluster.pods = [pod]
+    fixture.cluster.logs["current"] = "LocalEntryNotFoundError: x\n"
+    assert fixture.look(kubernetes.deployment()).definite
+    fixture.cluster.jobs = [{"status": {"completionTime": "2026-01-01T10:01:00Z"}}, {}]
+    found = fixture.look(kubernetes.deployment())
+    assert (found.category, found.definite) == (Category.WEIGHTS_MISSING, False)

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from vllm_flows.chart import locate_chart
-from vllm_flows.errors import ConfigurationError, MissingProgramError
+from vllm_flows.chart import Chart, locate_chart
+from vllm_flows.errors import ConfigurationError, MissingProgramError, ReleaseError
 from vllm_flows.helm import Helm
 from vllm_flows.observed import DIGEST_ANNOTATION, ReleaseState
 from vllm_flows.release_rules import release_from
 from vllm_flows.settings import load_settings
 
 OURS = {"servingEngineSpec": {"modelSpec": [{"podAnnotations": {DIGEST_ANNOTATION: "x"}}]}}
+FORCE = ["--server-side=true", "--force-conflicts"]
 THEIRS = {"servingEngineSpec": {"modelSpec": [{"pvcStorage": "50Gi"}]}}
 
 
@@ -84,3 +85,38 @@ def test_a_missing_helm_is_said_with_where_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingProgramError, match="helm is not installed"):
         Helm("vllm", "").release()
+
+
+def fake_helm(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, body: str) -> Path:
+    """Put a helm on PATH that notes its arguments; return the file that has them."""
+    noted = folder / "arguments"
+    program = folder / "helm"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {noted}\n'
+        f'if [ "$1" = version ]; then echo {version}; exit 0; fi\n{body}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [("v3.18.4", []), *((four, FORCE) for four in ("v4.0.0", "v4.3.1"))],
+)
+def test_fields_that_somebody_else_wrote_are_taken_over_by_helm_3_and_4(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, options: list[str]
+):
+    noted = fake_helm(tmp_path, monkeypatch, version, "echo '{\"version\": 7}'")
+    assert Helm("vllm", "").upgrade(Chart("folder", (), "0.1.8"), {}) == 7
+    upgrade = noted.read_text().splitlines()[-1]
+    assert upgrade.startswith("upgrade --install vllm folder ")
+    assert [word for word in FORCE if word in upgrade.split()] == options
+
+
+def test_an_error_of_several_lines_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = 'level=WARN msg="x"\\nError: UPGRADE FAILED: 2 conflicts:\\n- .spec.a\\n- .spec.b\\n'
+    fake_helm(tmp_path, monkeypatch, "v4.3.1", f"printf '{words}' >&2; exit 1")
+    with pytest.raises(ReleaseError) as failed:
+        Helm("vllm", "").upgrade(Chart("folder", (), "0.1.8"), {})
+    assert failed.value.why == "UPGRADE FAILED: 2 conflicts: - .spec.a - .spec.b"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from sandbox.engine import model
+from sandbox.engine import faults, model
 from sandbox.engine.app import Engine, build_app
 from sandbox.engine.arguments import parse
 from sandbox.hub.safetensors import safetensors_bytes
@@ -128,8 +129,15 @@ def test_a_folder_without_weights_or_configuration_is_refused(tmp_path: Path) ->
 LOADED = model.LoadedModel("Qwen/Qwen3-4B", SHA, 100, 1)
 
 
-def ask(method: str, path: str, *, keys: tuple[str, ...] = (), **options: Any) -> httpx.Response:
-    app = build_app(Engine(LOADED, ["qwen3"], list(keys), token_seconds=0))
+def ask(
+    method: str,
+    path: str,
+    *,
+    keys: tuple[str, ...] = (),
+    loaded: model.LoadedModel = LOADED,
+    **options: Any,
+) -> httpx.Response:
+    app = build_app(Engine(loaded, ["qwen3"], list(keys), token_seconds=0))
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -211,3 +219,41 @@ def test_metrics_carry_the_models_name() -> None:
     text = ask("GET", "/metrics").text
     assert 'vllm:num_requests_running{model_name="qwen3"} 0' in text
     assert 'vllm:time_to_first_token_seconds_bucket{model_name="qwen3",le="+Inf"} 0' in text
+
+
+def test_a_model_is_bad_only_where_its_configuration_says_so() -> None:
+    assert faults.fault_of(CONFIG) is faults.Fault.NONE
+    assert faults.fault_of({**CONFIG, "sandbox_fault": "empty"}) is faults.Fault.EMPTY
+    with pytest.raises(model.EngineError, match="not one of hang, crash, empty, wrong-id"):
+        faults.fault_of({"sandbox_fault": "no such"})
+
+
+def test_a_crash_has_the_words_of_a_gpu_without_memory() -> None:
+    faults.fail_to_load(faults.Fault.NONE)
+    faults.fail_to_load(faults.Fault.EMPTY)
+    with pytest.raises(model.EngineError, match="CUDA out of memory"):
+        faults.fail_to_load(faults.Fault.CRASH)
+
+
+def test_a_model_that_hangs_never_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sandbox.engine.faults.time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        faults.fail_to_load(faults.Fault.HANG)
+
+
+def test_a_model_can_answer_without_a_text_and_under_another_name() -> None:
+    empty = replace(LOADED, fault=faults.Fault.EMPTY)
+    body = {"model": "qwen3", "prompt": "hi"}
+    answer = ask("POST", "/v1/completions", json=body, loaded=empty)
+    assert answer.json()["choices"][0]["text"] == ""
+    stream = ask("POST", "/v1/completions", json={**body, "stream": True}, loaded=empty)
+    assert stream.text.count("data: ") == 2
+    assert faults.names_under(faults.Fault.WRONG_ID, ["qwen3"]) == ["not-qwen3"]
+    assert faults.names_under(faults.Fault.EMPTY, ["qwen3"]) == ["qwen3"]

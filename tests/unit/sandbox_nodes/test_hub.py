@@ -288,7 +288,54 @@ def test_a_documentation_commit_leaves_the_weights_alone(running: Running) -> No
     assert changed == {"README.md"}
 
 
+def config_at(running: Running, sha: object) -> dict[str, object]:
+    answer = httpx.get(f"{running.url}/{SMALL}/resolve/{sha}/config.json")
+    document: dict[str, object] = answer.raise_for_status().json()
+    return document
+
+
+def test_a_configuration_commit_merges_its_keys_and_leaves_the_weights_alone(
+    running: Running,
+) -> None:
+    before = running.api.model_info(SMALL, files_metadata=True)
+    sha = running.control(
+        "commit", repo=SMALL, kind="config", config={"sandbox_fault": "crash", "vocab_size": 7}
+    )["sha"]
+    after = running.api.model_info(SMALL, files_metadata=True)
+    same = {one.rfilename for one in before.siblings or [] if one in (after.siblings or [])}
+    assert after.sha == sha
+    assert {one.rfilename for one in after.siblings or []} - same == {"config.json"}
+    changed = {"sandbox_fault": "crash", "vocab_size": 7}
+    assert config_at(running, sha) == config_at(running, before.sha) | changed
+
+
+def test_a_key_is_taken_out_of_the_configuration_by_null(running: Running) -> None:
+    before = config_at(running, "main")
+    running.control("commit", repo=SMALL, kind="config", config={"sandbox_fault": "hang"})
+    running.control("commit", repo=SMALL, kind="config", config={"sandbox_fault": None})
+    before.pop("sandbox_fault", None)
+    assert config_at(running, "main") == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "other"},
+        {"kind": "config"},
+        {"kind": "config", "config": ["a"]},
+        {"kind": "docs", "config": {"a": 1}},
+    ],
+)
+def test_a_commit_that_says_nothing_of_what_changes_is_refused(
+    running: Running, body: dict[str, object]
+) -> None:
+    answer = httpx.post(f"{running.url}/_sandbox/commit", json={"repo": SMALL, **body})
+    assert answer.status_code == 400
+
+
 def test_a_restarted_hub_knows_the_commits_that_were_added(tmp_path: Path) -> None:
     only = [sample for sample in SAMPLES if sample.repo_id == SMALL]
-    added = Store(tmp_path, only).add_commit(SMALL, "weights")
+    store = Store(tmp_path, only)
+    store.add_commit(SMALL, "config", {"sandbox_fault": "empty"})
+    added = store.add_commit(SMALL, "weights")
     assert Store(tmp_path, only).repositories[SMALL].head.sha == added.sha

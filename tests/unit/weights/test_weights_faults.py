@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from sandbox.hub.faults import FaultKind
-from vllm_flows import weights_download
 from vllm_flows.weights_blobs import Partial
-from vllm_flows.weights_download import Hub, classified, opener, refusal, retry_after
+from vllm_flows.weights_connections import Redirects, opener
+from vllm_flows.weights_download import Hub, classified, refusal, retry_after
 from vllm_flows.weights_job import PERMANENT, TEMPORARY, bring
 from vllm_flows.weights_order import File, Order, TemporaryError, UnfixableError
 from vllm_flows.weights_patience import Patience, TransientError
@@ -57,7 +57,7 @@ def test_a_fault_that_passes_leaves_a_right_volume(
         ("truncate", 0.0, "the connection ended early, 8 times in a row"),
         ("short", 0.0, "the connection ended early, 8 times in a row"),
         ("corrupt", 0.5, "has not the hash that the Hub lists, also when fetched again"),
-        ("stall", 0.0, "no byte came for 0.05 s, 8 times in a row"),
+        ("stall", 0.0, "nothing of it came for 0.05 s, 8 times in a row"),
         ("rate-limit", 0.0, "the Hub answered HTTP 429, 8 times in a row"),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_full_disk_under_the_library_is_the_volumes_fault(order: Order):
 def test_the_token_stays_with_the_host_that_it_is_for(address: str, *, kept: bool):
     request = urllib.request.Request("http://hub.test/f", headers={"Authorization": "Bearer t"})
     request.add_header("Range", "bytes=5-9")
-    handler = weights_download.Redirects()
+    handler = Redirects()
     followed = handler.redirect_request(request, None, 302, "Found", message(), address)
     assert followed
     assert followed.has_header("Authorization") == kept

@@ -14,15 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from vllm_flows.weights_blobs import Partial, Record, write_json
+from vllm_flows.weights_markers import is_whole, withdraw_markers
 from vllm_flows.weights_order import OURS, File, Order, TemporaryError, UnfixableError
-from vllm_flows.weights_volume import (
-    is_whole,
-    link,
-    present,
-    prune,
-    sole_writer,
-    withdraw_markers,
-)
+from vllm_flows.weights_volume import link, present, prune, sole_writer
 
 COMMITS = {letter: letter * 40 for letter in "abcd"}
 SHARED = b"shared by every revision"

@@ -1,0 +1,1 @@
+"""Figures, each measured beside its peer: `make bench NAME=x`."""

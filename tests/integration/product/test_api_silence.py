@@ -1,0 +1,114 @@
+"""A run waits for an API server that is away for a minute, and then goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from sandbox import processes
+from sandbox.state import SandboxState
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
+SILENT_SECONDS = 60.0
+_SLOW = 700_000
+"""Bytes per second of a Hub that leaves the time to do something while weights are fetched."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A process of the sandbox's control plane, as it was started."""
+
+    sandbox: SandboxState
+    name: str
+    command: list[str]
+    environ: dict[str, str]
+    folder: str
+
+    @classmethod
+    def of(cls, sandbox: SandboxState, name: str) -> Component:
+        found = psutil.Process(processes.process_ids(sandbox)[name])
+        assert processes.carries_marker(found.pid, sandbox.directory)
+        return cls(sandbox, name, found.cmdline(), found.environ(), found.cwd())
+
+    @property
+    def pid(self) -> int:
+        return processes.process_ids(self.sandbox)[self.name]
+
+    def start(self) -> None:
+        """Start it again, known by its process id as before."""
+        with Path(self.folder, "logs", f"{self.name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command,
+                env=self.environ,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        processes._started.append(process)  # noqa: SLF001 -- ended with the sandbox, by its marker
+        (file,) = self.sandbox.kwok.glob(f"clusters/*/pids/{self.name}.pid")
+        file.write_text(f"{process.pid}\n")
+
+
+@contextmanager
+def without_api(sandbox: SandboxState, *, refused: bool) -> Iterator[None]:
+    """Let the API server be gone (connections are refused) or hang while the block runs.
+
+    Those that live by its leases end meanwhile; a real cluster starts them again.
+    """
+    server = Component.of(sandbox, "kube-apiserver")
+    others = [Component.of(sandbox, f"kube-{name}") for name in ("controller-manager", "scheduler")]
+    os.kill(server.pid, signal.SIGKILL if refused else signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if refused:
+            server.start()
+        else:
+            os.kill(server.pid, signal.SIGCONT)
+        _start_again(others)
+
+
+def _start_again(components: list[Component]) -> None:
+    for _ in range(10):
+        for component in components:
+            if not processes.is_running(component.sandbox, component.name):
+                component.start()
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("step", "refused"), [("weights", False), ("helm", True)], ids=["weights-hanging", "helm-gone"]
+)
+def test_a_run_waits_for_an_api_server_that_is_away_for_a_minute(
+    product: Product, step: str, *, refused: bool
+):
+    product.models(QWEN)
+    if step == "weights":
+        product.hub("rate", bytes_per_second=_SLOW)
+    with product.watched() as run:
+        if step == "helm":
+            run.until_helm()
+        else:
+            run.until("the weights pod")
+        with without_api(product.sandbox, refused=refused):
+            time.sleep(SILENT_SECONDS)
+        product.hub("rate", bytes_per_second=None)
+        assert run.ended() == 0, run.said
+    assert "not answer" in run.said or "helm failed" in run.said
+    assert "qwen3: answered in" in run.said
+    product.assert_settled()

@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM while a command works, in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+WORKING = """
+import time
+from cli.interrupting import Interruptions
+Interruptions().arm()
+try:
+    print("armed", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("ending", flush=True)
+    time.sleep({seconds})
+"""
+
+
+def start(seconds: float) -> subprocess.Popen[str]:
+    """Start a command that takes so long to end in good order; return it once it works."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING.format(seconds=seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=sys.path[0] or None,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 -- no thread runs
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "armed\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_the_command_end_in_good_order(number: signal.Signals):
+    with start(0) as process:
+        process.send_signal(number)
+        output, _ = process.communicate()
+    assert (output, process.returncode) == ("ending\n", 0)
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_says_what_is_left_and_how_to_go_on():
+    with start(60) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    first, second = errors.split("\n\n")
+    assert "Ctrl-C again ends at once" in first
+    assert "ended at once: helm" in second
+    assert "next: the same command again" in second
+
+
+def test_signals_that_the_caller_ignores_stay_ignored(monkeypatch: pytest.MonkeyPatch):
+    from cli.interrupting import Interruptions
+
+    armed: list[int] = []
+    monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_IGN)
+    monkeypatch.setattr(signal, "signal", lambda number, _answer: armed.append(number))
+    Interruptions().arm()
+    assert not armed

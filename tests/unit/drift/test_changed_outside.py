@@ -1,0 +1,66 @@
+"""What the API itself says of an object that somebody changed."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from vllm_flows.changed_outside import changed_outside
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
+
+SERVICE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "vllm-qwen-engine-service"},
+    "spec": {"type": "ClusterIP", "ports": [{"name": "service-port", "port": 80}]},
+}
+
+
+class FakeCluster:
+    """A fake: one object, and what the API answers to a dry run."""
+
+    def __init__(self, there: dict[str, Any], answer: dict[str, Any] | ClusterError) -> None:
+        self.there = there
+        self.answer = answer
+
+    def get(self, _kind: str, _name: str) -> dict[str, Any]:
+        return self.there
+
+    def dry_run(self, _item: object) -> dict[str, Any]:
+        if isinstance(self.answer, ClusterError):
+            raise self.answer
+        return self.answer
+
+
+def found(there: dict[str, Any], answer: dict[str, Any] | ClusterError) -> Any:
+    return changed_outside(FakeCluster(there, answer), [SERVICE])  # type: ignore[arg-type]  # a fake
+
+
+def other_port() -> dict[str, Any]:
+    there = deepcopy(SERVICE)
+    there["spec"]["ports"][0]["port"] = 81
+    return there
+
+
+def test_what_the_api_would_leave_as_it_is_is_no_drift():
+    assert found(other_port(), other_port()) == ()
+
+
+def test_what_helm_can_set_right_needs_no_repair():
+    (drift,) = found(other_port(), SERVICE)
+    assert drift.changes == ("spec.ports[service-port].port: 80 -> 81",)
+    assert drift.repair == {}
+
+
+def test_where_the_api_refuses_the_manifest_its_fields_are_the_repair():
+    (drift,) = found(other_port(), ClusterError("spec.ports[1].name: Duplicate value"))
+    assert drift.changes == ("spec.ports[service-port].port: 80 -> 81",)
+    assert drift.repair == {"spec": SERVICE["spec"]}
+
+
+@pytest.mark.parametrize("kind", [NoRightError, ClusterUnavailableError])
+def test_an_api_that_does_not_say_refuses_nothing(kind: type[ClusterError]):
+    (drift,) = found(other_port(), kind("no answer"))
+    assert drift.repair == {}

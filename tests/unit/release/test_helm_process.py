@@ -1,0 +1,85 @@
+"""Helm as a process: what a run learns of one that is killed, or that cannot reach the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vllm_flows.chart import Chart
+from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
+from vllm_flows.guarding import Guard, unguarded
+from vllm_flows.helm import Helm
+
+CHART = Chart("./chart", (), "0.1.8")
+Made = Callable[..., Helm]
+
+
+@pytest.fixture
+def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """Return a maker of Helms whose program is a shell script."""
+
+    def made(script: str, guard: Guard = unguarded) -> Helm:
+        program = tmp_path / "helm"
+        program.write_text(f'#!/bin/sh\n[ "$1" = version ] && exec echo v4.3.1\n{script}\n')
+        program.chmod(0o700)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        return Helm("vllm", "", guard)
+
+    return made
+
+
+def test_the_new_revision_is_what_helm_says_without_asking_the_cluster_again(helm: Made):
+    made = helm("""[ "$1" = upgrade ] && echo '{"version": 7}' || exit 1""")
+    assert made.upgrade(CHART, {}) == 7
+
+
+@pytest.mark.parametrize("script", ["kill -KILL $$", "kill -TERM $$"])
+def test_a_helm_that_was_killed_can_be_run_again(helm: Made, script: str):
+    with pytest.raises(ReleaseUnavailableError, match="ended by signal"):
+        helm(script).upgrade(CHART, {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Kubernetes cluster unreachable: Get https://127.0.0.1:6443/version: x",
+        "Get https://127.0.0.1:6443/api: net/http: TLS handshake timeout",
+        "http2: client connection lost",
+        'Post "https://127.0.0.1:6443/api": EOF',
+        "client rate limiter Wait returned an error: context deadline exceeded",
+        "Get https://127.0.0.1:6443/api: net/http: request canceled while waiting for connection",
+        "write tcp 127.0.0.1:1->127.0.0.1:2: write: broken pipe",
+    ],
+)
+def test_an_api_server_that_falls_silent_is_waited_for(helm: Made, words: str):
+    with pytest.raises(ReleaseUnavailableError):
+        helm(f"echo 'Error: UPGRADE FAILED: {words}' >&2; exit 1").upgrade(CHART, {})
+
+
+def test_what_helm_refuses_is_no_matter_of_waiting(helm: Made):
+    with pytest.raises(ReleaseError) as caught:
+        helm("echo 'Error: UPGRADE FAILED: values do not match' >&2; exit 1").upgrade(CHART, {})
+    assert not caught.value.retryable
+
+
+def test_without_the_lock_helm_is_not_started(helm: Made, tmp_path: Path):
+    def lost() -> None:
+        raise LockLostError("lost")
+
+    made = helm(f"touch {tmp_path}/started", lost)
+    with pytest.raises(LockLostError):
+        made.upgrade(CHART, {})
+    with pytest.raises(LockLostError):
+        made.uninstall()
+    assert not (tmp_path / "started").exists()
+
+
+def test_values_that_could_not_be_read_are_not_taken_for_none(helm: Made):
+    history = '[{"revision": 1, "status": "deployed", "chart": "vllm-stack-0.1.8"}]'
+    read = f"[ $1 = history ] && exec echo '{history}'"
+    with pytest.raises(ReleaseUnavailableError):
+        helm(f"{read}; echo 'Error: Kubernetes cluster unreachable' >&2; exit 1").release()
+    assert helm(f"{read}; echo 'Error: release: not found' >&2; exit 1").values_at(1) == {}
