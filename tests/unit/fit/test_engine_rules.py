@@ -276,8 +276,8 @@ def test_arguments_are_read_as_vllm_reads_them() -> None:
 
 
 def test_a_name_that_would_command_the_terminal_is_shown_without_its_commands():
-    config = {"architectures": ["\x1b[2JEvilForCausalLM"], "model_type": "x"}
+    config = {"quantization_config": {"quant_method": "\x1b[2Jevil"}}
     verdict = Verdict("m", "o/m", "a" * 40, config=config)
     said = "".join(map(str, engine_refusals(Model(name="m", modelURL="o/m"), verdict)))
-    assert "EvilForCausalLM" in said
+    assert "evil" in said
     assert "\x1b" not in said
