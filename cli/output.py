@@ -26,6 +26,7 @@ def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
     """
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     file = sys.stderr if to_stderr else sys.stdout
@@ -39,7 +40,7 @@ def table(rows: Sequence[dict[str, Any]], *, to_stderr: bool = False) -> None:
         # Short values stay whole: what is long gives way when the terminal is narrow.
         drawn.add_column(heading, overflow="fold", no_wrap=widest <= _SHORT)
     for row in rows:
-        drawn.add_row(*(str(row[heading]) for heading in headings))
+        drawn.add_row(*(escape(str(row[heading])) for heading in headings))
     unlimited = console.options.update(max_width=_UNLIMITED)
     if console.measure(drawn, options=unlimited).minimum > console.width:
         _records(console, rows)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from prefect.futures import PrefectFuture
 
 from tasks.outage import measured
-from tasks.readiness import restart_unready, wait_ready
+from tasks.readiness import restart_newest, wait_ready
 from tasks.release import apply_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
@@ -107,7 +107,7 @@ class Rolling:
         again = [name for name in failed if self._model(name).on_failure == "retry"]
         for name in again:
             say(f"{name}: {failed[name].what}; once more, with new pods")
-            restart_unready(self.run.session, name, engine_deployment(name))
+            restart_newest(self.run.session, name, engine_deployment(name))
         still = self._prove(again) if again else {}
         return {name: error for name, error in failed.items() if name not in again} | still
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from tasks.running import ONCE, RETRIED, speaker
-from vllm_flows.diagnosis import rollout_complete
+from vllm_flows.diagnosis import newest_pods, rollout_complete
 from vllm_flows.diagnosis_watch import ReadinessWatch
 from vllm_flows.errors import NotReadyError, TimedOutError
 from vllm_flows.session import Session
@@ -46,15 +46,16 @@ def ready_now(session: Session) -> list[str]:
 
 
 @task(task_run_name="restart {subject}", **RETRIED)
-def restart_unready(session: Session, subject: str, deployment: str) -> None:
-    """Delete the Deployment's pods that are not ready, so that new ones take their place."""
-    found = session.cluster.get("Deployment", deployment) or {}
-    labels = ((found.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-    ready = {replica.pod for replica in session.ready_replicas(subject)}
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    for pod in session.cluster.find("Pod", selector) if selector else ():
-        if pod["metadata"]["name"] not in ready:
-            session.cluster.delete("Pod", pod["metadata"]["name"])
+def restart_newest(session: Session, subject: str, deployment: str) -> None:
+    """Delete the Deployment's pods of the newest template, so that new ones take their place."""
+    del subject  # it names the task
+    found = session.cluster.get("Deployment", deployment)
+    if found is None:
+        return
+    labels = found["spec"]["selector"]["matchLabels"]
+    pods = session.cluster.find("Pod", ",".join(f"{key}={value}" for key, value in labels.items()))
+    for pod in newest_pods(found, pods):
+        session.cluster.delete("Pod", pod["metadata"]["name"])
 
 
 def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> bool | Pending:

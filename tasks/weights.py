@@ -119,7 +119,7 @@ def _start_job(
 
 def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
     """Watch the Job until it is complete or has failed."""
-    watch = _Watch(verdict.model, session.clock)
+    watch = Watch(verdict.model, session.clock)
 
     def ask() -> WeightsJobState | Pending:
         state = _look(session, verdict)
@@ -207,7 +207,7 @@ def _too_late(session: Session, verdict: Verdict, last: str) -> TimedOutError:
     )
 
 
-class _Watch:
+class Watch:
     """How far the model's weights are: for the bars, the Prefect UI, and in words."""
 
     def __init__(self, model: str, clock: Clock) -> None:

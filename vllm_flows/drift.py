@@ -14,7 +14,7 @@ from vllm_flows.quantities import parse_quantity
 
 Object = Mapping[str, Any]
 
-_LISTED = 3
+_LISTED = 8
 _NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
 _NOT_REPAIRED = {"apiVersion", "kind", "metadata", "status"}
 _SECRET = "Secret"  # noqa: S105 -- a kind of object

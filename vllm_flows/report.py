@@ -125,9 +125,9 @@ def plan_rows(plan: Plan) -> list[Row]:
 
 def plan_notes(plan: Plan) -> list[str]:
     """Return what a reader should know beside the table, a line each."""
-    return [f"{step.model}: {note}" for step in plan.steps for note in step.notes] + [
-        f"note: {note}" for note in plan.notes
-    ]
+    notes = [f"{step.model}: {note}" for step in plan.steps for note in step.notes]
+    release = [f"the release: {plan.release_reason}"] if plan.release_reason else []
+    return [*notes, *release, *(f"note: {note}" for note in plan.notes)]
 
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:

@@ -51,9 +51,11 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
     newest = newest_pod(pods)
     if "Complete" in conditions:
         commits = tuple(_last_message(newest).get("complete", ())) if newest else ()
-        return WeightsJobState("complete", "weights complete", commits=commits)
+        setbacks = _fetched_again(log)
+        return WeightsJobState("complete", "weights complete", commits=commits, setbacks=setbacks)
     if "Failed" in conditions:
-        return WeightsJobState("failed", _failure(conditions["Failed"], newest, log))
+        text = _failure(conditions["Failed"], newest, log)
+        return WeightsJobState("failed", text, setbacks=_fetched_again(log))
     if newest is not None and _has_failed(newest):
         final = "FailureTarget" in conditions
         return _failed_attempt(job, pods, newest, log, final=final)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vllm_flows.weights_blobs import Record, entries, read_json, sync, write_json
+from vllm_flows.weights_blobs import Record, entries, read_json, remove, sync, write_json
 from vllm_flows.weights_order import OURS, Order, TemporaryError
 
 
@@ -30,7 +30,7 @@ def withdraw_markers(order: Order) -> None:
         for marker in markers(folder):
             other = marker == order.marker and read_json(marker) != order.manifest
             if other or not is_whole(marker, record):
-                marker.unlink()
+                remove(marker)
                 sync(marker.parent)
 
 

@@ -128,7 +128,7 @@ def remove_others(order: Order, needed: Iterable[str]) -> None:
     for folder in repositories(order):
         for marker in markers(folder):
             if marker.stem not in needed:
-                marker.unlink()
+                remove(marker)
                 sync(marker.parent)
         for snapshot in entries(folder / "snapshots"):
             if snapshot.name not in needed:

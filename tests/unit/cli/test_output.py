@@ -51,3 +51,9 @@ def test_where_a_table_would_be_cut_off_each_row_is_a_record(monkeypatch: pytest
     assert "model: large" in lines
     assert "fit: fits" in lines
     assert "reason: not deployed" in lines
+
+
+def test_brackets_in_a_cell_are_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout", file := io.StringIO())
+    output.table([{"model": "qwen", "reason": "containers[vllm].image: [a] -> [b]"}])
+    assert "containers[vllm].image: [a] -> [b]" in file.getvalue()

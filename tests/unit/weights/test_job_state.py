@@ -11,6 +11,7 @@ from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.settings import load_settings
 from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
 from vllm_flows.weights_manifests import WeightsOrder, weights_job
+from vllm_flows.weights_order import MORE_ROOM
 
 VERDICT = Verdict("qwen", "o/qwen", "a" * 40, files=(HubFile("a", 7, None, "b"),))
 MODEL = Model(name="qwen", modelURL="o/qwen")
@@ -59,6 +60,37 @@ def test_a_complete_job_tells_which_commits_are_on_the_volume():
     ended = {"terminated": {"exitCode": 0, "message": json.dumps({"complete": ["a", "b"]})}}
     pod = a_pod(containerStatuses=[{"state": ended}])
     assert job_state(a_job(("Complete", "")), [pod], "").commits == ("a", "b")
+
+
+def test_a_file_that_came_damaged_is_said_to_be_fetched_again():
+    state = job_state(a_job(), [a_pod()], "progress 1 9\nagain a b.bin\nprogress 5 9")
+    assert state.text == "fetching 9 B"
+    assert state.setbacks == (
+        "a b.bin: what came has not the hash that the Hub lists; fetched again",
+    )
+    for end in ("Complete", "Failed"):  # it may be over before anybody looks
+        ended = job_state(a_job((end, "x")), [a_pod()], "again a b.bin\nprogress 9 9")
+        assert ended.setbacks == state.setbacks
+
+
+def test_a_failed_attempt_is_a_setback_and_one_at_work_is_none():
+    assert job_state(a_job(), [a_pod()], "progress 5 9").setbacks == ()
+    failed = job_state(a_job(), [failed_pod()], "again a\nprogress 5 9\nwords")
+    assert failed.setbacks[-1] == failed.text == "attempt 1 failed (words); trying again"
+    assert len(failed.setbacks) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (f"the volume has 0 bytes of room and 9 are still to come; {MORE_ROOM}", True),
+        ("the Hub refuses o/qwen to this token (HTTP 403)", False),
+    ],
+)
+def test_a_job_that_lacks_room_is_told_from_others(error: str, *, lacks: bool):
+    ended = failed_pod(json.dumps({"error": error}), exitCode=3)
+    assert job_state(a_job(("Failed", "PodFailurePolicy")), [ended], "").lacks_room is lacks
+    assert not job_state(a_job(), [ended], "").lacks_room
 
 
 def test_a_repository_without_bytes_is_no_division_by_zero():

@@ -75,7 +75,8 @@ def rude(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rude]:
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
             f"http://127.0.0.1:{made.port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
         )
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{made.port}")
+        # Set in the Job too: else the library asks about agents before it names its headers.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
         yield made
         made.left.set()
         server.shutdown()
@@ -144,7 +145,7 @@ def test_what_drips_before_a_byte_of_the_file_is_cut_off(rude: Rude, partial: Pa
     words = r"model.safetensors: nothing of it came for 0.1 s, 8 times in a row"
     with pytest.raises(TemporaryError, match=words):
         fetch(partial)
-    assert len(rude.paths) == 8
+    assert len([path for path in rude.paths if path.startswith("/o/m")]) == 8
 
 
 def test_an_address_that_has_expired_is_asked_for_again(rude: Rude, partial: Partial):

@@ -213,6 +213,9 @@ def test_a_file_that_the_library_brought_damaged_comes_again(volume: Volume):
     volume.spoil("corrupt")
     result = volume.run(order)
     assert (result.code, result.said["fetched"]) == (0, order.total + order.unique[0].size)
+    assert [line for line in result.lines if line.startswith("again ")] == [
+        f"again {order.unique[0].name}"
+    ]
     assert volume.is_right(order)
 
 
@@ -276,11 +279,97 @@ def test_a_hub_that_is_down_is_worth_another_try(volume: Volume):
     assert result.said["error"].endswith("8 times in a row")
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
-def test_a_name_that_leads_out_of_the_volume_is_refused(volume: Volume, name: str):
-    order = replace(volume.order("open"), files=(File(name, 1, None, "a" * 40),))
-    with pytest.raises(UnfixableError, match="no name or hash"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/etc/passwd",
+        "a/../../x",
+        "",
+        ".",
+        "a//b",
+        "a/",
+        "a\0b",
+        "a\nb",
+        "\ud800",
+        "x" * 256,
+    ],
+)
+def test_a_name_that_leads_out_of_the_volume_or_is_none_is_refused(volume: Volume, name: str):
+    files = (File("a.bin", 1, None, "b" * 40), File(name, 1, None, "a" * 40))
+    order = replace(volume.order("open"), files=files)
+    with pytest.raises(UnfixableError) as caught:
         order_from(volume.environment(order))
+    said = str(caught.value)
+    assert said == f"{ascii(name)[1:-1]}: no name or hash that a repository's file can have"
+    assert said.isprintable()
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_refused(volume: Volume):
+    files = (File("a", 1, None, "b" * 40), File("a/b/c", 1, None, "a" * 40))
+    with pytest.raises(UnfixableError, match=r"^a/b/c: no name"):
+        order_from(volume.environment(replace(volume.order("open"), files=files)))
+
+
+def test_a_name_in_another_script_is_taken(volume: Volume):
+    files = (File("Größe/模型 1.bin", 1, None, "b" * 40),)
+    order = replace(volume.order("open"), files=files)
+    assert order_from(volume.environment(order)).files == files
+
+
+def test_an_error_that_nobody_thought_of_ends_in_a_last_word(volume: Volume):
+    environment = volume.environment(volume.order("open")) | {"WEIGHTS_BUDGET": "hf_canary"}
+    environment["HF_TOKEN"] = "hf_canary"
+    done = subprocess.run(
+        volume.command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = json.loads((volume.folder / "termination-log").read_text())
+    assert done.returncode == TEMPORARY
+    assert said == {"error": "ValueError: invalid literal for int() with base 10: '***'"}
+    assert "Traceback" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_an_error_that_nobody_thought_of_waits_for_no_other_file(volume: Volume):
+    """One file fails while another stands still, in a program that would wait for a minute."""
+    order = replace(volume.order("open"), at_once=2)
+    volume.spoil("stall")
+    environment = volume.environment(order) | {"WEIGHTS_STALL_SECONDS": "60"}
+    environment["HF_ENDPOINT"] = volume.url
+    (order.blobs / order.unique[1].etag).mkdir(parents=True)
+    program = volume.folder / "broken"
+    program.write_text(BROKEN)
+    command = [volume.command[0], str(program), volume.command[1]]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False)
+    assert done.returncode == TEMPORARY
+    said = json.loads((volume.folder / "termination-log").read_text())
+    assert said == {"error": "ZeroDivisionError: nobody thought of this"}
+
+
+BROKEN = """
+import runpy, sys
+archive = sys.argv[1]
+sys.path.insert(0, archive)
+from vllm_flows import weights_job
+
+def fetch(hub, partial, record):
+    if partial.file.name.endswith(".safetensors"):
+        return hub.complete(partial)
+    raise ZeroDivisionError("nobody thought of this")
+
+weights_job.fetch = fetch
+runpy.run_path(archive, run_name="__main__")
+"""
+
+
+def test_a_termination_log_that_cannot_be_written_changes_nothing(volume: Volume):
+    order = volume.order("open")
+    environment = volume.environment(order) | {"TERMINATION_LOG": "/nowhere/at/all"}
+    done = subprocess.run(
+        volume.command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["complete"] == [order.commit]
 
 
 def test_a_file_without_a_hash_is_refused(volume: Volume):

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from vllm_flows.weights_blobs import Partial, Record, write_json
-from vllm_flows.weights_markers import is_whole, withdraw_markers
+from vllm_flows.weights_markers import is_whole, mark, withdraw_markers
 from vllm_flows.weights_order import OURS, File, Order, TemporaryError, UnfixableError
-from vllm_flows.weights_volume import link, present, prune, sole_writer
+from vllm_flows.weights_volume import link, prepare, present, prune, sole_writer
 
 COMMITS = {letter: letter * 40 for letter in "abcd"}
 SHARED = b"shared by every revision"
@@ -335,3 +335,122 @@ def test_a_volume_without_locks_is_written_all_the_same(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with sole_writer(tmp_path / "lock"):
         pass
+
+
+def test_a_blob_put_in_place_of_one_that_was_proven_is_noticed_by_its_inode(tmp_path: Path):
+    """As `cp --preserve` and `mv` do it: size and time are those of the proven one."""
+    record, blob, other = Record(tmp_path), tmp_path / "blob", tmp_path / "other"
+    (tmp_path / OURS).mkdir()
+    blob.write_bytes(b"right")
+    record.add(blob)
+    other.write_bytes(b"wrong")
+    then = blob.stat().st_mtime_ns
+    os.utime(other, ns=(then, then))
+    assert record.knows(blob)
+    other.replace(blob)
+    assert blob.stat().st_mtime_ns == then
+    assert not record.knows(blob)
+
+
+@pytest.mark.parametrize("place", ["snapshot", "snapshots", "blobs", "repository", "ours", "locks"])
+def test_a_link_in_place_of_a_folder_leads_nothing_out_of_the_volume(tmp_path: Path, place: str):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"mine")
+    (outside / "x.json").write_text("{}")
+    order = order_of(tmp_path / "hub", "a")
+    path = {
+        "snapshot": order.folder / "snapshots" / order.commit,
+        "snapshots": order.folder / "snapshots",
+        "blobs": order.blobs,
+        "repository": order.folder,
+        "ours": order.marker.parent,
+        "locks": order.cache / ".locks",
+    }[place]
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside)
+    prepare(order)
+    with sole_writer(order.cache / ".locks" / "lock"):
+        withdraw_markers(order)
+        prune(order)
+        fill(order)
+    assert {each.name for each in outside.iterdir()} == {"precious", "x.json"}
+    assert is_whole(order.marker, Record(order.folder))
+
+
+def test_links_to_other_repositories_are_left_alone(tmp_path: Path):
+    outside, order = tmp_path / "outside", order_of(tmp_path / "hub", "a")
+    fill(order_of(outside, "b", "o/other"))
+    prepare(order)
+    (order.cache / "models--o--other").symlink_to(outside / "models--o--other")
+    withdraw_markers(order)
+    prune(order)
+    assert is_whole(order_of(outside, "b", "o/other").marker, Record(outside / "models--o--other"))
+
+
+def test_whatever_lies_about_in_a_repository_is_removed(tmp_path: Path):
+    order = order_of(tmp_path / "hub", "a")
+    prepare(order)
+    (order.blobs / "folder").mkdir()
+    (order.folder / "snapshots" / "link").symlink_to(tmp_path)
+    (order.folder / "snapshots" / "file").write_bytes(b"")
+    prune(order)
+    assert not list(order.blobs.iterdir())
+    assert not list((order.folder / "snapshots").iterdir())
+    assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_regular_file_is_no_lock_record_or_marker(tmp_path: Path, kind: str):
+    precious, order = tmp_path / "precious", order_of(tmp_path / "hub", "a")
+    precious.write_text('{"commit": "mine"}')
+    prepare(order)
+    lock = order.cache / ".locks" / "lock"
+    for path in (lock, order.folder / OURS / "checked", order.marker):
+        if kind == "link":
+            path.symlink_to(precious)
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+    with sole_writer(lock):
+        withdraw_markers(order)
+        fill(order)
+    assert is_whole(order.marker, Record(order.folder))
+    assert precious.read_text() == '{"commit": "mine"}'
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize("place", ["path", "blob"])
+def test_what_is_no_regular_file_is_no_part_and_no_blob(tmp_path: Path, place: str, kind: str):
+    partial = Partial(file_of("a", b"hello"), tmp_path)
+    path = getattr(partial, place)
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    partial.check(Record(tmp_path))
+    assert not path.exists()
+    assert partial.position == 0
+
+
+def test_a_pipe_that_appears_meanwhile_is_not_waited_for(tmp_path: Path):
+    partial = Partial(file_of("a", b"hello"), tmp_path)
+    os.mkfifo(partial.path)
+    with pytest.raises(OSError, match="No such device"), partial.writing():
+        pass
+
+
+@pytest.mark.parametrize("harm", ["name", "blob", "folder"])
+def test_no_marker_is_written_for_what_does_not_resolve(tmp_path: Path, harm: str):
+    order = order_of(tmp_path, "a")
+    fill(order)
+    order.marker.unlink()
+    snapshot = order.folder / "snapshots" / order.commit
+    if harm == "name":
+        (snapshot / order.files[0].name).unlink()
+    elif harm == "blob":
+        (order.blobs / order.files[0].etag).write_bytes(b"x" * 100)
+    else:
+        snapshot.rename(tmp_path / "elsewhere")
+        snapshot.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TemporaryError, match="files changed on the volume"):
+        mark(order, Record(order.folder))
+    assert not order.marker.exists()
