@@ -54,7 +54,7 @@ class Bench:
 
     def keep_values(self) -> None:
         """Keep the release's values for `raw_upgrade`."""
-        command = ["helm", "-n", "vllm", "get", "values", "vllm"]
+        command = ["helm", "-n", "vllm", "get", "values", "vllm", "-o", "yaml"]
         found = subprocess.check_output(command, env=self.environ)
         (self.folder / "values.yaml").write_bytes(found)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from tasks.running import RETRIED, say
+from tasks.running import RETRIED, say, say_few
 from vllm_flows.observed import ClusterState
-from vllm_flows.plan import Plan
+from vllm_flows.plan import Action, Plan, Step
 from vllm_flows.report import plan_notes, plan_rows
 from vllm_flows.session import Session
 
@@ -33,10 +33,17 @@ def observe_cluster(session: Session) -> ClusterState:
 def show_plan(plan: Plan) -> None:
     """Publish the plan as a table and say it line by line."""
     create_table_artifact(table=plan_rows(plan), key="plan", description=_description(plan))
+    staying = [step for step in plan.steps if step.action is Action.NONE]
     for step in plan.steps:
-        say(f"plan: {step.model}: {step.action} ({step.reason})")
+        if step.action is not Action.NONE:
+            say(_line(step))
+    say_few(list(map(_line, staying)), f"plan: {len(staying)} models stay as they are")
     for note in plan_notes(plan):
         say(f"plan: {note}")
+
+
+def _line(step: Step) -> str:
+    return f"plan: {step.model}: {step.action} ({step.reason})"
 
 
 def _description(plan: Plan) -> str:

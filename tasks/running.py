@@ -7,7 +7,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import Task
@@ -24,6 +24,8 @@ SPOKEN = "vllm_flows_spoken"
 SHOWN = "vllm_flows_shown"
 """The mark on those that a progress bar makes superfluous."""
 
+_HANDFUL = 5
+
 listeners: list[Callable[[Progress], None]] = []
 """Who is told how far transfers are, several times a second: the command line's bars."""
 
@@ -34,6 +36,12 @@ def say(text: str, *, shown: bool = False) -> None:
     `shown`: a progress bar, where there is one, says the same.
     """
     get_run_logger().info("%s", text, extra={SPOKEN: True, SHOWN: shown})
+
+
+def say_few(texts: Sequence[str], many: str) -> None:
+    """Say each text; of more than a handful only `many`, which says them all in one."""
+    for text in texts if len(texts) <= _HANDFUL else [many]:
+        say(text)
 
 
 def speaker(model: str, *, shown: bool = False) -> Callable[[str], None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from contextvars import copy_context
 
 from prefect import task
 
-from tasks.running import ONCE, speaker
+from tasks.running import ONCE, say_few, speaker
 from vllm_flows.completions import Answer, ModelsApi
 from vllm_flows.errors import CompletionError
 from vllm_flows.model_problems import printable
@@ -18,7 +18,9 @@ from vllm_flows.proof import ask_again, prove_model
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 
-_ASKED_AT_ONCE = 16
+Ask = Callable[[Session, Model, "ModelsApi | None"], "Answer | None"]
+
+_ASKED_AT_ONCE = 8
 
 
 @task(task_run_name="ask {model.name}", **ONCE)
@@ -42,33 +44,41 @@ def prove_all(
     with ExitStack() as stack:
         shared = stack.enter_context(session.models_api()) if session.shared_api else None
         pool = stack.enter_context(ThreadPoolExecutor(_ASKED_AT_ONCE))
-        asked = {
-            model.name: pool.submit(
-                copy_context().run, _answer, session, model, shared, short=model.name in proven
-            )
-            for model in models
-        }
-    return {name: answer.result() for name, answer in asked.items()}
+
+        def start(ask: Ask, model: Model) -> Future[Answer | None]:
+            return pool.submit(copy_context().run, ask, session, model, shared)
+
+        short = {one.name: start(_again, one) for one in models if one.name in proven}
+        answers = {name: found for name, one in short.items() if (found := one.result())}
+        _tell(answers)
+        whole = {one.name: start(_answer, one) for one in models if one.name not in answers}
+    return answers | {name: found for name, one in whole.items() if (found := one.result())}
 
 
-def _answer(
-    session: Session, model: Model, shared: ModelsApi | None, *, short: bool = False
-) -> Answer:
+def _answer(session: Session, model: Model, shared: ModelsApi | None) -> Answer:
     say = speaker(model.name)
     with nullcontext(shared) if shared else session.models_api(model.name) as api:
-        answer = _short(api, session, model) if short else None
-        answer = answer or prove_model(api, session, model, say=say)
+        answer = prove_model(api, session, model, say=say)
     for text in told(answer):
         say(text)
     return answer
 
 
-def _short(api: ModelsApi, session: Session, model: Model) -> Answer | None:
+def _again(session: Session, model: Model, shared: ModelsApi | None) -> Answer | None:
     """Ask once; None when that told nothing, and the model has to be proven anew."""
-    try:
-        return ask_again(api, session, model)
-    except CompletionError:
-        return None
+    with nullcontext(shared) if shared else session.models_api(model.name) as api:
+        try:
+            return ask_again(api, session, model)
+        except CompletionError:
+            return None
+
+
+def _tell(answers: Mapping[str, Answer]) -> None:
+    """Say how models answered that are as they were."""
+    slowest = max((answer.seconds for answer in answers.values()), default=0.0)
+    texts = [f"{name}: {text}" for name, answer in answers.items() for text in told(answer)]
+    many = f"{len(answers)} models answered as before, the slowest in {human_seconds(slowest)}"
+    say_few(texts, many)
 
 
 def told(answer: Answer) -> list[str]:

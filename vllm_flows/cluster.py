@@ -273,9 +273,10 @@ class Cluster:
 
     def _once(self, call: Any, parameters: Mapping[str, Any]) -> Object:  # noqa: ANN401 -- untyped library
         where = {"namespace": self.namespace, **parameters}
-        answer: Object = call(
-            _request_timeout=(_CONNECT_SECONDS, self.read_seconds), **where
-        ).to_dict()
+        timeouts = (_CONNECT_SECONDS, self.read_seconds)
+        # The plain JSON: the library's own objects take five times as long to make.
+        response = call(_request_timeout=timeouts, serialize=False, **where)
+        answer: Object = json.loads(response.data)
         return answer
 
     def _patiently(self, ask: Callable[[], Object]) -> Object:

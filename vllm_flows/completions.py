@@ -132,9 +132,11 @@ class ModelsApi:
             model=model,
         )
 
-    def complete(self, model: str, prompt: str, expected: str | None = None) -> Answer:
+    def complete(
+        self, model: str, prompt: str, expected: str | None = None, tokens: int = _MAX_TOKENS
+    ) -> Answer:
         """Ask for a short completion and check who answered, and that it is the text expected."""
-        body = {"model": model, "prompt": prompt, "max_tokens": _MAX_TOKENS, "temperature": 0}
+        body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
         begin = time.monotonic()
         text = checks.completion_text(self._read("POST", "/v1/completions", model, body), model)
         seconds = time.monotonic() - begin

@@ -24,6 +24,8 @@ from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
+_FEW_TOKENS = 4
+"""Enough to be text, for a model that said more before."""
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
 _BREAKS = 2
@@ -57,8 +59,11 @@ def ask_again(api: ModelsApi, session: Session, model: Model) -> Answer:
 
     Raises CompletionError when it is wrong, NotYetError when asking again can help.
     """
+    test = model.smoke_test
     with _placed(session, model):
-        return api.complete(model.name, model.smoke_test.prompt, model.smoke_test.expect)
+        if test.expect:
+            return api.complete(model.name, test.prompt, test.expect)
+        return api.complete(model.name, test.prompt, tokens=_FEW_TOKENS)
 
 
 def examine(api: ModelsApi, model: Model) -> Answer:

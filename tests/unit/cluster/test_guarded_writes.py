@@ -42,8 +42,7 @@ class Api:
 
     delete = patch = replace = server_side_apply = create
 
-    def to_dict(self) -> dict[str, Any]:
-        return {}
+    data = b"{}"
 
 
 def cluster(api: Api, guard: Any) -> Cluster:
