@@ -71,23 +71,23 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
         verdicts = check_access(session, listed)
         run = decided(session, aim, verdicts)
         if run.writes:
-            with locked(session, "deploy") as (guarded, ours):
+            with locked(session, "deploy") as guarded:
                 run = decided_again(guarded, aim, verdicts, run)
-                outcomes = _act(run, session, ours=ours)
+                outcomes = _act(run, session)
         else:
             raise_if_locked(session)
             say("nothing to change")
-            outcomes = _proven(run, Rolling(run, session, ours=False))
+            outcomes = _proven(run, Rolling(run, session))
     rows = outcome_rows(outcomes)
     create_table_artifact(table=rows, key="models", description="Models that answer")
     return Report(outcomes, run.writes)
 
 
-def _act(run: Decision, asking: Session, *, ours: bool) -> list[Outcome]:
+def _act(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
     store_secrets(run.session, run.api_key, run.token)
     _bring_weights(run)
-    rolling = Rolling(run, asking, ours=ours)
+    rolling = Rolling(run, asking)
     rolling.through()
     outcomes = _proven(run, rolling)
     results(

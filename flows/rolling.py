@@ -38,14 +38,13 @@ Result = TypeVar("Result")
 class Rolling:
     """One run's change of the release.
 
-    `asking` is a session that only asks; `ours`: a killed run of this machine held the lock before.
+    `asking` is a session that only asks.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
     `answers` what they said, and `silence` the seconds for which nobody answered.
     """
 
     run: Decision
     asking: Session
-    ours: bool
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     silence: dict[str, float] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class Rolling:
         """Bring one wave, unless it was applied before, and prove its models."""
         with measured(self.asking, wave.models) as outages:
             if not applied:
-                self._apply(wave.values, self._reason(wave), ours=self.ours)
+                self._apply(wave.values, self._reason(wave))
             failed = self._once_more(self._prove(wave.models))
             gone_back = self._go_back(wave, failed)
         self.silence |= {model: outage.seconds for model, outage in outages.items()}
@@ -87,8 +86,8 @@ class Rolling:
         steps = [step for step in self.run.plan.steps if step.model in wave.models]
         return "; ".join(f"{step.model}: {step.reason}" for step in steps)
 
-    def _apply(self, values: Mapping[str, Any], reason: str, *, ours: bool) -> None:
-        apply_release(self.run.session, self.run.desired.chart, values, reason, ours=ours)
+    def _apply(self, values: Mapping[str, Any], reason: str) -> None:
+        apply_release(self.run.session, self.run.desired.chart, values, reason)
 
     def _prove(self, names: Sequence[str]) -> dict[str, VllmFlowsError]:
         """Wait for the models and ask them; return who does not answer, and why."""
@@ -121,7 +120,7 @@ class Rolling:
             return {}
         reason = "; ".join(f"{name}: {failed[name].what}" for name in back)
         values = values_back(self.run.state.release.values, wave.values, back)
-        self._apply(values, f"back to what served ({reason})", ours=True)
+        self._apply(values, f"back to what served ({reason})")
         still = self._prove(tuple(back))
         return {name: still.get(name) or _commit(entry) for name, entry in back.items()}
 

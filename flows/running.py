@@ -47,20 +47,20 @@ def _say_where() -> None:
 
 
 @contextmanager
-def locked(session: Session, verb: str) -> Iterator[tuple[Session, bool]]:
+def locked(session: Session, verb: str) -> Iterator[Session]:
     """Hold the namespace's lock while the block runs, the namespace made if there is none.
 
-    Yields a session of which every write first checks the lock, and whether the lock was left
-    behind by a run of this machine that was killed. Raises LockedError when another run holds it.
+    Yields a session of which every write first checks the lock. Raises LockedError when another run
+    holds it.
     """
     ensure_namespace(session)
     with Lock.of(session.cluster, verb, say) as lock, _counting_while_held(lock):
         wait_helm_ended(session)
-        yield session.guarded(lock.check), lock.after_one_here
+        yield session.guarded(lock.check)
 
 
 @contextmanager
-def locked_if_there(session: Session, verb: str) -> Iterator[tuple[Session, bool]]:
+def locked_if_there(session: Session, verb: str) -> Iterator[Session]:
     """Hold the namespace's lock while the block runs, which may delete the namespace.
 
     Where there is no namespace, or one that is being deleted, nobody can hold a lock or make
@@ -68,11 +68,11 @@ def locked_if_there(session: Session, verb: str) -> Iterator[tuple[Session, bool
     """
     namespace = session.cluster.get("Namespace", session.settings.namespace)
     if namespace is None or namespace["metadata"].get("deletionTimestamp"):
-        yield session, False
+        yield session
         return
     with Lock.of(session.cluster, verb, say) as lock:
         wait_helm_ended(session)
-        yield session.guarded(lock.check), lock.after_one_here
+        yield session.guarded(lock.check)
 
 
 @contextmanager

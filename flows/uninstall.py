@@ -28,9 +28,9 @@ def uninstall(
     """
     with (
         session_for(namespace=namespace, kube_context=kube_context) as asking,
-        locked_if_there(asking, "uninstall") as (session, ours),
+        locked_if_there(asking, "uninstall") as session,
     ):
-        remove_release(session, ours=ours)
+        remove_release(session)
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
         removal.delete_secrets(session.cluster)

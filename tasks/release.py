@@ -31,17 +31,14 @@ _UNFINISHED = {ReleaseAction.UNLOCK, ReleaseAction.FINISH}
 
 
 @task(name="helm upgrade", task_run_name="helm upgrade", **ONCE)
-def apply_release(
-    session: Session, chart: Chart, values: Mapping[str, Any], reason: str, *, ours: bool = False
-) -> int:
+def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], reason: str) -> int:
     """Install or upgrade the release; return its new revision. Its pods are not waited for.
 
-    What an earlier helm left unfinished is brought to an end first, as `release_rules` has it;
-    `ours` says that a run of this machine left it. When the cluster does not answer, helm is run
-    again once it does.
+    What an earlier helm left unfinished is brought to an end first, as `release_rules` has it. When
+    the cluster does not answer, helm is run again once it does.
     """
     say(f"helm upgrade: {reason}")
-    attempt = _Attempt(session, ours=ours)
+    attempt = _Attempt(session)
     revision = wait_for(
         lambda: attempt.upgrade(chart, values),
         seconds=_LIMIT_SECONDS,
@@ -57,9 +54,8 @@ def apply_release(
 class _Attempt:
     """One change of the release, however often helm has to be run for it."""
 
-    def __init__(self, session: Session, *, ours: bool) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._ours = ours
         self._found = False
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int | Pending:
@@ -67,7 +63,6 @@ class _Attempt:
         waiting = self._free()
         if waiting:
             return waiting
-        self._ours = True  # from here on an unfinished revision is what this very helm left
         return self._session.helm.upgrade(chart, values)
 
     def _free(self) -> Pending | None:
@@ -97,7 +92,7 @@ class _Attempt:
         waiting = self._waiting(release)
         if waiting:
             return waiting
-        self._ours = self._found = True
+        self._found = True
         self._session.helm.uninstall()
         return True
 
@@ -105,8 +100,9 @@ class _Attempt:
         """Return whose helm has to end before the release may be touched, if anybody's."""
         if RELEASE_ACTIONS[release.state] not in _UNFINISHED:
             return None
-        busy = self._session.helm.busy()
-        seconds = wait_before_unlock(release, time.time(), ours=self._ours, busy=busy)
+        helm = self._session.helm
+        busy = helm.busy()
+        seconds = wait_before_unlock(release, time.time(), ours=helm.left(release), busy=busy)
         if not seconds:
             return None
         who = "the helm of an earlier run" if busy else "a helm that is not ours"
@@ -151,14 +147,14 @@ def wait_helm_ended(session: Session) -> None:
 
 
 @task(name="helm uninstall", task_run_name="helm uninstall", **ONCE)
-def remove_release(session: Session, *, ours: bool = False) -> bool:
+def remove_release(session: Session) -> bool:
     """Remove the release if there is one; return whether there was.
 
-    `ours` says that a run of this machine left what is unfinished. A helm that somebody else has at
-    work is waited for; when the cluster does not answer, helm is run again once it does. Raises
-    ReleaseError for a release that is not ours: with it would go what belongs to it.
+    A helm that somebody else has at work is waited for; when the cluster does not answer, helm is
+    run again once it does. Raises ReleaseError for a release that is not ours: with it would go
+    what belongs to it.
     """
-    attempt = _Attempt(session, ours=ours)
+    attempt = _Attempt(session)
     found = wait_for(
         attempt.remove,
         seconds=_LIMIT_SECONDS,

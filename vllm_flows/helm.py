@@ -125,6 +125,11 @@ class Helm:
         """Say whether a helm that this product started on this machine still writes."""
         return self._lock().held()
 
+    def left(self, release: Release) -> bool:
+        """Say whether it was a helm of this product, on this machine, that left it unfinished."""
+        since = self._lock().unfinished_since()
+        return since is not None and 0 <= release.updated - since + 1 <= LONGEST_HELM_SECONDS
+
     def _lock(self) -> HelmLock:
         return HelmLock.of(self.namespace, self.context)
 
@@ -162,15 +167,15 @@ class Helm:
         program = _program()
         if writes:
             self.guard()
-        lock = self._lock().taken() if writes else nullcontext(())
-        with lock as inherited, _file(stdin) as given, _file() as output, _file() as errors:
+        lock = self._lock().taken() if writes else nullcontext()
+        with lock as hold, _file(stdin) as given, _file() as output, _file() as errors:
             process = subprocess.Popen(
                 [program, *arguments],
                 stdin=given,
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
-                pass_fds=inherited,
+                pass_fds=(hold.descriptor,) if hold else (),
             )
             try:
                 code = process.wait(seconds)
@@ -183,6 +188,8 @@ class Helm:
                 process.wait(seconds)
                 raise
             answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
+            if hold and not code:
+                hold.done()
         if code < 0:
             raise _killed(arguments[0], -code)
         if check and answer.returncode != 0:

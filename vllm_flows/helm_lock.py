@@ -1,7 +1,8 @@
 """Whether a helm of ours writes on this machine, also when the run that started it was killed.
 
 The lock is a file that the helm process inherits open: it lasts just as long as that process, and
-needs no cleaning up. What happens on other machines it does not tell.
+needs no cleaning up. While a helm is at work the file says since when; that stays when it did not
+come to a good end. What happens on other machines it does not tell.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,24 +37,49 @@ class HelmLock:
     def held(self) -> bool:
         """Say whether a helm holds it now."""
         try:
-            with self.taken():
+            with self._opened():
                 return False
         except ReleaseUnavailableError:
             return True
 
+    def unfinished_since(self) -> float | None:
+        """Return when the helm started that came to no good end, in seconds since the epoch."""
+        try:
+            return float(self.path.read_text())
+        except (OSError, ValueError):
+            return None
+
     @contextmanager
-    def taken(self) -> Iterator[tuple[int, ...]]:
-        """Yield the file descriptors that the helm process has to inherit.
+    def taken(self) -> Iterator[Hold]:
+        """Yield what the helm process has to inherit, and call its `done` at a good end.
 
         Raises ReleaseUnavailableError, which a retry can help, when another helm holds it.
         """
+        with self._opened() as descriptor:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(time.time()).encode(), 0)
+            yield Hold(descriptor)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o600)
         try:
             _lock(descriptor)
-            yield (descriptor,)
+            yield descriptor
         finally:
             os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The lock while one helm is at work."""
+
+    descriptor: int
+
+    def done(self) -> None:
+        """Note that helm came to a good end."""
+        os.ftruncate(self.descriptor, 0)
 
 
 def _lock(descriptor: int) -> None:

@@ -77,8 +77,6 @@ class Lock:
     here: Machine
     say: Callable[[str], None]
     clock: StoppableClock
-    after_one_here: bool = field(default=False, init=False)
-    """Set by `acquire`: the lock was left behind by a run of this machine that was killed."""
     wall: Callable[[], datetime] = wall_clock
 
     _mutex: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -172,7 +170,6 @@ class Lock:
             except ConflictError:
                 continue  # somebody was quicker; the Lease now says who
             self._renewed_at = begin
-            self.after_one_here = decision.here
             return decision.after
         raise LockedError(
             f"namespace {self.cluster.namespace} is locked: held by several runs in turn",

@@ -29,13 +29,9 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Take:
-    """The lock may be taken; `after` is the holder who left it behind, "" when it was free.
-
-    `here`: that holder ran on this machine, and is known to have ended.
-    """
+    """The lock may be taken; `after` is the holder who left it behind, "" when it was free."""
 
     after: str = ""
-    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,7 @@ def decide(lease: Object | None, me: str, now: datetime, here: Machine) -> Take 
     holder = spec.get("holderIdentity") or ""
     if holder in {"", me}:
         return Take()
-    if is_gone(holder, here):
-        return Take(shown(holder), here=True)
-    if not spec.get("renewTime"):
+    if is_gone(holder, here) or not spec.get("renewTime"):
         return Take(shown(holder))
     ago = (now - _read(spec["renewTime"])).total_seconds()
     left = (spec.get("leaseDurationSeconds") or DURATION_SECONDS) + GRACE_SECONDS - ago

@@ -68,7 +68,7 @@ def test_the_duration_is_the_holders(world: World):
 
 
 def test_a_holder_that_was_killed_on_this_machine_is_followed_at_once(world: World):
-    taken_over = Take("bob@host pid 11 install", here=True)
+    taken_over = Take("bob@host pid 11 install")
     assert decided(world, held_by(world, HERE_AND_GONE), 0) == taken_over
 
 

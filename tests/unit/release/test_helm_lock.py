@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelmLock:
 
 
 def test_a_process_that_inherited_the_lock_holds_it_after_its_starter_let_go(lock: HelmLock):
-    with lock.taken() as inherited:
+    with lock.taken() as hold:
+        inherited = (hold.descriptor,)
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=inherited)  # noqa: S607 -- any program
     assert lock.held()
     with pytest.raises(ReleaseUnavailableError, match="still at work"), lock.taken():
@@ -38,3 +40,24 @@ def test_a_link_in_the_locks_place_is_not_followed(lock: HelmLock, tmp_path: Pat
     with pytest.raises(OSError, match="Too many levels"), lock.taken():
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_only_a_helm_without_a_good_end_is_remembered(lock: HelmLock):
+    assert lock.unfinished_since() is None
+    begin = time.time()
+    with lock.taken() as hold:
+        hold.done()
+    assert lock.unfinished_since() is None
+    with lock.taken():
+        pass
+    since = lock.unfinished_since()
+    assert since is not None
+    assert begin <= since <= time.time()
+    assert not lock.held()
+
+
+def test_asking_who_holds_it_forgets_nothing(lock: HelmLock):
+    with lock.taken():
+        assert lock.held()
+    assert not lock.held()
+    assert lock.unfinished_since() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm import Helm
+from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.release_rules import LONGEST_HELM_SECONDS
 
 CHART = Chart("./chart", (), "0.1.8")
 Made = Callable[..., Helm]
@@ -83,3 +86,23 @@ def test_values_that_could_not_be_read_are_not_taken_for_none(helm: Made):
     with pytest.raises(ReleaseUnavailableError):
         helm(f"{read}; echo 'Error: Kubernetes cluster unreachable' >&2; exit 1").release()
     assert helm(f"{read}; echo 'Error: release: not found' >&2; exit 1").values_at(1) == {}
+
+
+@pytest.mark.parametrize(
+    ("updated", "ours"), [(2.0, True), (-30.0, False), (LONGEST_HELM_SECONDS + 60.0, False)]
+)
+def test_a_revision_that_a_killed_helm_of_ours_left_is_known_by_its_time(
+    helm: Made, *, updated: float, ours: bool
+):
+    begin = time.time()
+    made = helm("kill -KILL $$")
+    with pytest.raises(ReleaseUnavailableError):
+        made.upgrade(CHART, {})
+    release = Release(ReleaseState.PENDING_UPGRADE, 4, updated=begin + updated)
+    assert made.left(release) is ours
+
+
+def test_a_helm_that_ended_well_left_nothing(helm: Made):
+    made = helm("""[ "$1" = upgrade ] && echo '{"version": 7}' || exit 1""")
+    made.upgrade(CHART, {})
+    assert not made.left(Release(ReleaseState.PENDING_UPGRADE, 8, updated=time.time()))
