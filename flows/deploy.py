@@ -80,7 +80,7 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
             outcomes = _proven(run, Rolling(run, session))
     rows = outcome_rows(outcomes)
     create_table_artifact(table=rows, key="models", description="Models that answer")
-    return Report(outcomes, run.writes)
+    return Report(outcomes, run.changes)
 
 
 def _act(run: Decision, asking: Session) -> list[Outcome]:

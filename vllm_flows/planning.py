@@ -48,8 +48,13 @@ class Decision:
     @property
     def writes(self) -> bool:
         """Say whether anything is to be written, be it that a model was never seen to answer."""
+        return self.changes or bool(self.news())
+
+    @property
+    def changes(self) -> bool:
+        """Say whether anything is to be changed but what the claims remember."""
         unsaved = any(one and not one.stored for one in (self.api_key, self.token))
-        return self.plan.changes or unsaved or bool(self.news())
+        return self.plan.changes or unsaved
 
     @property
     def fingerprint(self) -> str:
@@ -78,13 +83,14 @@ class Decision:
         ]
 
     def proven(self) -> set[str]:
-        """Return the models that stay as they are, and were seen to answer so."""
+        """Return the models that stay as they are, were seen to answer so, and have one replica.
+
+        Behind a router one answer says nothing of the other replicas.
+        """
         news = {model.name for model in self.news()}
-        return {
-            step.model
-            for step in self.plan.steps
-            if step.action is Action.NONE and step.model not in news
-        }
+        single = {model.name for model in self.desired.models if model.replica_count == 1}
+        staying = {step.model for step in self.plan.steps if step.action is Action.NONE}
+        return (staying & single) - news
 
     def served(self, model: Model) -> Served:
         """Return what the model is to be seen to answer with."""

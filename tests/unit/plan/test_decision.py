@@ -143,3 +143,12 @@ def test_a_blocked_model_stops_the_run():
     refused = replace(refused, verdicts={"qwen": replace(refused.verdicts["qwen"], files=())})
     with pytest.raises(BlockedError):
         decision(refused, proven(refused)).check(Aim([a_model()]))
+
+
+def test_of_several_replicas_each_has_to_answer_again():
+    two = aim(a_model(replicaCount=2))
+    state = proven(two)
+    deployed = replace(state.deployments["qwen"], replicas=2, ready=2)
+    made = decision(two, replace(state, deployments={"qwen": deployed}))
+    assert not made.writes
+    assert made.proven() == set()
