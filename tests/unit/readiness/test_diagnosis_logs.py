@@ -205,7 +205,7 @@ PHASES = [
     (
         (
             "(EngineCore pid=6113) INFO 08-02 07:03:46 [backends.py:1094] Using cache directory: "
-            "/root/.cache/vllm/torch_compile_cache/0f/rank_0_0/backbone for vLLM's torch.compile"
+            "/opt/vllm/torch_compile_cache/0f/rank_0_0/backbone for vLLM's torch.compile"
         ),
         "compiling (torch.compile)",
     ),
