@@ -17,27 +17,13 @@ import uvicorn
 from sandbox.hub.app import Hub as SandboxHub
 from sandbox.hub.app import build_app
 from sandbox.hub.repository import Store
+from tests.support import VirtualClock
 from vllm_flows.hub import Hub
 from vllm_flows.observed import Verdict
 
 TOKEN = "hf_granted"
 COMMIT = "c" * 40
 INFO = "/api/models/org/name/revision/main"
-
-
-@dataclass
-class FakeClock:
-    """A clock that only sleeping moves."""
-
-    time: float = 0.0
-    slept: list[float] = field(default_factory=list)
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
 
 
 @dataclass
@@ -48,7 +34,7 @@ class Running:
     server: SandboxHub
 
     def ask(self, repository: str, revision: str = "main", token: str | None = None) -> Verdict:
-        return Hub(self.url, token, clock=FakeClock()).verdict("m", repository, revision)
+        return Hub(self.url, token, clock=VirtualClock()).verdict("m", repository, revision)
 
     def problem(self, repository: str, revision: str = "main", token: str | None = None) -> str:
         (problem,) = self.ask(repository, revision, token).problems
@@ -88,7 +74,7 @@ class ToldHub:
     url: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    clock: FakeClock = field(default_factory=FakeClock)
+    clock: VirtualClock = field(default_factory=VirtualClock)
     hanging: list[str] = field(default_factory=list)
     dripping: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)

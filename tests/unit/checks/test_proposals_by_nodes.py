@@ -6,25 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.support import LLAMA_70B
 from vllm_flows.chart import Chart
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.desired import Desired
 from vllm_flows.models import Model
 from vllm_flows.observed import ClusterState, HubFile, Release, ReleaseState, Surroundings, Verdict
 from vllm_flows.settings import load_settings
-
-LLAMA_70B = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_attention_heads": 64,
-    "num_hidden_layers": 80,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
 
 
 def node(name: str, gibibytes: int, gpus: int, **spec: Any) -> dict[str, Any]:

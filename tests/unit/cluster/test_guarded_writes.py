@@ -7,23 +7,11 @@ from typing import Any
 import pytest
 import urllib3
 
+from tests.support import VirtualClock
 from vllm_flows.cluster import Cluster, Patience
 from vllm_flows.errors import ClusterUnavailableError, LockLostError
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
-
-
-class Clock:
-    """A clock that does not wait."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
 
 
 class Api:
@@ -46,7 +34,7 @@ class Api:
 
 
 def cluster(api: Api, guard: Any) -> Cluster:
-    patience = Patience(60.0, lambda _text: None, Clock())
+    patience = Patience(60.0, lambda _text: None, VirtualClock())
     return Cluster("vllm", "", api, patience=patience, guard=guard)  # type: ignore[arg-type]  # as much of it as is used
 
 

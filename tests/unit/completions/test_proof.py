@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import VirtualClock
 from vllm_flows.completions import Answer, Limits, ModelsApi
 from vllm_flows.errors import ClusterUnavailableError, CompletionError, TimedOutError
 from vllm_flows.models import Model
@@ -24,26 +25,13 @@ EMPTY = {"model": "qwen", "choices": [{"text": ""}]}
 NO_TEMPLATE = (400, b"... default chat template is no longer allowed, so you must ...")
 
 
-class Clock:
-    """Time that passes by sleeping alone."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-
 @dataclass
 class FakeSession:
     """Replicas by pod name; the API server may be away, or slow, when it is asked for them."""
 
     router: FakeApi
     replicas: dict[str, FakeApi] = field(default_factory=dict)
-    clock: Clock = field(default_factory=Clock)
+    clock: VirtualClock = field(default_factory=VirtualClock)
     settings: Any = field(
         default_factory=lambda: SimpleNamespace(namespace="ns", router_enabled=True)
     )

@@ -7,24 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support import LLAMA_70B, LLAMA_70B_PARAMETERS
 from vllm_flows.fit import Fits, fit_of
 from vllm_flows.gpu_memory import GIB
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 
-LLAMA_70B = {  # huggingface.co/meta-llama/Llama-3.1-70B/blob/main/config.json
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_attention_heads": 64,
-    "num_hidden_layers": 80,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
-SEVENTY = {"BF16": 70_553_706_496}
 BERT = {
     "architectures": ["BertModel"],
     "model_type": "bert",
@@ -84,7 +72,7 @@ def test_a_full_context_that_is_too_long_names_the_one_that_fits(
 
 
 def test_weights_that_are_too_large_name_the_gpus_needed(model: Maker, verdict: Verdicts) -> None:
-    fit = fit_of(model(maxModelLen=8192), verdict(LLAMA_70B, SEVENTY), 80 * GIB)
+    fit = fit_of(model(maxModelLen=8192), verdict(LLAMA_70B, LLAMA_70B_PARAMETERS), 80 * GIB)
     assert fit.result is Fits.NOT
     assert fit.text.startswith("needs about 137 GiB per GPU (131 GiB weights")
     assert "of 73.6 GiB usable" in fit.text
@@ -94,7 +82,7 @@ def test_weights_that_are_too_large_name_the_gpus_needed(model: Maker, verdict: 
 
 
 def test_tensor_parallelism_shares_weights_and_cache(model: Maker, verdict: Verdicts) -> None:
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     one, four = fit_of(model(), said, 80 * GIB), fit_of(model(4), said, 80 * GIB)
     assert four.weights == one.weights // 4
     assert four.kv_cache == one.kv_cache // 4
@@ -103,14 +91,14 @@ def test_tensor_parallelism_shares_weights_and_cache(model: Maker, verdict: Verd
 
 def test_nothing_that_divides_the_heads_is_not_proposed(model: Maker, verdict: Verdicts) -> None:
     odd = LLAMA_70B | {"num_attention_heads": 66, "num_key_value_heads": 6}
-    fit = fit_of(model(maxModelLen=8192), verdict(odd, SEVENTY), 48 * GIB)
+    fit = fit_of(model(maxModelLen=8192), verdict(odd, LLAMA_70B_PARAMETERS), 48 * GIB)
     assert fit.smallest_tensor_parallel_size == 6  # 4 and 5 do not divide 66
 
 
 def test_when_no_number_of_gpus_helps_larger_ones_are_named(
     model: Maker, verdict: Verdicts
 ) -> None:
-    fit = fit_of(model(), verdict(LLAMA_70B, SEVENTY), GIB)
+    fit = fit_of(model(), verdict(LLAMA_70B, LLAMA_70B_PARAMETERS), GIB)
     assert fit.result is Fits.NOT
     assert fit.smallest_tensor_parallel_size is None
     assert "larger GPUs" in fit.advice
@@ -144,7 +132,7 @@ def test_without_a_configuration_the_result_is_unknown(model: Maker, verdict: Ve
 
 
 def test_weights_alone_can_be_too_large(model: Maker, verdict: Verdicts) -> None:
-    fit = fit_of(model(), verdict({}, SEVENTY), 80 * GIB)
+    fit = fit_of(model(), verdict({}, LLAMA_70B_PARAMETERS), 80 * GIB)
     assert fit.result is Fits.NOT
     assert "weights alone" in fit.text
 
@@ -305,5 +293,5 @@ def test_the_overhead_is_near_what_vllm_measured(
     one = model(1, "--enforce-eager", "--max-num-batched-tokens=20000")
     assert fit_of(one, llama, 24 * GIB).overhead / GIB == pytest.approx(2.42, rel=0.1)
     vision = {**LLAMA_70B, "vocab_size": 152064, "intermediate_size": 29568, "vision_config": {}}
-    four = fit_of(model(4), verdict(vision, SEVENTY), 40 * GIB)
+    four = fit_of(model(4), verdict(vision, LLAMA_70B_PARAMETERS), 40 * GIB)
     assert four.overhead / GIB == pytest.approx(2.89, rel=0.1)

@@ -8,25 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import LLAMA_70B, LLAMA_70B_PARAMETERS
 from vllm_flows.engine_rules import engine_refusals
 from vllm_flows.fit import Fit, Fits, fit_of
 from vllm_flows.gpu_memory import GIB
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
-
-LLAMA_70B = {  # huggingface.co/meta-llama/Llama-3.1-70B/blob/main/config.json
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_attention_heads": 64,
-    "num_hidden_layers": 80,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
-SEVENTY = {"BF16": 70_553_706_496}
 
 Maker = Callable[..., Model]
 Verdicts = Callable[..., Verdict]
@@ -75,7 +62,7 @@ def test_a_context_that_is_too_long_and_does_not_fit_gets_one_number(
 def test_a_context_that_is_too_long_on_too_few_gpus_gets_both_corrections(
     model: Maker, verdict: Verdicts
 ) -> None:
-    wanted, said = model(maxModelLen=1_000_000), verdict(LLAMA_70B, SEVENTY)
+    wanted, said = model(maxModelLen=1_000_000), verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     fit = fit_of(wanted, said, 80 * GIB)
     assert fit.advice == (
         "set requestGPU and vllmConfig.tensorParallelSize: 4 with vllmConfig.maxModelLen: 131072 "
@@ -128,7 +115,7 @@ def test_sizes_are_proposed_that_share_the_heads_of_keys_and_values(
 def test_a_size_that_shares_the_heads_but_does_not_hold_the_model_is_not_proposed(
     model: Maker, verdict: Verdicts
 ) -> None:
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     wanted = model(3, maxModelLen=4096)
     fit = fit_of(wanted, said, 65 * GIB)
     assert fit.result is not Fits.NOT
@@ -137,7 +124,7 @@ def test_a_size_that_shares_the_heads_but_does_not_hold_the_model_is_not_propose
 
 
 def test_no_more_gpus_are_proposed_than_a_node_has(model: Maker, verdict: Verdicts) -> None:
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     assert fit_of(model(maxModelLen=8192), said, 48 * GIB).smallest_tensor_parallel_size == 4
     fit = fit_of(model(maxModelLen=8192), said, 48 * GIB, most_gpus=2)
     assert fit.smallest_tensor_parallel_size is None
@@ -151,7 +138,7 @@ def test_no_more_gpus_are_proposed_than_a_node_has(model: Maker, verdict: Verdic
 def test_all_gpus_of_a_node_are_proposed_with_the_context_that_they_hold(
     model: Maker, verdict: Verdicts
 ) -> None:
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     fit = fit_of(model(), said, 80 * GIB, most_gpus=2)
     assert fit.smallest_tensor_parallel_size is None
     (length,) = numbers("maxModelLen", fit.advice)
@@ -166,7 +153,7 @@ def test_all_gpus_of_a_node_are_proposed_with_the_context_that_they_hold(
 def test_heads_that_no_node_can_share_and_hold_get_the_same_answer(
     model: Maker, verdict: Verdicts
 ) -> None:
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     for memory in (65, 30):  # three GPUs would hold it, or would not
         wanted = model(3, maxModelLen=4096)
         fit = fit_of(wanted, said, memory * GIB, most_gpus=3)
@@ -176,7 +163,7 @@ def test_heads_that_no_node_can_share_and_hold_get_the_same_answer(
 def test_weights_alone_that_are_too_large_ask_for_no_gpus_that_no_node_has(
     model: Maker, verdict: Verdicts
 ) -> None:
-    fit = fit_of(model(2), verdict({}, SEVENTY), 40 * GIB, most_gpus=2)
+    fit = fit_of(model(2), verdict({}, LLAMA_70B_PARAMETERS), 40 * GIB, most_gpus=2)
     assert fit.result is Fits.NOT
     assert "larger GPUs" in fit.advice
     assert "tensorParallelSize" not in fit.advice
@@ -225,7 +212,7 @@ def test_each_proposal_leads_to_a_model_that_is_not_refused(
     model: Maker, verdict: Verdicts
 ) -> None:
     """Whatever is wrong at once, doing what is said ends it."""
-    said = verdict(LLAMA_70B, SEVENTY)
+    said = verdict(LLAMA_70B, LLAMA_70B_PARAMETERS)
     for gpus in (1, 2, 3, 5, 6, 8):
         for length in (2048, 131072, 500_000):
             for memory in (24, 48, 80, 141):

@@ -2,21 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import VirtualClock
 from vllm_flows.errors import ClusterUnavailableError, StoppedError, TimedOutError
 from vllm_flows.waiting import Pending, StoppableClock, wait_for
-
-
-class VirtualClock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 def waited(answers: list[str | int], seconds: float = 100.0) -> tuple[int, list[str]]:
