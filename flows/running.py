@@ -55,8 +55,9 @@ def locked(session: Session, verb: str) -> Iterator[Session]:
     """
     ensure_namespace(session)
     with Lock.of(session.cluster, verb, say) as lock, _counting_while_held(lock):
-        wait_helm_ended(session)
-        yield session.guarded(lock.check)
+        guarded = session.guarded(lock.check)
+        wait_helm_ended(guarded)
+        yield guarded
 
 
 @contextmanager
@@ -71,8 +72,9 @@ def locked_if_there(session: Session, verb: str) -> Iterator[Session]:
         yield session
         return
     with Lock.of(session.cluster, verb, say) as lock:
-        wait_helm_ended(session)
-        yield session.guarded(lock.check)
+        guarded = session.guarded(lock.check)
+        wait_helm_ended(guarded)
+        yield guarded
 
 
 @contextmanager

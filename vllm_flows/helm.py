@@ -48,12 +48,14 @@ _ABSENT = "release: not found"
 class Helm:
     """Helm for one release in one namespace. Methods raise ReleaseError when helm fails.
 
-    Whatever writes calls `guard` first, which raises to prevent it.
+    Whatever writes calls `guard` first, which raises to prevent it. `place` is the namespace's uid,
+    which tells it from those of other clusters.
     """
 
     namespace: str
     context: str
     guard: Guard = unguarded
+    place: str = ""
 
     def release(self) -> Release:
         """Return the release as it is now; state `absent` when there is none.
@@ -131,7 +133,7 @@ class Helm:
         return since is not None and 0 <= release.updated - since + 1 <= LONGEST_HELM_SECONDS
 
     def _lock(self) -> HelmLock:
-        return HelmLock.of(self.namespace, self.context)
+        return HelmLock.of(self.place or self.namespace)
 
     def uninstall(self) -> bool:
         """Remove the release; return whether there was one."""

@@ -7,10 +7,11 @@ come to a good end. What happens on other machines it does not tell.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
+import pwd
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +28,13 @@ class HelmLock:
     path: Path
 
     @classmethod
-    def of(cls, namespace: str, context: str) -> HelmLock:
-        """Return the lock of the release in a namespace, as this kubeconfig reaches it."""
-        place = "\n".join([os.environ.get("KUBECONFIG", ""), context, namespace])
+    def of(cls, place: str) -> HelmLock:
+        """Return the lock of the release in a namespace; `place` is that namespace's uid.
+
+        The same for every kubeconfig, context and environment by which the cluster is reached.
+        """
         digest = hashlib.sha256(place.encode()).hexdigest()[:16]
-        folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        return cls(Path(folder) / f"vllm-flows-{os.getuid()}-helm-{digest}.lock")
+        return cls(account_folder() / f"vllm-flows-{os.getuid()}-helm-{digest}.lock")
 
     def held(self) -> bool:
         """Say whether a helm holds it now."""
@@ -80,6 +82,16 @@ class Hold:
     def done(self) -> None:
         """Note that helm came to a good end."""
         os.ftruncate(self.descriptor, 0)
+
+
+def account_folder() -> Path:
+    """Return a folder that all processes of this account share, whatever their environment says."""
+    with contextlib.suppress(KeyError, OSError):  # an account of a container may have no home
+        folder = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "vllm-flows"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path("/tmp")  # noqa: S108 -- files in it are opened without following links
 
 
 def _lock(descriptor: int) -> None:

@@ -53,11 +53,13 @@ class Session:
         return replace(self, cluster=replace(self.cluster, patience=patience))
 
     def guarded(self, guard: Guard) -> Session:
-        """Return a session of which every write calls `guard` first."""
+        """Return a session of which every write calls `guard` first; the namespace is there."""
+        namespace = self.cluster.get("Namespace", self.settings.namespace) or {}
+        place = str((namespace.get("metadata") or {}).get("uid", ""))
         return replace(
             self,
             cluster=replace(self.cluster, guard=guard),
-            helm=replace(self.helm, guard=guard),
+            helm=replace(self.helm, guard=guard, place=place),
         )
 
     def token(self) -> Credential | None:

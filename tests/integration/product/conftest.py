@@ -76,6 +76,13 @@ class Watched:
             self._news.wait_for(lambda: self._over or self._count(text) >= times, _PATIENCE)
         assert self._count(text) >= times, self.said
 
+    def until_step(self, step: str) -> None:
+        """Wait until the run is at its `weights`, at `helm`, or at the engines' `readiness`."""
+        if step == "helm":
+            self.until_helm()
+        else:
+            self.until({"weights": "the weights pod", "readiness": "qwen3: the engine"}[step])
+
     def ended(self) -> int:
         """Wait for the command's end and return its exit code."""
         try:

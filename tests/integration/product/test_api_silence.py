@@ -101,10 +101,7 @@ def test_a_run_waits_for_an_api_server_that_is_away_for_a_minute(
     if step == "weights":
         product.hub("rate", bytes_per_second=_SLOW)
     with product.watched() as run:
-        if step == "helm":
-            run.until_helm()
-        else:
-            run.until("the weights pod")
+        run.until_step(step)
         with without_api(product.sandbox, refused=refused):
             time.sleep(SILENT_SECONDS)
         product.hub("rate", bytes_per_second=None)

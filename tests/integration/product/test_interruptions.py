@@ -145,10 +145,7 @@ def test_an_interrupted_run_ends_in_good_order(product: Product, number: int, st
     if step == "weights":
         product.hub("rate", bytes_per_second=_SLOW)
     with product.watched() as run:
-        if step == "helm":
-            run.until_helm()
-        else:
-            run.until({"weights": "the weights pod", "readiness": "qwen3: the engine"}[step])
+        run.until_step(step)
         begin = time.monotonic()
         run.process.send_signal(number)
         assert run.ended() == 130, run.said
@@ -162,10 +159,7 @@ def test_an_interrupted_run_ends_in_good_order(product: Product, number: int, st
 def test_a_second_ctrl_c_ends_a_run_at_once(product: Product, step: str):
     product.models(QWEN)
     with product.watched() as run:
-        if step == "helm":
-            run.until_helm()
-        else:
-            run.until("qwen3: the engine")
+        run.until_step(step)
         # Held, a run cannot come to its end between the two.
         run.process.send_signal(signal.SIGINT)
         run.until("Ctrl-C again ends at once")

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows import helm_lock
 from vllm_flows.errors import ReleaseUnavailableError
 from vllm_flows.helm_lock import HelmLock
 
 
 @pytest.fixture
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelmLock:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return HelmLock.of("vllm", "")
+    monkeypatch.setattr(helm_lock, "account_folder", lambda: tmp_path)
+    return HelmLock.of("uid-1")
 
 
 def test_a_process_that_inherited_the_lock_holds_it_after_its_starter_let_go(lock: HelmLock):
@@ -29,10 +30,19 @@ def test_a_process_that_inherited_the_lock_holds_it_after_its_starter_let_go(loc
     assert not lock.held()
 
 
-def test_other_namespaces_and_contexts_have_locks_of_their_own(lock: HelmLock):
+def test_each_namespace_of_each_cluster_has_a_lock_of_its_own(lock: HelmLock):
     with lock.taken():
-        assert not HelmLock.of("other", "").held()
-        assert not HelmLock.of("vllm", "other").held()
+        assert HelmLock.of("uid-1").held()
+        assert not HelmLock.of("uid-2").held()
+
+
+@pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "TMPDIR", "HOME", "KUBECONFIG"])
+def test_the_lock_is_the_same_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+):
+    before = HelmLock.of("uid-1")
+    monkeypatch.setenv(name, str(tmp_path))
+    assert HelmLock.of("uid-1") == before
 
 
 def test_a_link_in_the_locks_place_is_not_followed(lock: HelmLock, tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows import helm_lock
 from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.guarding import Guard, unguarded
@@ -28,7 +29,7 @@ def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
         program.write_text(f'#!/bin/sh\n[ "$1" = version ] && exec echo v4.3.1\n{script}\n')
         program.chmod(0o700)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        monkeypatch.setattr(helm_lock, "account_folder", lambda: tmp_path)
         return Helm("vllm", "", guard)
 
     return made
