@@ -30,7 +30,7 @@ def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
 
     def ask() -> None:
         while not done.is_set():
-            outage.hear(session.clock.now(), answered=_answers(session, model, outage, done))
+            _listen(session, model, outage, done)
         outage.hear(session.clock.now(), answered=True)
 
     # With the run's context: what the session says has to find its run.
@@ -45,15 +45,18 @@ def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
         thread.join(timeout=10.0)
 
 
-def _answers(session: Session, model: str, outage: Outage, done: threading.Event) -> bool:
-    """Ask until the model falls silent; return whether it answered last."""
+def _listen(session: Session, model: str, outage: Outage, done: threading.Event) -> None:
+    """Ask over one connection until the model falls silent, or the block is over."""
+    asked = session.clock.now()
     try:
         with session.models_api(model) as api:
-            while not done.wait(_EVERY_SECONDS):
-                if not api.alive(model):
-                    return False
-                outage.hear(session.clock.now(), answered=True)
+            while not done.is_set():
+                asked = session.clock.now()
+                answered = api.alive(model)
+                outage.hear(asked, answered=answered)
+                done.wait(_EVERY_SECONDS)
+                if not answered:
+                    return
     except VllmFlowsError:
+        outage.hear(asked, answered=False)
         done.wait(_EVERY_SECONDS)
-        return False
-    return True

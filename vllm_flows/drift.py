@@ -16,6 +16,8 @@ Object = Mapping[str, Any]
 
 _LISTED = 8
 _NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
+_HELMS_LABEL = "app.kubernetes.io/managed-by"
+"""Helm writes `Helm` into it, whatever the chart does (0.1.12 has `helm`)."""
 _NOT_REPAIRED = {"apiVersion", "kind", "metadata", "status"}
 _SECRET = "Secret"  # noqa: S105 -- a kind of object
 
@@ -55,6 +57,9 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     if found is None:
         return Drift(kind, name)
     shown = {key: value for key, value in wanted.items() if key not in _NOT_COMPARED}
+    metadata = wanted["metadata"]
+    labels = {key: v for key, v in (metadata.get("labels") or {}).items() if key != _HELMS_LABEL}
+    shown["metadata"] = {**metadata, "labels": labels}
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
     return Drift(kind, name, changes) if changes else None
 

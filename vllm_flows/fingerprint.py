@@ -20,6 +20,7 @@ def fingerprint(plan: Plan, desired: Desired, state: ClusterState) -> str:
     found = {
         "steps": [_step(step) for step in plan.steps],
         "release": [plan.release_reason, state.release.revision, str(state.release.state)],
+        "models": [model.model_dump(mode="json") for model in desired.models],
         "values": _without_marks(desired.values),
         "chart": desired.chart.version,
         "deployed": sorted(

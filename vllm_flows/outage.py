@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Outage:
     """The silence of one model while it was replaced; `seconds` of it so far.
 
-    From each question that was not answered to the next one counts, so the figure is exact to the
-    interval between two questions.
+    From when a question was asked that was not answered to when the next one was, so the figure is
+    exact to the interval between two questions.
     """
 
     seconds: float = 0.0

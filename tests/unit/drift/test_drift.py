@@ -9,6 +9,7 @@ import pytest
 
 from vllm_flows.drift import Drift, drift_of
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
 MANIFEST: dict[str, Any] = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -101,3 +102,16 @@ def test_values_of_secrets_are_not_shown():
 def test_a_line_lists_eight_changes_and_counts_the_rest(count: int, said: str):
     drift = Drift("Service", "s", tuple(f"spec.f{number}: 1 -> 2" for number in range(count)))
     assert drift.text.endswith(f"spec.f7: 1 -> 2{said}")
+
+
+def test_the_label_that_helm_writes_itself_is_no_drift():
+    wanted = {
+        "kind": "Service",
+        "metadata": {"name": "s", "labels": {MANAGED_BY: "helm", "a": "1"}},
+    }
+    found = {"metadata": {"name": "s", "labels": {MANAGED_BY: "Helm", "a": "1"}}}
+    assert drift_of(wanted, found) is None
+    found["metadata"]["labels"]["a"] = "2"
+    drift = drift_of(wanted, found)
+    assert drift
+    assert drift.changes == ("metadata.labels.a: 1 -> 2",)
