@@ -7,6 +7,7 @@ ARCHITECTURE.md shows the decisions as tables.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from vllm_flows.capacity import unknown_room, weights_hosts
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.desired import Desired
-from vllm_flows.differences import changes, differences, entries
+from vllm_flows.differences import changes, entries
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -162,9 +163,8 @@ def _action(
     before = entries(state.release.values).get(model.name, {})
     if deployed.revision != verdict.commit:
         served = deployed.revision[:8] or "unknown"
-        told = before.get("modelURL", model.model_url)
-        repository = "".join(f"{one}, " for one in differences(told, model.model_url, "modelURL"))
-        return Action.UPDATE, f"{repository}revision {served} -> {verdict.commit[:8]}"
+        others = _besides_the_commit(before, entry, deployed.revision, verdict.commit)
+        return Action.UPDATE, f"{others}revision {served} -> {verdict.commit[:8]}"
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
         return Action.RESTART, changes(before, entry) or "settings of all engines changed"
     outside = [drift for drift in state.drifts if drift.restarts(engine_deployment(model.name))]
@@ -173,6 +173,17 @@ def _action(
     if deployed.replicas != model.replica_count:
         return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
     return Action.NONE, "as it should be"
+
+
+def _besides_the_commit(
+    before: Mapping[str, Any], after: Mapping[str, Any], served: str, commit: str
+) -> str:
+    """Return what else differs between two entries of a model, with a comma behind it."""
+    if not before:
+        return ""
+    text = json.dumps(before)
+    told = changes(json.loads(text.replace(served, commit) if served else text), after)
+    return f"{told}, " if told else ""
 
 
 def _destroy(deployed: DeployedModel) -> Step:
@@ -186,6 +197,15 @@ def _destroy(deployed: DeployedModel) -> Step:
 
 def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]) -> str:
     """Say why helm has to run; empty when the release is just as it should be."""
+    reason, outside = _own_reason(state, desired), [drift.text for drift in state.drifts]
+    if not reason and not outside:
+        outside = [s.model for s in steps if s.action not in {Action.NONE, Action.BLOCKED}]
+    told = [f"changed outside: {'; '.join(outside)}"] if outside else []
+    return "; ".join([reason, *told] if reason else told)
+
+
+def _own_reason(state: ClusterState, desired: Desired) -> str:
+    """Say what of the release itself is not as it should be."""
     release, values, chart_version = state.release, desired.values, desired.chart.version
     if release.state is ReleaseState.ABSENT:
         return "not installed"
@@ -197,8 +217,4 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
         return "values changed"
     missing = sorted(set(entries(values)) - set(state.deployments))
     missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
-    if missing:
-        return f"missing Deployments: {', '.join(missing)}"
-    acting = [step.model for step in steps if step.action not in {Action.NONE, Action.BLOCKED}]
-    outside = [drift.text for drift in state.drifts] or acting
-    return f"changed outside: {'; '.join(outside)}" if outside else ""
+    return f"missing Deployments: {', '.join(missing)}" if missing else ""

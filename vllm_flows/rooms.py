@@ -114,19 +114,23 @@ def _replacement(moving: Moving, trial: _Trial) -> Room:
         return Room(rollout=AT_REST)  # the room is not known: as little as possible is asked for
     if trial.desired.settings.autoscaling:
         return Room(rollout=Rollout(Strategy.SURGE, replicas))
-    running = min(deployed.replicas, replicas)
+    # Scaled before its pods are replaced: then so many of the old ones run.
+    running = replicas if deployed.replicas else 0
 
-    def room(new: int, left: int) -> bool:
-        return trial.place(moving, new, left).problem is None
+    def place(new: int, left: int) -> Placement:
+        there = min(left, deployed.replicas)
+        return trial.place(moving, new + left - there, there)
 
-    rollout = choose_rollout(room, replicas, running, deployed.ready)
+    rollout = choose_rollout(
+        lambda new, left: place(new, left).problem is None, replicas, running, deployed.ready
+    )
     if rollout is None:
-        return Room(problem=trial.place(moving, replicas, 0).problem)
+        return Room(problem=place(replicas, 0).problem)
     stop = rollout.strategy is Strategy.STOP_FIRST
-    beside = trial.place(moving, replicas if stop else rollout.surge, 0 if stop else running)
+    beside = place(replicas if stop else rollout.surge, 0 if stop else running)
     problem = None
     if rollout.downtime and not (model.allow_downtime or trial.desired.allow_downtime):
-        problem = _downtime(model, trial.place(moving, 1, running).problem)
+        problem = _downtime(model, place(1, running).problem)
     return Room(beside.nodes, rollout, problem)
 
 

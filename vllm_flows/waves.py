@@ -39,23 +39,47 @@ class Wave:
 def waves(before: Values, after: Values, changes: Sequence[Change]) -> tuple[Wave, ...]:
     """Return the runs of helm from `before` to `after`; none when nothing differs.
 
-    Models with most GPUs change first. What all engines share cannot be changed for one of them:
-    then there is one wave, with the harshest of the ways that the models were given.
+    Models with most GPUs change first, and with their number of replicas already as it will be.
+    Every helm sets right what was changed outside: models of which just that is to be undone are
+    in the first wave. What all engines share cannot be changed for one of them: then there is one
+    wave. Several models in a wave are replaced in the harshest of the ways that they were given.
+    After the last wave every Deployment is as at rest.
     """
-    known = entries(before)
+    known, wanted = entries(before), entries(after)
     changing = [change for change in changes if change.model in known]
     if _shared(before) != _shared(after) and changing:
-        harshest = max((change.rollout for change in changing), key=_harshness)
-        names = tuple(change.model for change in changing)
-        return (Wave(with_strategy(after, harshest), names),)
+        return _at_rest_after([_joint(after, changing)], after)
     ordered = sorted(changing, key=lambda change: (-change.gpus, change.model))
-    values = with_entries(after, {change.model: known[change.model] for change in ordered})
-    values = with_strategy(values, AT_REST)
-    found = [] if same_values(values, before) and ordered else [Wave(values)]
-    for change in ordered:
-        values = with_entries(values, {change.model: entries(after)[change.model]})
-        found.append(Wave(with_strategy(values, change.rollout), (change.model,)))
-    return tuple(found)
+    drifted = [one for one in ordered if known[one.model] == wanted[one.model]]
+    rolled = [one for one in ordered if one not in drifted]
+    held = {one.model: _scaled(known[one.model], wanted[one.model]) for one in rolled}
+    values = with_entries(after, held)
+    idle = same_values(values, before) and rolled and not drifted
+    found = [] if idle else [_joint(values, drifted)]
+    for change in rolled:
+        values = with_entries(values, {change.model: wanted[change.model]})
+        found.append(_joint(values, [change]))
+    return _at_rest_after(found, after)
+
+
+def _joint(values: Values, changes: Sequence[Change]) -> Wave:
+    """Return the wave that replaces these models' pods together."""
+    harshest = max((change.rollout for change in changes), key=_harshness, default=AT_REST)
+    names = tuple(change.model for change in changes)
+    return Wave(with_strategy(values, harshest), names)
+
+
+def _scaled(known: Values, wanted: Values) -> Values:
+    """Return the entry that runs with the replicas that are wanted; none are started from none."""
+    count = wanted.get("replicaCount") if known.get("replicaCount") else 0
+    return {**known, "replicaCount": count} if "replicaCount" in known else known
+
+
+def _at_rest_after(found: Sequence[Wave], after: Values) -> tuple[Wave, ...]:
+    """Add the wave that takes back what lets a Deployment stop its pods first."""
+    limits = found[-1].values[_ENGINE]["strategy"]["rollingUpdate"]
+    last = [Wave(with_strategy(after, AT_REST))] if limits["maxUnavailable"] else []
+    return (*found, *last)
 
 
 def same_values(one: Values, other: Values) -> bool:

@@ -267,6 +267,22 @@ def test_what_somebody_changed_on_the_release_is_said_before_it_is_set_right():
     assert plan.release_reason == f"changed outside: {ROUTER_DRIFT.text}"
 
 
+def test_drift_is_named_beside_what_models_yaml_changes():
+    aim = desired(a_model())
+    state = replace(as_deployed(aim), drifts=(ROUTER_DRIFT,))
+    plan = make_plan(desired(a_model(vllmConfig={"maxModelLen": 512})), state)
+    assert plan.release_reason == f"values changed; changed outside: {ROUTER_DRIFT.text}"
+
+
+def test_a_new_revision_names_the_other_fields_that_change_with_it():
+    state = as_deployed(desired(a_model()))
+    changed = a_model(vllmConfig={"maxModelLen": 512})
+    newer = desired(changed, verdicts=[verdict(changed, OTHER_SHA)])
+    (step,) = make_plan(newer, state).steps
+    assert step.action is Action.UPDATE
+    assert step.reason == ("vllmConfig.maxModelLen (not set) -> 512, revision aaaaaaaa -> bbbbbbbb")
+
+
 def test_an_engine_that_somebody_changed_is_restarted_and_the_reason_names_the_field():
     aim = desired(a_model())
     plan = make_plan(aim, replace(as_deployed(aim), drifts=(IMAGE_DRIFT,)))

@@ -182,3 +182,11 @@ def test_what_a_model_held_that_is_no_longer_listed_is_free_for_the_others(make:
     new, old = make_plan(aim(a_model("new")), state).steps
     assert (new.action, new.nodes) == (Action.CREATE, ("a",))
     assert old.action is Action.DESTROY
+
+
+def test_more_replicas_of_changed_pods_need_room_for_the_old_ones_too(make: Any):
+    more = a_model(replicaCount=3)
+    state = served(make, {"a": 3}, a_model())
+    assert only(aim(more), state).rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+    roomy = served(make, {"a": 4}, a_model())
+    assert only(aim(more), roomy).rollout == Rollout(Strategy.SURGE, 1)

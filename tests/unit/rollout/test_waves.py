@@ -54,9 +54,10 @@ def test_new_and_removed_models_come_before_those_that_change():
 
 def test_what_all_engines_share_changes_at_once_in_the_harshest_way_of_all():
     changes = [Change("a", SURGE, 1), Change("b", STOP, 1)]
-    (wave,) = waves(values(a=1, b=1), values("", a=2, b=2), changes)
+    wave, rest = waves(values(a=1, b=1), values("", a=2, b=2), changes)
     assert (versions(wave), wave.models) == ({"a": 2, "b": 2}, ("a", "b"))
     assert limits(wave) == STOP.as_chart_values()
+    assert (limits(rest), rest.models) == (AT_REST.as_chart_values(), ())
 
 
 def test_the_last_wave_is_what_was_wanted():
@@ -76,3 +77,34 @@ def test_what_all_engines_share_goes_back_with_every_model_that_was_there():
     back = values_back(before, now, {"a": entries(before)["a"]})
     assert versions(Wave(back)) == {"a": 1, "b": 1, "new": 1}
     assert back["servingEngineSpec"]["runtimeClassName"] == "nvidia"
+
+
+def test_after_a_stop_first_every_deployment_is_as_at_rest_again():
+    change, rest = waves(values(a=1, b=1), values(a=2, b=1), [Change("a", STOP, 1)])
+    assert limits(change) == STOP.as_chart_values()
+    assert rest == Wave(values(a=2, b=1))
+
+
+def test_what_was_only_changed_outside_is_set_right_first_in_its_own_way():
+    changes = [Change("big", STOP, 8), Change("small", SURGE, 1)]
+    first, second, _rest = waves(values(big=1, small=1), values(big=2, small=1), changes)
+    assert (first.models, limits(first)) == (("small",), SURGE.as_chart_values())
+    assert versions(first) == {"big": 1, "small": 1}
+    assert (second.models, limits(second)) == (("big",), STOP.as_chart_values())
+
+
+def test_replicas_come_and_go_before_pods_are_replaced():
+    before, after = values(a=1), values(a=2)
+    entries(before)["a"]["replicaCount"] = 1  # type: ignore[index]  # a dictionary
+    entries(after)["a"]["replicaCount"] = 3  # type: ignore[index]  # a dictionary
+    first, second = waves(before, after, [Change("a", SURGE, 1)])
+    assert entries(first.values)["a"] == {"name": "a", "version": 1, "replicaCount": 3}
+    assert (first.models, second.models) == ((), ("a",))
+
+
+def test_no_old_replica_is_started_where_there_was_none():
+    before, after = values(a=1), values(a=2)
+    entries(before)["a"]["replicaCount"] = 0  # type: ignore[index]  # a dictionary
+    entries(after)["a"]["replicaCount"] = 3  # type: ignore[index]  # a dictionary
+    (wave,) = waves(before, after, [Change("a", SURGE, 1)])
+    assert entries(wave.values)["a"]["version"] == 2
