@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 
 from tasks.outage import measured
 from tasks.readiness import restart_newest, wait_ready
-from tasks.release import apply_release, set_right
+from tasks.release import apply_release, remove_left_behind, set_right
 from tasks.running import say
 from tasks.smoke import prove
 from vllm_flows.completions import Answer, answers_prompts
@@ -24,6 +24,7 @@ from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import REVISION_ANNOTATION
+from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
@@ -32,6 +33,12 @@ from vllm_flows.waves import Change, Wave, values_back, waves
 
 Failures = Mapping[str, VllmFlowsError]
 Result = TypeVar("Result")
+
+_LOOK_INTO_IT = (
+    "correct it in models.yaml; or set onFailure: keep there and run this again, and its pods stay "
+    "to be looked into"
+)
+"""What was wrong went with the pods that were wrong."""
 
 
 @dataclass
@@ -62,6 +69,9 @@ class Rolling:
             set_right(self.run.session, self.run.state.drifts)
         for wave in self.waves() if self.run.plan.release_reason else ():
             self._roll(wave, applied=False)
+        gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
+        if gone:
+            remove_left_behind(self.run.session, gone)
 
     def _roll(self, wave: Wave, *, applied: bool) -> None:
         """Bring one wave, unless it was applied before, and prove its models."""
@@ -176,7 +186,7 @@ def _failure(
     return RolloutError(
         f"after its change it does not answer: {what}",
         why="\n".join(lines),
-        next_command=first.next_command,
+        next_command=_LOOK_INTO_IT if name in gone_back else first.next_command,
         model=name if len(failed) == 1 else None,
     )
 
@@ -185,9 +195,9 @@ def _what_serves(
     model: str, gone_back: Mapping[str, VllmFlowsError | str], silence: Mapping[str, float]
 ) -> str:
     state = gone_back.get(model)
+    gap = f"nobody answered for {human_seconds(silence.get(model, 0.0))} of this run"
     if state is None:
-        return "it stays as it is, nothing of before was brought back"
+        return f"it stays as it is, nothing of before was brought back; {gap}"
     if isinstance(state, VllmFlowsError):
-        return f"going back did not help either: {state.what}"
-    gap = human_seconds(silence.get(model, 0.0))
-    return f"{state} serves again, as before; nobody answered for {gap}"
+        return f"going back did not help either: {state.what}; {gap}"
+    return f"{state} serves again, as before; {gap}"

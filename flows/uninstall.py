@@ -6,7 +6,8 @@ from prefect import flow
 
 from flows.running import locked_if_there, run_name, session_for
 from tasks import removal
-from tasks.release import remove_release
+from tasks.release import remove_left_behind, remove_release
+from vllm_flows.observe import ENGINE_SELECTOR, deployed_models
 
 
 @flow(name="uninstall", flow_run_name=run_name)
@@ -31,6 +32,9 @@ def uninstall(
         locked_if_there(asking, "uninstall") as session,
     ):
         remove_release(session)
+        left = deployed_models(session.cluster.find("Deployment", ENGINE_SELECTOR))
+        if left:
+            remove_left_behind(session, sorted(left))
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
         removal.delete_secrets(session.cluster)

@@ -12,7 +12,7 @@ from tasks.running import ONCE, RETRIED, say
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import ReleaseError, TimedOutError
-from vllm_flows.names import RELEASE
+from vllm_flows.names import RELEASE, engine_deployment, engine_service
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import (
     LONGEST_HELM_SECONDS,
@@ -44,7 +44,7 @@ def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], rea
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=_too_late,
+        out_of_time=lambda last: _too_late(last, session.settings.namespace),
         clock=session.clock,
     )
     say(f"release revision {revision} (chart {chart.version})")
@@ -115,9 +115,11 @@ class _Attempt:
         say(f"revision {release.revision} was left {release.status}: unlocked")
 
 
-def _too_late(last: str) -> TimedOutError:
+def _too_late(last: str, namespace: str) -> TimedOutError:
     return TimedOutError(
-        "the release could not be changed", why=last, next_command=f"helm history {RELEASE}"
+        "the release could not be changed",
+        why=last,
+        next_command=f"helm history {RELEASE} -n {namespace}",
     )
 
 
@@ -128,6 +130,22 @@ def set_right(session: Session, drifts: Sequence[Drift]) -> None:
         if drift.repair:
             session.cluster.merge(drift.kind, drift.name, drift.repair)
             say(f"set right: {drift.text}")
+
+
+@task(name="remove what helm left", task_run_name="remove what helm left", **RETRIED)
+def remove_left_behind(session: Session, models: Sequence[str]) -> None:
+    """Delete what is left of models that the release no longer has.
+
+    A revision that was taken out of Helm's history, or that failed, may have made objects that no
+    later revision knows of. Of those that helm deletes itself nothing is left to do.
+    """
+    for model in models:
+        for kind, name in (
+            ("Deployment", engine_deployment(model)),
+            ("Service", engine_service(model)),
+        ):
+            if session.cluster.delete(kind, name):
+                say(f"{model}: {kind} {name} was left behind: deleted")
 
 
 def wait_helm_ended(session: Session) -> None:
@@ -141,7 +159,7 @@ def wait_helm_ended(session: Session) -> None:
         seconds=_LIMIT_SECONDS,
         every=_SOON_SECONDS,
         say=say,
-        out_of_time=_too_late,
+        out_of_time=lambda last: _too_late(last, session.settings.namespace),
         clock=session.clock,
     )
 
@@ -160,7 +178,7 @@ def remove_release(session: Session) -> bool:
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=_too_late,
+        out_of_time=lambda last: _too_late(last, session.settings.namespace),
         clock=session.clock,
     )
     say("release removed" if found else "there was no release")

@@ -161,6 +161,29 @@ def test_what_was_changed_by_hand_is_set_right(product: Product):
     assert "qwen3: answered in" in said
 
 
+def left_behind(product: Product) -> None:
+    """Let phi4 run without the release's knowledge, as a revision that was unlocked leaves it."""
+    product.install(QWEN, PHI)
+    (engine,) = product.objects("deployments", "model=phi4")
+    product.install(QWEN)
+    for field in ("uid", "resourceVersion", "managedFields", "creationTimestamp"):
+        engine["metadata"].pop(field, None)
+    path = product.folder / "engine.json"
+    path.write_text(json.dumps({**engine, "apiVersion": "apps/v1", "kind": "Deployment"}))
+    product.kubectl("apply", "-f", str(path))
+
+
+def test_an_engine_that_the_release_does_not_know_goes_with_its_model(product: Product):
+    left_behind(product)
+    said = product.install(QWEN)
+    assert "plan: phi4: destroy" in said
+    assert not product.objects("deployments", "model=phi4")
+    assert "nothing to change; all models answer" in product.install(QWEN)
+    left_behind(product)
+    product.run("uninstall", "--yes")
+    assert not product.objects("deployments,pods")
+
+
 def test_a_mistake_that_was_mended_is_not_held_against_the_next_run(product: Product):
     product.install(QWEN + "  vllmConfig: {extraArgs: [--no-such-flag]}\n", code=1)
     assert "qwen3: answered in" in product.install(QWEN)

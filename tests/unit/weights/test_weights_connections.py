@@ -19,6 +19,8 @@ from vllm_flows.weights_patience import TransientError
 
 CONTENT = b"0123456789"
 STALL = 0.1
+PATIENT = 20.0
+"""For what does not stall: a busy machine must not make it seem so."""
 
 
 @dataclass
@@ -87,8 +89,8 @@ def partial(tmp_path: Path) -> Partial:
     return Partial(File("model.safetensors", len(CONTENT), "a" * 64, ""), tmp_path)
 
 
-def fetch(partial: Partial) -> None:
-    order = Order("o/m", "c" * 40, (partial.file,), partial.blobs, stall=STALL, wait=0.0)
+def fetch(partial: Partial, stall: float = STALL) -> None:
+    order = Order("o/m", "c" * 40, (partial.file,), partial.blobs, stall=stall, wait=0.0)
     Hub(order, lambda _: None).complete(partial)
 
 
@@ -119,7 +121,7 @@ def test_the_body_of_a_redirect_is_not_read(rude: Rude, partial: Partial, code: 
         rude.whole(to)
 
     rude.answer = answer
-    fetch(partial)
+    fetch(partial, PATIENT)
     assert len(rude.paths) == 2
     assert partial.path.read_bytes() == CONTENT
 
@@ -160,7 +162,7 @@ def test_an_address_that_has_expired_is_asked_for_again(rude: Rude, partial: Par
             rude.whole(to)
 
     rude.answer = answer
-    fetch(partial)
+    fetch(partial, PATIENT)
     assert [path[:7] for path in rude.paths] == ["/o/m/re", "/signed"] * 2 + ["/o/m/re"]
 
 
@@ -173,7 +175,7 @@ def test_storage_that_goes_on_refusing_is_named_without_its_address(rude: Rude, 
 
     rude.answer = answer
     with pytest.raises(TemporaryError) as caught:
-        fetch(partial)
+        fetch(partial, PATIENT)
     assert str(caught.value) == (
         "model.safetensors: localhost, to which the Hub redirects, answered HTTP 403, "
         "8 times in a row"
@@ -200,5 +202,5 @@ def test_another_host_than_the_hubs_is_named(address: str, host: str):
 
 def test_a_try_that_is_over_leaves_no_thread(rude: Rude, partial: Partial):
     rude.answer = rude.whole
-    fetch(partial)
+    fetch(partial, PATIENT)
     assert not [each for each in threading.enumerate() if "_watch" in each.name]
