@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,3 +109,16 @@ def test_a_helm_that_ended_well_left_nothing(helm: Made):
     made = helm("""[ "$1" = upgrade ] && echo '{"version": 7}' || exit 1""")
     made.upgrade(CHART, {})
     assert not made.left(Release(ReleaseState.PENDING_UPGRADE, 8, updated=time.time()))
+
+
+def test_what_helm_started_holds_the_lock_until_it_ends(helm: Made, tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    made = helm(f"""cat {pipe} > /dev/null 2>&1 &
+    echo '{{"version": 7}}'""")
+    made.upgrade(CHART, {})
+    assert made.busy()
+    pipe.write_text("")
+    waits = threading.Event()
+    while made.busy():
+        waits.wait(0.01)
