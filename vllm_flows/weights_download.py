@@ -11,6 +11,7 @@ import email.utils
 import os
 import re
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -46,12 +47,20 @@ Headers = Mapping[str, str] | Message
 
 @dataclass
 class Hub:
-    """The Hub as this order may ask it."""
+    """The Hub as this order may ask it.
+
+    `slots` has as many places as files may come at once; once `closed` no further file begins.
+    """
 
     order: Order
     sleep: Callable[[float], None] = time.sleep
     opener: urllib.request.OpenerDirector = field(default_factory=opener)
     clock: Callable[[], float] = time.monotonic
+    slots: threading.Semaphore = field(init=False)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.slots = threading.Semaphore(self.order.at_once)
 
     def complete(self, partial: Partial) -> None:
         """Fetch what is missing of a file.

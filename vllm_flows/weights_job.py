@@ -117,17 +117,27 @@ def complete(order: Order, record: Record) -> int:
     partials = [each for each in partials if not record.knows(each.blob)]
     total = sum(min(each.file.size, size_of(each.blob) or size_of(each.path)) for each in partials)
     with saying("checking", total, lambda: sum(each.position for each in partials)):
-        at_once(order, lambda each: each.check(record), partials)
+        at_once(order.at_once, lambda each: each.check(record), partials)
     missing = [each for each in partials if not record.knows(each.blob)]
     with saying("progress", order.total, lambda: present(order)):
-        at_once(order, lambda each: fetch(hub, each, record), missing)
+        try:
+            # Twice as many: while the disk takes up one file, the next one comes.
+            at_once(2 * order.at_once, lambda each: fetch(hub, each, record), missing)
+        finally:
+            hub.closed.set()
     return sum(each.fetched for each in missing)
 
 
 def fetch(hub: Hub, partial: Partial, record: Record) -> None:
-    """Fetch the rest of a file; once more from its beginning when the hash is wrong."""
+    """Fetch the rest of a file; once more from its beginning when the hash is wrong.
+
+    Nothing when another file has failed meanwhile.
+    """
     for last in (False, True):
-        hub.complete(partial)
+        with hub.slots:
+            if hub.closed.is_set():
+                return
+            hub.complete(partial)
         if partial.keep(partial.path, record):
             return
         if not last:
@@ -136,9 +146,9 @@ def fetch(hub: Hub, partial: Partial, record: Record) -> None:
     raise TemporaryError(f"{partial.file.name}: {words}")
 
 
-def at_once(order: Order, work: Callable[[Partial], None], partials: list[Partial]) -> None:
-    """Do the work on several files at a time; raise what the first one to fail raises."""
-    pool = ThreadPoolExecutor(order.at_once)
+def at_once(count: int, work: Callable[[Partial], None], partials: list[Partial]) -> None:
+    """Do the work on `count` files at a time; raise what the first one to fail raises."""
+    pool = ThreadPoolExecutor(count)
     try:
         for future in as_completed([pool.submit(work, each) for each in partials]):
             future.result()
