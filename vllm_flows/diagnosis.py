@@ -126,7 +126,7 @@ def questions(deployment: Object, pods: Sequence[Object]) -> list[Question]:
 def _question(pod: Object) -> Question:
     name, statuses = pod["metadata"]["name"], statuses_of(pod)
     if not pod["spec"].get("nodeName"):
-        return Question(name, nodes=True, urgent=True)
+        return Question(name, events=True, nodes=True, urgent=True)
     unready = next((status for status in statuses if not status.get("ready")), None)
     if unready is None:
         return Question(name, events=True, nodes=True)
@@ -146,7 +146,8 @@ def _pod(deployment: Object, pod: Object, evidence: Evidence, *, may_change: boo
         nodes = evidence.nodes.values()
         # The scheduler is making room for it, or waits for somebody to open its gate.
         may_change = may_change or bool(pod.get("status", {}).get("nominatedNodeName"))
-        return unschedulable(place, pod, _unscheduled(pod), nodes, may_change=may_change)
+        message = _unscheduled(pod)
+        return unschedulable(place, pod, message, nodes, known.events, may_change=may_change)
     lost = None
     if all(status.get("ready") for status in statuses_of(pod)):
         lost = _lost(place, known, evidence.nodes.get(place.node))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vllm_flows.diagnosis_autoscalers import makes_room
 from vllm_flows.diagnosis_categories import (
     SETTLED_SECONDS,
     Category,
@@ -20,6 +21,7 @@ from vllm_flows.diagnosis_categories import (
     Place,
 )
 from vllm_flows.nodes import Node, nodes_of, untolerated_taints
+from vllm_flows.taints import comes_up, passes
 
 _COUNTED = re.compile(r"(?P<count>\d+) (?P<text>.+)")
 _HEAD = re.compile(r"^0/(?P<nodes>\d+) nodes are available: ?")
@@ -54,9 +56,9 @@ _KINDS: Sequence[tuple[Category, re.Pattern[str]]] = tuple(
     )
 )
 """The later a plugin is asked, the earlier its reasons stand here."""
-_PASSES = re.compile(r"^node\.(cloudprovider\.)?kubernetes\.io/")
-"""Taints that Kubernetes sets and takes away by itself, such as not-ready and disk-pressure."""
-_PASSING = re.compile(r"taint \{node\.(cloudprovider\.)?kubernetes\.io/|were unschedulable")
+_NAMED_TAINT = re.compile(r"taint \{(?P<key>[^:}]+)")
+"""A node's first taint; later schedulers say "untolerated taint(s)" and name none."""
+_CORDONED = "were unschedulable"
 _MISSING = re.compile(r"(persistentvolumeclaim|storageclass\S*) \"?[^\"]+\"? not found")
 
 
@@ -140,16 +142,26 @@ class _Case:
         return [reason for reason in self.reasons if reason.category is category]
 
     @property
+    def taint_keys(self) -> set[str]:
+        """The keys of all taints that keep the pod off a node, as far as they are known."""
+        named = {found["key"] for found in _NAMED_TAINT.finditer(self.message)}
+        return named | {name.partition(":")[0] for names in self.taints.values() for name in names}
+
+    @property
     def settles(self) -> bool:
-        """Whether a reason that lasts is one for good: a claim may yet be bound."""
+        """Whether a reason that lasts is one for good.
+
+        A claim may yet be bound, a taint that nobody may read may be one that passes, and a node
+        that comes up may have what all others lack.
+        """
         if self.category is Category.CLAIM_UNBOUND:
             return bool(_MISSING.search(self.message))
         if self.category is Category.TAINT:
-            names = [name for names in self.taints.values() for name in names]
-            return not any(_PASSES.match(name) for name in names) and not _PASSING.search(
-                self.message
-            )
-        return self.category is not Category.UNSCHEDULABLE
+            cordoned = _CORDONED in self.message
+            return bool(self.taint_keys) and not cordoned and not any(map(passes, self.taint_keys))
+        return self.category is not Category.UNSCHEDULABLE and not any(
+            map(comes_up, self.taint_keys)
+        )
 
     @property
     def summary(self) -> str:
@@ -192,13 +204,15 @@ def unschedulable(
     pod: Object,
     message: str,
     nodes: Iterable[Object] = (),
+    events: Iterable[Object] = (),
     *,
     may_change: bool,
 ) -> Diagnosis:
     """Return why no node takes the pod.
 
-    `nodes` are the cluster's, none when they may not be read. `may_change`: room may come by
-    itself, from pods that end or from an autoscaler; then it never becomes definite.
+    `nodes` are the cluster's, and `events` the pod's, none when they may not be read.
+    `may_change`: room may come by itself, from pods that end or from an autoscaler; then it never
+    becomes definite, as when an autoscaler's last word about the pod is that it makes room.
     """
     known = nodes_of(nodes, ())
     tolerations = pod["spec"].get("tolerations") or ()
@@ -206,5 +220,7 @@ def unschedulable(
     case = _Case(message, *reasons_of(message), known, taints)
     claim = _CLAIM.search(message)
     place = replace(place, claim=claim["name"]) if claim else place
-    settles = SETTLED_SECONDS if case.settles and not may_change else None
-    return place.diagnosis(case.category, case.summary, message, settles_after=settles)
+    coming = makes_room(events)
+    settles = SETTLED_SECONDS if case.settles and not (may_change or coming) else None
+    summary = f"{case.summary}; an autoscaler makes room" if coming else case.summary
+    return place.diagnosis(case.category, summary, message, settles_after=settles)

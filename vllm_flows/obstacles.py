@@ -9,6 +9,7 @@ from enum import IntEnum, auto
 from itertools import accumulate
 
 from vllm_flows.nodes import CORDONED, GPU, Needs, Node, lacking, missing_label, untolerated_taints
+from vllm_flows.taints import passes
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,6 @@ class Obstacle:
 _LIFTED = {Kind.CORDONED, Kind.NOT_READY, Kind.TAINT}
 """What a command on the cluster lifts, or what passes."""
 
-_KUBERNETES_OWN = "node.kubernetes.io/"
-"""Begins the taints by which the control plane says what is wrong with a node."""
-
 _FIELDS = {
     "cpu": "requestCPU",
     "memory": "requestMemory",
@@ -113,7 +111,7 @@ def _closed(node: Node, demand: Demand) -> Iterator[Obstacle]:
 def _tainted(node: Node, taint: str) -> Obstacle:
     if taint.startswith(f"{CORDONED}:"):
         return Obstacle(Kind.CORDONED, node.name, f"cordoned (taint {taint})", (taint,))
-    kind = Kind.NOT_READY if taint.startswith(_KUBERNETES_OWN) else Kind.TAINT
+    kind = Kind.NOT_READY if passes(taint.partition(":")[0]) else Kind.TAINT
     return Obstacle(kind, node.name, f"with taint {taint}", (taint,))
 
 

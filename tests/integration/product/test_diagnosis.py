@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,18 +334,63 @@ def test_what_cannot_mend_itself_is_told_for_certain(bench: Bench, cause: str):
     assert "{" not in found.next_command
 
 
-@pytest.fixture
-def tainted(bench: Bench) -> Iterator[str]:
-    """Keep pods off both nodes."""
+@contextmanager
+def tainted(bench: Bench, key: str) -> Iterator[None]:
+    """Keep pods off both nodes while the block runs."""
     nodes = ("gpu-node-1", "gpu-node-2")
-    bench.kubectl("taint", "nodes", *nodes, "team=research:NoSchedule")
-    yield "team:NoSchedule"
-    bench.kubectl("taint", "nodes", *nodes, "team-")
+    bench.kubectl("taint", "nodes", *nodes, f"{key}=true:NoSchedule")
+    try:
+        yield
+    finally:
+        bench.kubectl("taint", "nodes", *nodes, f"{key}-")
 
 
-def test_a_taint_is_named(bench: Bench, tainted: str):
-    bench.deploy(bench.serve())
-    assert tainted in bench.told(Category.TAINT).summary
+def test_a_taint_is_named(bench: Bench):
+    with tainted(bench, "team"):
+        bench.deploy(bench.serve())
+        assert "team:NoSchedule" in bench.told(Category.TAINT).summary
+
+
+def test_nodes_that_come_up_are_waited_for(bench: Bench):
+    with tainted(bench, "node.cilium.io/agent-not-ready"):
+        bench.deploy(bench.serve())
+        found = bench.told(Category.TAINT, definite=False)
+        assert "node.cilium.io/agent-not-ready:NoSchedule" in found.summary
+        assert found.settles_after is None
+    bench.told(Category.LOADING, definite=False)
+
+
+def test_a_node_that_an_autoscaler_adds_is_waited_for_until_it_says_no(bench: Bench):
+    """The sandbox has no autoscaler: the events are the cluster autoscaler's."""
+    bench.deploy(with_gpus(bench, 9))
+    bench.told(Category.NO_FREE_GPU, definite=False)
+    (pod,) = _pods(bench, 1)
+    says(bench, pod, "TriggeredScaleUp", "2026-01-01T10:00:00Z")
+    found = bench.told(Category.NO_FREE_GPU, definite=False)
+    assert found.settles_after is None
+    assert "an autoscaler makes room" in found.summary
+    says(bench, pod, "NotTriggerScaleUp", "2026-01-01T10:05:00Z")
+    bench.told(Category.NO_FREE_GPU)
+
+
+def says(bench: Bench, pod: str, reason: str, moment: str) -> None:
+    """Write an event of the cluster autoscaler on a pod."""
+    about = {"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": bench.namespace}
+    bench.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{pod}.{reason.lower()}"},
+            "involvedObject": about,
+            "reason": reason,
+            "message": reason,
+            "type": "Normal",
+            "source": {"component": "cluster-autoscaler"},
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+        }
+    )
 
 
 def test_a_cordoned_cluster_is_waited_for(bench: Bench):

@@ -236,6 +236,7 @@ def way_out(found: dict[str, Placement], model: str = "qwen") -> str:
     [
         ("node.kubernetes.io/unschedulable", "kubectl uncordon a"),
         ("node.kubernetes.io/not-ready", "kubectl describe node a"),
+        ("node.cilium.io/agent-not-ready", "kubectl describe node a"),
         ("team", "kubectl taint nodes a team:NoSchedule-"),
     ],
 )

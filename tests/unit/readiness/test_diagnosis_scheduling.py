@@ -8,6 +8,7 @@ import pytest
 
 from vllm_flows.diagnosis import Evidence, diagnose
 from vllm_flows.diagnosis_categories import Category
+from vllm_flows.diagnosis_crashes import PodEvidence
 from vllm_flows.diagnosis_scheduling import Reason, reasons_of
 
 if TYPE_CHECKING:
@@ -219,6 +220,91 @@ def test_where_nodes_may_be_read_a_taint_is_named(kubernetes: Kubernetes):
     passing = nodes(kubernetes.node("a", taint="node.kubernetes.io/not-ready"))
     found = diagnose(kubernetes.deployment(), [kubernetes.unscheduled(message)], passing)
     assert found.settles_after is None
+
+
+STARTING = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/network-unavailable",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "node.cluster.x-k8s.io/uninitialized",
+    "karpenter.sh/unregistered",
+    "cni.istio.io/not-ready",
+    "node.cilium.io/agent-not-ready",
+    "ebs.csi.aws.com/agent-not-ready",
+    "efs.csi.aws.com/agent-not-ready",
+    "startup-taint.cluster-autoscaler.kubernetes.io/gpu-driver",
+    "readiness.k8s.io/GPUReady",
+]
+UNNAMED = "0/2 nodes are available: 2 node(s) had untolerated taint(s)."
+
+
+@pytest.mark.parametrize("taint", STARTING)
+def test_a_node_that_comes_up_is_waited_for(kubernetes: Kubernetes, taint: str):
+    """The taint stands in the message of older schedulers, and on the node."""
+    deployment = kubernetes.deployment()
+    for value in ("", "true"):
+        named = f"0/2 nodes are available: 2 node(s) had untolerated taint {{{taint}: {value}}}."
+        found = diagnose(deployment, [kubernetes.unscheduled(named)])
+        assert (found.category, found.settles_after) == (Category.TAINT, None)
+    coming = nodes(kubernetes.node("a", taint="team"), kubernetes.node("b", taint=taint))
+    found = diagnose(deployment, [kubernetes.unscheduled(UNNAMED)], coming)
+    assert (found.category, found.settles_after) == (Category.TAINT, None)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "1 Insufficient nvidia.com/gpu",
+        "1 Insufficient memory",
+        "1 node(s) didn't match Pod's node affinity/selector",
+    ],
+)
+def test_a_node_that_comes_up_may_have_what_the_others_lack(kubernetes: Kubernetes, reason: str):
+    """Its GPUs and their labels are only there once its drivers run."""
+    message = f"0/2 nodes are available: {reason}, 1 node(s) had untolerated taint(s)."
+    pod = kubernetes.unscheduled(message)
+    for taint, settles in (("node.cilium.io/agent-not-ready", None), ("team", 20.0)):
+        known = nodes(kubernetes.node("a"), kubernetes.node("b", gpus=0, taint=taint))
+        assert diagnose(kubernetes.deployment(), [pod], known).settles_after == settles
+
+
+@pytest.mark.parametrize("taint", ["team", "nvidia.com/gpu", "node-role.kubernetes.io/master"])
+def test_a_taint_of_the_clusters_owners_settles(kubernetes: Kubernetes, taint: str):
+    known = nodes(kubernetes.node("a", taint=taint), kubernetes.node("b", taint=taint))
+    found = diagnose(kubernetes.deployment(), [kubernetes.unscheduled(UNNAMED)], known)
+    assert (found.category, found.settles_after) == (Category.TAINT, 20)
+
+
+def test_taints_that_nobody_names_do_not_settle(kubernetes: Kubernetes):
+    """Nodes may not be read, and a taint that passes would look the same."""
+    found = diagnose(kubernetes.deployment(), [kubernetes.unscheduled(UNNAMED)])
+    assert (found.category, found.settles_after) == (Category.TAINT, None)
+
+
+def at(moment: str, event: dict[str, object], component: str = "cluster-autoscaler") -> object:
+    return event | {"lastTimestamp": moment, "source": {"component": component}}
+
+
+def test_an_autoscaler_that_adds_a_node_for_the_pod_is_waited_for(kubernetes: Kubernetes):
+    """Events of cluster-autoscaler (FAQ) and of karpenter/pkg/events and provisioning."""
+    added = kubernetes.event("TriggeredScaleUp", "pod triggered scale-up: [{gpus 0->1 (max: 4)}]")
+    refused = kubernetes.event("NotTriggerScaleUp", "pod didn't trigger scale-up: 1 in backoff")
+    nominated = kubernetes.event("Nominated", "Pod should schedule on: nodeclaim/gpu-x7r2p")
+    failed = kubernetes.event("FailedScheduling", "Failed to schedule pod, no instance type")
+    early, late = "2026-01-01T10:00:00Z", "2026-01-01T10:05:00Z"
+    for events, settles in (
+        ([at(early, added)], None),
+        ([at(late, refused), at(early, added)], 20),
+        ([at(early, refused), at(late, added)], None),
+        ([at(early, nominated, "karpenter")], None),
+        ([at(early, nominated, "karpenter"), at(late, failed, "karpenter")], 20),
+        ([at(early, nominated, "karpenter"), at(late, failed, "default-scheduler")], None),
+        ([at(early, failed, "default-scheduler")], 20),
+    ):
+        evidence = Evidence(pods={kubernetes.pod_name: PodEvidence(events=events)})
+        found = diagnose(kubernetes.deployment(), [kubernetes.unscheduled(GPU)], evidence)
+        assert (found.category, found.settles_after) == (Category.NO_FREE_GPU, settles)
+        assert ("an autoscaler makes room" in found.summary) == (settles is None)
 
 
 def test_nodes_without_gpus_do_not_hide_that_those_with_gpus_are_tainted(kubernetes: Kubernetes):

@@ -21,6 +21,7 @@ class FakeCluster:
         self.pods: list[Any] = []
         self.others: list[Any] = []
         self.jobs: list[Any] = []
+        self.events: list[Any] = []
         self.logs = {"current": "", "previous": ""}
         self.forbidden: set[str] = set()
         self.asked: list[str] = []
@@ -33,6 +34,8 @@ class FakeCluster:
         if kind == "Job":
             assert selector == "vllm-flows.io/model=q"
             return self.jobs
+        if kind == "Event":
+            return self.events
         if kind != "Pod":
             return []
         return self.pods if selector else [*self.pods, *self.others]
@@ -87,6 +90,17 @@ def test_a_pod_that_ends_anywhere_in_the_namespace_starts_the_twenty_seconds_ane
     fixture.cluster.others = [leaving]
     assert not fixture.look(deployment, after=60).definite
     fixture.cluster.others = []
+    assert not fixture.look(deployment).definite
+    assert fixture.look(deployment, after=20).definite
+
+
+def test_a_node_that_an_autoscaler_adds_is_waited_for(fixture: Fixture, kubernetes: Kubernetes):
+    fixture.cluster.pods = [kubernetes.unscheduled(GPU)]
+    fixture.cluster.events = [kubernetes.event("TriggeredScaleUp", "pod triggered scale-up")]
+    deployment = kubernetes.deployment()
+    fixture.look(deployment)
+    assert not fixture.look(deployment, after=600).definite
+    fixture.cluster.events = []
     assert not fixture.look(deployment).definite
     assert fixture.look(deployment, after=20).definite
 
