@@ -46,6 +46,12 @@ _CANNOT_START = {
     "PreStartHookError",
     "PostStartHookError",
 }
+_STILL_AT_IT = re.compile(
+    r"context deadline exceeded|DeadlineExceeded|name (\"[^\"]+\" )?is reserved"
+)
+"""The kubelet gives up on a request after `runtimeRequestTimeout` (two minutes) and asks again.
+While the runtime is still at the first one, it refuses the name: containerd
+internal/cri/server/container_create.go and internal/registrar, cri-o internal/registrar."""
 _REFERENCE = re.compile(r"(secret|configmap) .*not found|couldn't find key|non-existent config key")
 
 
@@ -104,6 +110,8 @@ def _not_started(place: Place, message: str, status: Object) -> Diagnosis:
     found = cause(message)
     category = found.category if found else Category.CONTAINER
     summary = found.summary if found else "the node cannot start the container"
+    if _STILL_AT_IT.search(message):
+        return place.diagnosis(category, summary, message)
     definite = status.get("restartCount", 0) >= CRASHES_THAT_TELL
     return place.diagnosis(
         category, summary, message, definite=definite, settles_after=SETTLED_SECONDS

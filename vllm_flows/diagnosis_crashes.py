@@ -28,11 +28,11 @@ _AT_ONCE = {
     Category.WEIGHTS_BROKEN,
     Category.KV_CACHE,
     Category.GPU_MEMORY,
-    Category.GPU_IN_USE,
 }
 """What the next start meets again."""
 _ON_THE_VOLUME = {Category.WEIGHTS_MISSING, Category.WEIGHTS_BROKEN}
-_AT_THE_SECOND = {Category.HOST_MEMORY, Category.PROBE_KILL}
+_AT_THE_SECOND = {Category.HOST_MEMORY, Category.PROBE_KILL, Category.GPU_IN_USE}
+"""What the next start may not meet: the process that held the GPU's memory may just have ended."""
 _PROBE_KILL = re.compile(r"failed (?P<kind>startup|liveness) probe")
 
 

@@ -181,6 +181,40 @@ def test_a_mount_that_failed_before_the_image_was_pulled_is_over(kubernetes: Kub
     assert diagnosis.summary == "pulling the image"
 
 
+RESERVED = (
+    'failed to reserve container name "vllm_q_ns_uid_0"; check if another CreateContainer request '
+    'is in progress: name "vllm_q_ns_uid_0" is reserved for "8b21a9870e3e"'
+)
+CRI_O_RESERVED = "error reserving ctr name k8s_vllm_q_ns_uid_0 for id 8b21a987: name is reserved"
+NO_SUCH_COMMAND = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+    'exec: "vllm": executable file not found in $PATH'
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "settles"),
+    [
+        ("context deadline exceeded", None),
+        (RESERVED, None),
+        (CRI_O_RESERVED, None),
+        (NO_SUCH_COMMAND, 20),
+    ],
+)
+def test_a_container_whose_making_takes_its_time_is_waited_for(
+    kubernetes: Kubernetes, message: str, settles: float | None
+):
+    """Messages of containerd/internal/cri/server and cri-o/internal/registrar.
+
+    So they follow each other in containerd/containerd#4604 and cri-o/cri-o#7010.
+    """
+    for restarts in (0, 3):
+        pod = kubernetes.waiting("CreateContainerError", message, restartCount=restarts)
+        diagnosis = found(kubernetes, pod)
+        assert (diagnosis.category, diagnosis.settles_after) == (Category.CONTAINER, settles)
+        assert diagnosis.definite == (settles is not None and restarts == 3)
+
+
 UNKNOWN_FLAG = "vllm: error: unrecognized arguments: --no-such-flag\n"
 KV_CACHE = "ValueError: No available memory for the cache blocks.\n"
 STRANGE = "KeyError: 'rope'\n"
@@ -245,6 +279,22 @@ def test_a_crash_without_a_known_reason_is_definite_at_the_third(
     diagnosis = found(kubernetes, pod, log=STRANGE)
     assert (diagnosis.category, diagnosis.definite) == (Category.CRASH_LOOP, definite)
     assert "KeyError: 'rope'" in diagnosis.detail
+
+
+def test_a_gpu_in_use_is_definite_at_the_second_crash_as_the_pod_before_may_be_ending(
+    kubernetes: Kubernetes,
+):
+    log = (
+        "ValueError: Free memory on device cuda:0 (52.81/95.01 GiB) on startup is less than "
+        "desired GPU memory utilization (0.9, 85.51 GiB).\n"
+    )
+    first = found(kubernetes, kubernetes.ended(1), log=log)
+    assert (first.category, first.definite) == (Category.GPU_IN_USE, False)
+    again = found(kubernetes, kubernetes.again(1), previous=log, crashed_now=True)
+    assert again.category is Category.LOADING
+    for pod in (kubernetes.ended(1, restartCount=1), kubernetes.backing_off(1, 1)):
+        second = found(kubernetes, pod, log=log)
+        assert (second.category, second.definite) == (Category.GPU_IN_USE, True)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(137, "OOMKilled"), (1, "OOMKilled"), (137, "Error")])
