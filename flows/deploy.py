@@ -140,5 +140,5 @@ def _outcome(run: Decision, model: Model, rolling: Rolling) -> Outcome:
         replicas=model.replica_count,
         ready_seconds=rolling.ready[model.name],
         answer_seconds=answer.seconds if answer else None,
-        silent_seconds=rolling.silence.get(model.name),
+        silence=rolling.silence.get(model.name),
     )

@@ -24,6 +24,7 @@ from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import REVISION_ANNOTATION
+from vllm_flows.outage import Outage
 from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.session import Session
@@ -47,14 +48,14 @@ class Rolling:
 
     `asking` is a session that only asks.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
-    `answers` what they said, and `silence` the seconds for which nobody answered.
+    `answers` what they said, and `silence` for how long nobody answered.
     """
 
     run: Decision
     asking: Session
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
-    silence: dict[str, float] = field(default_factory=dict)
+    silence: dict[str, Outage] = field(default_factory=dict)
 
     def through(self) -> None:
         """Bring the release to its values.
@@ -80,7 +81,7 @@ class Rolling:
                 self._apply(wave.values, self._reason(wave))
             failed = self._once_more(self._prove(wave.models))
             gone_back = self._go_back(wave, failed)
-        self.silence |= {model: outage.seconds for model, outage in outages.items()}
+        self.silence |= outages
         if failed:
             raise _failure(failed, gone_back, self.silence)
 
@@ -174,7 +175,7 @@ def _commit(entry: Mapping[str, Any]) -> str:
 def _failure(
     failed: Failures,
     gone_back: Mapping[str, VllmFlowsError | str],
-    silence: Mapping[str, float],
+    silence: Mapping[str, Outage],
 ) -> RolloutError:
     """Say of each model what it failed by, what serves now, and how long nobody answered."""
     name, first = next(iter(failed.items()))
@@ -192,10 +193,12 @@ def _failure(
 
 
 def _what_serves(
-    model: str, gone_back: Mapping[str, VllmFlowsError | str], silence: Mapping[str, float]
+    model: str, gone_back: Mapping[str, VllmFlowsError | str], silence: Mapping[str, Outage]
 ) -> str:
     state = gone_back.get(model)
-    gap = f"nobody answered for {human_seconds(silence.get(model, 0.0))} of this run"
+    outage = silence[model]
+    gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
+    gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
     if state is None:
         return f"it stays as it is, nothing of before was brought back; {gap}"
     if isinstance(state, VllmFlowsError):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.outage import Outage
+from vllm_flows.outage import Heard, Outage
 from vllm_flows.session import Session
 
 _EVERY_SECONDS = 0.5
@@ -16,7 +16,10 @@ _EVERY_SECONDS = 0.5
 
 @contextmanager
 def measured(session: Session, models: Sequence[str]) -> Iterator[Mapping[str, Outage]]:
-    """Yield each model's outage, which grows while the block runs and the model is silent."""
+    """Yield each model's outage, which grows while the block runs and the model is silent.
+
+    What it does not answer is its silence only where the question can have reached it.
+    """
     outages = {model: Outage() for model in models}
     with ExitStack() as stack:
         for model, outage in outages.items():
@@ -31,7 +34,7 @@ def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
     def ask() -> None:
         while not done.is_set():
             _listen(session, model, outage, done)
-        outage.hear(session.clock.now(), answered=True)
+        outage.hear(session.clock.now(), Heard.ANSWER)
 
     # With the run's context: what the session says has to find its run.
     thread = threading.Thread(
@@ -52,11 +55,18 @@ def _listen(session: Session, model: str, outage: Outage, done: threading.Event)
         with session.models_api(model) as api:
             while not done.is_set():
                 asked = session.clock.now()
-                answered = api.alive(model)
-                outage.hear(asked, answered=answered)
+                heard = _heard(session, answered=api.alive(model))
+                outage.hear(asked, heard)
                 done.wait(_EVERY_SECONDS)
-                if not answered:
+                if heard is not Heard.ANSWER:
                     return
     except VllmFlowsError:
-        outage.hear(asked, answered=False)
+        # Before any question: the key for it has to be read from the cluster.
+        outage.hear(asked, Heard.NOT_ASKED)
         done.wait(_EVERY_SECONDS)
+
+
+def _heard(session: Session, *, answered: bool) -> Heard:
+    if answered:
+        return Heard.ANSWER
+    return Heard.SILENCE if session.way_is_open() else Heard.NOT_ASKED

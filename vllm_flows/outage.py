@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
+
+from vllm_flows.sizes import human_seconds
+
+
+class Heard(Enum):
+    """What became of one question."""
+
+    ANSWER = auto()
+    SILENCE = auto()
+    NOT_ASKED = auto()
+    """It did not reach the model: the API server, through which it goes, did not answer."""
 
 
 @dataclass
@@ -10,14 +22,27 @@ class Outage:
     """The silence of one model while it was replaced; `seconds` of it so far.
 
     From when a question was asked that was not answered to when the next one was, so the figure is
-    exact to the interval between two questions.
+    exact to the interval between two questions. `not_measured_seconds` are those from a question
+    that could not be asked to the next that could: nobody knows whether the model was silent.
     """
 
     seconds: float = 0.0
-    _silent_since: float | None = None
+    not_measured_seconds: float = 0.0
+    _since: float = 0.0
+    _heard: Heard = Heard.ANSWER
 
-    def hear(self, now: float, *, answered: bool) -> None:
-        """Take in whether a question asked at `now` (in seconds) was answered."""
-        if self._silent_since is not None:
-            self.seconds += now - self._silent_since
-        self._silent_since = None if answered else now
+    def hear(self, now: float, heard: Heard) -> None:
+        """Take in what became of a question asked at `now` (in seconds)."""
+        if self._heard is Heard.SILENCE:
+            self.seconds += now - self._since
+        elif self._heard is Heard.NOT_ASKED:
+            self.not_measured_seconds += now - self._since
+        self._since, self._heard = now, heard
+
+    @property
+    def not_measured(self) -> str:
+        """What is to be said beside the seconds; empty when all was measured."""
+        if not self.not_measured_seconds:
+            return ""
+        seconds = human_seconds(self.not_measured_seconds)
+        return f"not measured for {seconds}: the API server did not answer"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vllm_flows.fit import Fit
 from vllm_flows.observed import Verdict
+from vllm_flows.outage import Outage
 from vllm_flows.plan import Plan, Step
 from vllm_flows.repository_files import has_safetensors
 from vllm_flows.sizes import human_bytes, human_seconds
@@ -19,7 +20,7 @@ _AT_ONCE_SECONDS = 1
 class Outcome:
     """What a run ended with for one model; times in seconds.
 
-    `silent_seconds` is for how long it did not answer while it was replaced, None when it was not.
+    `silence` is for how long it did not answer while it was replaced, None when it was not.
     """
 
     model: str
@@ -29,7 +30,7 @@ class Outcome:
     replicas: int
     ready_seconds: float
     answer_seconds: float | None
-    silent_seconds: float | None = None
+    silence: Outage | None = None
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,13 @@ def plan_notes(plan: Plan) -> list[str]:
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
     """Return one row for each model that is served."""
-    changed = any(outcome.silent_seconds is not None for outcome in outcomes)
+    changed = any(outcome.silence is not None for outcome in outcomes)
     return [_outcome_row(outcome, changed=changed) for outcome in outcomes]
 
 
 def _outcome_row(outcome: Outcome, *, changed: bool) -> Row:
     """Write an outcome; with `changed`, a model of the table was replaced while it served."""
     at_once = outcome.ready_seconds < _AT_ONCE_SECONDS
-    silent = outcome.silent_seconds
     answer = outcome.answer_seconds
     row: Row = {
         "model": outcome.model,
@@ -150,6 +150,11 @@ def _outcome_row(outcome: Outcome, *, changed: bool) -> Row:
         "ready in": "was ready" if at_once else human_seconds(outcome.ready_seconds),
         "answered in": "-" if answer is None else human_seconds(answer),
     }
-    return (
-        row | {"silent for": "-" if silent is None else human_seconds(silent)} if changed else row
-    )
+    return row | {"silent for": _silent_for(outcome.silence)} if changed else row
+
+
+def _silent_for(silence: Outage | None) -> str:
+    if silence is None:
+        return "-"
+    parts = [human_seconds(silence.seconds), silence.not_measured]
+    return "; ".join(filter(None, parts))

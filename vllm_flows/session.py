@@ -26,6 +26,7 @@ from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
 
 _API_PORT = 8000
+_PROMPT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,20 @@ class Session:
             ModelsApi.at(address, key.value if key else None, direct=not self.shared_api) as api,
         ):
             yield api
+
+    def way_is_open(self) -> bool:
+        """Say whether questions can reach the models now.
+
+        Port-forwards go through the API server: one that does not answer at once carries none.
+        """
+        if self.settings.router_url or self.cluster.inside:
+            return True
+        hurried = replace(self.cluster, patience=None, read_seconds=_PROMPT_SECONDS)
+        try:
+            hurried.get("Namespace", self.settings.namespace)
+        except ClusterUnavailableError:
+            return False
+        return True
 
     def ready_replicas(self, model: str) -> list[Replica]:
         """Return the model's engine pods that are ready now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
 SILENT_SECONDS = 60.0
+_AWAY_SECONDS = 15.0
 _SLOW = 700_000
 """Bytes per second of a Hub that leaves the time to do something while weights are fetched."""
 
@@ -89,6 +91,25 @@ def _start_again(components: list[Component]) -> None:
             if not processes.is_running(component.sandbox, component.name):
                 component.start()
         time.sleep(0.5)
+
+
+def test_time_in_which_the_api_server_is_away_is_not_taken_for_silence_of_the_model(
+    product: Product,
+):
+    """There is room for both: the old replica serves on all the time."""
+    product.install(QWEN)
+    product.models(QWEN + "  vllmConfig: {maxModelLen: 1024}\n")
+    with product.watched("upgrade") as run:
+        run.until_step("readiness")
+        with without_api(product.sandbox, refused=True):
+            time.sleep(_AWAY_SECONDS)
+        assert run.ended() == 0, run.said
+        assert run.process.stdout
+        table = run.process.stdout.read()
+    found = re.search(r"(?P<silent>[\d.]+) s; not measured for (?P<not_measured>\d+) s", table)
+    assert found, table
+    assert float(found["silent"]) < _AWAY_SECONDS / 2
+    assert float(found["not_measured"]) >= _AWAY_SECONDS - 1
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
 PHI = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
 MODEL = Model(name="qwen3", model_url="Qwen/Qwen3-4B", replica_count=2)
 
-# Ready and listed, and yet no model: it answers without a text.
+# Ready and listed, and yet no model: it answers without a text, or not at all.
 ROTTEN_ENGINE = """
-import http.server, json, sys
+import http.server, json, sys, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -31,6 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply({"data": [{"id": "qwen3"}]})
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        while "--mute" in sys.argv:
+            time.sleep(60)
         self.reply({"model": "qwen3", "choices": [{"text": ""}]})
     def reply(self, document):
         body = json.dumps(document).encode()
@@ -43,13 +45,13 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_
 """
 
 
-def rotten_replica(product: Product) -> dict[str, Any]:
+def rotten_replica(product: Product, *arguments: str) -> dict[str, Any]:
     """Return a pod that counts as a replica of qwen3, and that the router does not meet."""
     engine = product.objects("pods", "model=qwen3")[0]
     container = {
         "name": "vllm",
         "image": engine["spec"]["containers"][0]["image"],
-        "command": ["python3", "-c", ROTTEN_ENGINE, "--port", "8000"],
+        "command": ["python3", "-c", ROTTEN_ENGINE, "--port", "8000", *arguments],
         "ports": [{"containerPort": 8000}],
     }
     return {
@@ -103,6 +105,15 @@ def test_a_rotten_replica_that_the_router_hides_fails_the_run(product: Product):
     assert "replica rotten: the answer has no text" in said
     assert f"next: kubectl -n {product.namespace} logs rotten" in said
     assert "all 2 replicas" in product.run("install", "--yes").stderr
+
+
+def test_a_replica_that_takes_a_request_and_never_answers_fails_the_run(product: Product):
+    product.install(QWEN + "  replicaCount: 2\n")
+    with running(product, rotten_replica(product, "--mute")):
+        said = product.run("install", "--yes", code=1).stderr
+    assert "replica rotten: no byte for 30 s" in said
+    assert "why:  POST /v1/completions" in said
+    assert f"next: kubectl -n {product.namespace} logs rotten" in said
 
 
 def test_what_is_expected_of_a_model_can_be_said(product: Product):

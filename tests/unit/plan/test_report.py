@@ -8,8 +8,9 @@ import pytest
 
 from vllm_flows.errors import AccessError, HubUnavailableError
 from vllm_flows.observed import Access, HubFile, Verdict
+from vllm_flows.outage import Heard, Outage
 from vllm_flows.plan import Action, Plan, Step
-from vllm_flows.report import plan_data
+from vllm_flows.report import Outcome, outcome_rows, plan_data
 
 SHA = "a" * 40
 FILES = (HubFile("model.safetensors", 1000),)
@@ -91,3 +92,19 @@ def test_the_hubs_silence_is_no_fact_about_the_model():
 def test_a_model_that_goes_downloads_nothing():
     record = row(None)
     assert (record["downloadBytes"], record["access"]) == (0, None)
+
+
+def test_silence_is_told_of_replaced_models_and_what_was_not_measured_beside_it():
+    def outcome(silence: Outage | None) -> Outcome:
+        return Outcome("m", "update", SHA, 1, 1, 0.0, 0.1, silence)
+
+    assert "silent for" not in outcome_rows([outcome(None)])[0]
+    partly = Outage(13)
+    partly.hear(0, Heard.NOT_ASKED)
+    partly.hear(50, Heard.ANSWER)
+    rows = outcome_rows([outcome(None), outcome(Outage(13)), outcome(partly)])
+    assert [row["silent for"] for row in rows] == [
+        "-",
+        "13 s",
+        "13 s; not measured for 50 s: the API server did not answer",
+    ]
