@@ -34,6 +34,9 @@ def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
     def ask() -> None:
         while not done.is_set():
             _listen(session, model, outage, done)
+            # What is asked before the way is open again tells nothing of the model.
+            while not session.way_is_open() and not done.wait(_EVERY_SECONDS):
+                pass
         outage.hear(session.clock.now(), Heard.ANSWER)
 
     # With the run's context: what the session says has to find its run.

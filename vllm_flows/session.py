@@ -12,7 +12,7 @@ from vllm_flows.claims import weights_claims
 from vllm_flows.cluster import Cluster, Patience
 from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential
-from vllm_flows.errors import ClusterUnavailableError
+from vllm_flows.errors import ClusterError, ClusterUnavailableError
 from vllm_flows.guarding import Guard
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
@@ -26,7 +26,8 @@ from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
 
 _API_PORT = 8000
-_PROMPT_SECONDS = 5.0
+_PROMPT_SECONDS = 2.0
+"""An API server that takes longer carries no questions."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class Session:
         hurried = replace(self.cluster, patience=None, read_seconds=_PROMPT_SECONDS)
         try:
             hurried.get("Namespace", self.settings.namespace)
-        except ClusterUnavailableError:
-            return False
+        except ClusterError as error:
+            return not error.retryable
         return True
 
     def ready_replicas(self, model: str) -> list[Replica]:

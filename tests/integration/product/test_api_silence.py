@@ -93,15 +93,16 @@ def _start_again(components: list[Component]) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.parametrize("refused", [True, False], ids=["gone", "hanging"])
 def test_time_in_which_the_api_server_is_away_is_not_taken_for_silence_of_the_model(
-    product: Product,
+    product: Product, *, refused: bool
 ):
     """There is room for both: the old replica serves on all the time."""
     product.install(QWEN)
     product.models(QWEN + "  vllmConfig: {maxModelLen: 1024}\n")
     with product.watched("upgrade") as run:
         run.until_step("readiness")
-        with without_api(product.sandbox, refused=True):
+        with without_api(product.sandbox, refused=refused):
             time.sleep(_AWAY_SECONDS)
         assert run.ended() == 0, run.said
         assert run.process.stdout

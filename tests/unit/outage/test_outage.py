@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tasks import outage as asking
-from vllm_flows.errors import ClusterUnavailableError
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 from vllm_flows.outage import Heard, Outage
 from vllm_flows.session import Session
 
@@ -57,65 +57,76 @@ def test_silence_before_and_after_what_was_not_measured_counts():
 class FakeModel:
     """Stands for a session and for the model's API: a script of answers, a second apart.
 
-    False is a question that the model does not answer; "away" is one that an API server which does
-    not answer lets nobody ask; "locked" one for which it does not even hand out the API key.
+    From second `away[0]` to `away[1]` the API server does not answer: no question reaches the
+    model, and with `key` it hands out no API key either.
     """
 
-    script: list[bool | str]
+    script: list[bool]
+    away: tuple[int, int] = (0, 0)
+    key: bool = False
     time: float = 0.0
     over: threading.Event = field(default_factory=threading.Event)
-    open: bool = True
 
     @property
     def clock(self) -> Any:
         return SimpleNamespace(now=lambda: self.time)
 
+    @property
+    def _is_away(self) -> bool:
+        return self.away[0] <= self.time < self.away[1]
+
     @contextmanager
     def models_api(self, _model: str) -> Iterator[FakeModel]:
-        if self.script and self.script[0] == "locked":
-            self.script.pop(0)
+        if self.key and self._is_away:
             self.time += 1
             raise ClusterUnavailableError("cannot read Secret vllm-api-key")
         yield self
 
     def alive(self, _model: str) -> bool:
-        answer = self.script.pop(0) if self.script else True
+        answer = False
+        if not self._is_away:
+            answer = self.script.pop(0) if self.script else True
         self.time += 1
-        self.open = answer != "away"
         if not self.script:
             self.over.set()
-        return answer is True
+        return answer
 
     def way_is_open(self) -> bool:
-        return self.open
+        if self._is_away:
+            self.time += 1
+            return False
+        return True
 
 
 @pytest.mark.parametrize(
-    ("script", "seconds", "not_measured"),
+    ("model", "seconds", "not_measured"),
     [
-        ([True] * 5 + [False] + [True] * 2, 1, 0),
-        ([True, True, False, False, False, True], 3, 0),
-        ([True] * 6, 0, 0),
-        ([True, False, "away", "away", True, True], 1, 2),
-        ([True, "away", "locked", "locked", False, True], 1, 3),
+        (FakeModel([True] * 5 + [False] + [True] * 2), 1, 0),
+        (FakeModel([True, True, False, False, False, True]), 3, 0),
+        (FakeModel([True] * 6), 0, 0),
+        (FakeModel([True, True, True], away=(2, 9)), 0, 7),
+        (FakeModel([True, False, False, True], away=(3, 9)), 1, 7),
+        (FakeModel([True, True], away=(0, 9), key=True), 0, 9),
     ],
 )
 def test_only_the_time_without_an_answer_is_counted(
-    monkeypatch: pytest.MonkeyPatch, script: list[bool | str], seconds: float, not_measured: float
+    monkeypatch: pytest.MonkeyPatch, model: FakeModel, seconds: float, not_measured: float
 ):
     monkeypatch.setattr(asking, "_EVERY_SECONDS", 0)
-    model = FakeModel(script)
     with asking.measured(model, ["qwen"]) as outages:  # type: ignore[arg-type]  # as much of a session as is used
         model.over.wait(5)
     outage = outages["qwen"]
     assert (outage.seconds, outage.not_measured_seconds) == (seconds, not_measured)
 
 
+AWAY = ClusterUnavailableError("cannot read Namespace ns")
+
+
 @dataclass(frozen=True)
 class FakeCluster:
-    """An API server that answers or does not; waiting for it would be patience."""
+    """An API server, asked without patience."""
 
-    answers: bool
+    error: ClusterError | None = None
     inside: bool = False
     read_seconds: float = 30.0
     patience: str | None = "three minutes"
@@ -123,18 +134,19 @@ class FakeCluster:
     def get(self, kind: str, name: str) -> dict[str, Any]:
         assert (kind, name, self.patience) == ("Namespace", "ns", None)
         assert self.read_seconds < 10
-        if not self.answers:
-            raise ClusterUnavailableError("cannot read Namespace ns")
+        if self.error:
+            raise self.error
         return {}
 
 
 @pytest.mark.parametrize(
     ("cluster", "router_url", "is_open"),
     [
-        (FakeCluster(answers=True), "", True),
-        (FakeCluster(answers=False), "", False),
-        (FakeCluster(answers=False, inside=True), "", True),
-        (FakeCluster(answers=False), "http://models.example", True),
+        (FakeCluster(), "", True),
+        (FakeCluster(NoRightError("no right to read Namespace ns")), "", True),
+        (FakeCluster(AWAY), "", False),
+        (FakeCluster(AWAY, inside=True), "", True),
+        (FakeCluster(AWAY), "http://models.example", True),
     ],
 )
 def test_only_a_port_forward_needs_the_api_server(
