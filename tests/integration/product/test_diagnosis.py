@@ -237,10 +237,12 @@ def with_too_little_memory(bench: Bench) -> Spec:
     return bench.serve(image="python", command=["python3", "-c", script], resources=limits)
 
 
-def with_an_impatient_probe(bench: Bench) -> Spec:
-    probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 1}
-    probe |= {"failureThreshold": 1}
-    return bench.serve(image="busybox", command=["sleep", "600"], startupProbe=probe)
+def with_a_load_without_end(bench: Bench) -> Spec:
+    """Let the engine load for ever, and its probe give up sooner than the chart's would."""
+    path = bench.model / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sandbox_fault": "hang"}))
+    probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 2}
+    return bench.serve(startupProbe={**probe, "failureThreshold": 1})
 
 
 def with_changes(change: Mapping[str, Any]) -> Callable[[Bench], Spec]:
@@ -321,7 +323,7 @@ CAUSES: Mapping[str, tuple[Callable[[Bench], Spec], Category, str]] = {
     "architecture": (lambda bench: bench.says(UNSUPPORTED), Category.UNSUPPORTED_MODEL, "know"),
     "custom code": (lambda bench: bench.says(CUSTOM_CODE), Category.CODE_NOT_TRUSTED, "code"),
     "host memory": (with_too_little_memory, Category.HOST_MEMORY, "too much memory"),
-    "probe": (with_an_impatient_probe, Category.PROBE_KILL, "startup probe"),
+    "probe": (with_a_load_without_end, Category.PROBE_KILL, "startup probe"),
 }
 
 
