@@ -15,8 +15,7 @@ from tasks.readiness import ready_now, wait_ready
 from tasks.running import say
 from tasks.smoke import prove_all
 from tasks.weights import ensure_claim, fetch_weights, remember_served
-from vllm_flows.completions import answers_prompts
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import checked, load_models
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.plan import ClaimAction

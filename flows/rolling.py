@@ -17,11 +17,11 @@ from tasks.readiness import restart_newest, wait_ready
 from tasks.release import apply_release, remove_left_behind, set_right
 from tasks.running import say
 from tasks.smoke import prove
-from vllm_flows.completions import Answer, answers_prompts
+from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.errors import RolloutError, VllmFlowsError
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import REVISION_ANNOTATION
 from vllm_flows.outage import Outage

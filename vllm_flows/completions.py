@@ -11,7 +11,7 @@ import httpx
 
 from vllm_flows import completion_checks as checks
 from vllm_flows.errors import CompletionError, VllmFlowsError
-from vllm_flows.models import Model, SmokeTest
+from vllm_flows.models import SmokeTest
 from vllm_flows.sizes import human_seconds
 
 _MAX_TOKENS = 16
@@ -20,12 +20,6 @@ _TRY_LATER = {429, 500, 502, 503, 504}
 _NOT_FOUND = 404
 _REFUSED = {401, 403}
 """An engine answers 401 without its key; a gateway before it may answer 403."""
-
-
-def answers_prompts(model: Model) -> bool:
-    """Say whether the model can be asked: it has a replica, and pooling models only embed."""
-    pooling = model.vllm_config.runner == "pooling" or model.vllm_config.convert is not None
-    return model.replica_count > 0 and not pooling
 
 
 class NotYetError(CompletionError):

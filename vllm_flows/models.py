@@ -328,3 +328,9 @@ class Model(BaseModel):
             text = f"is {size} while requestGPU is {gpus}; make them equal"
             at = ["vllmConfig", "tensorParallelSize"]
         raise PydanticCustomError("across_fields", "{text}", {"text": text, "at": at})
+
+
+def answers_prompts(model: Model) -> bool:
+    """Say whether the model can be asked: it has a replica, and pooling models only embed."""
+    pooling = model.vllm_config.runner == "pooling" or model.vllm_config.convert is not None
+    return model.replica_count > 0 and not pooling

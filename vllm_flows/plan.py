@@ -19,9 +19,14 @@ class Action(StrEnum):
     UPDATE = "update"
     RESTART = "restart"
     SCALE = "scale"
+    PROVE = "prove"
     DESTROY = "destroy"
     NONE = "none"
     BLOCKED = "blocked"
+
+
+STAYING = frozenset({Action.PROVE, Action.NONE})
+"""What leaves a model deployed as it is."""
 
 
 class ClaimAction(StrEnum):
@@ -73,9 +78,10 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Say whether anything is to be written."""
+        """Say whether anything is to be written, if only that a model was seen to answer."""
         return bool(self.release_reason) or any(
-            step.order or step.claim is not ClaimAction.NONE for step in self.steps
+            step.order or step.claim is not ClaimAction.NONE or step.action is Action.PROVE
+            for step in self.steps
         )
 
     def raise_if_blocked(self) -> None:

@@ -17,7 +17,7 @@ from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
@@ -28,7 +28,7 @@ from vllm_flows.observed import (
     WeightsClaim,
 )
 from vllm_flows.placement import Placement
-from vllm_flows.plan import Action, ClaimAction, Plan, Step
+from vllm_flows.plan import STAYING, Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
 from vllm_flows.rooms import Moving, Room, find_rooms
@@ -56,7 +56,8 @@ class _Draft:
     @property
     def acts(self) -> bool:
         """Say whether the run changes pods of the model."""
-        return self.action not in {Action.NONE, Action.BLOCKED} and not self.findings.problems
+        staying = self.action in STAYING or self.action is Action.BLOCKED
+        return not staying and not self.findings.problems
 
 
 def make_plan(desired: Desired, state: ClusterState) -> Plan:
@@ -92,7 +93,7 @@ def _draft(
     else:
         action, reason = _action(model, verdict, state, entry)
     claim_action, note = _claim(model, state.claims.get(model.name))
-    findings = check_model(model, verdict, desired, state, runs=action is Action.NONE)
+    findings = check_model(model, verdict, desired, state, runs=action in STAYING)
     if action is Action.RESTART and not verdict.config and not findings.problems:
         findings = replace(findings, notes=(*findings.notes, _NOT_CHECKED))
     return _Draft(model, verdict, action, reason + note, claim_action, findings)
@@ -172,7 +173,22 @@ def _action(
         return Action.RESTART, f"changed outside: {outside[0].text}"
     if deployed.replicas != model.replica_count:
         return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
-    return Action.NONE, "as it should be"
+    return _staying(model, deployed.digest, state.claims.get(model.name))
+
+
+def _staying(model: Model, digest: str, claim: WeightsClaim | None) -> tuple[Action, str]:
+    """Say of a model that is deployed as it should be whether it was seen to answer so.
+
+    A run that failed, or was killed before it could ask, leaves one that was not.
+    """
+    proven = claim.proven if claim else ""
+    if not answers_prompts(model) or proven == digest:
+        return Action.NONE, "as it should be"
+    if not proven:
+        return Action.PROVE, "not proven: it is not known to have answered, and is asked"
+    if model.on_failure == "keep":
+        return Action.PROVE, "not proven: it is asked first, and stays if it does not answer"
+    return Action.PROVE, "not proven: it is asked first; goes back if it does not answer"
 
 
 def _besides_the_commit(
@@ -199,7 +215,7 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
     """Say why helm has to run; empty when the release is just as it should be."""
     reason, outside = _own_reason(state, desired), [drift.text for drift in state.drifts]
     if not reason and not outside:
-        outside = [s.model for s in steps if s.action not in {Action.NONE, Action.BLOCKED}]
+        outside = [s.model for s in steps if s.action not in STAYING | {Action.BLOCKED}]
     told = [f"changed outside: {'; '.join(outside)}"] if outside else []
     return "; ".join([reason, *told] if reason else told)
 

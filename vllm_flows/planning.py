@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from vllm_flows.claims import Served, is_news
-from vllm_flows.completions import answers_prompts
-from vllm_flows.credentials import Credential
+from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
 from vllm_flows.desired import Desired, desired_state
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
 from vllm_flows.hub import Hub, Known
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observed import DIGEST_ANNOTATION, Access, ClusterState, Verdict, WeightsClaim
 from vllm_flows.plan import Action, Plan
 from vllm_flows.planner import make_plan
@@ -53,13 +52,17 @@ class Decision:
     @property
     def changes(self) -> bool:
         """Say whether anything is to be changed but what the claims remember."""
-        unsaved = any(one and not one.stored for one in (self.api_key, self.token))
-        return self.plan.changes or unsaved
+        return self.plan.changes or bool(self.unsaved())
 
     @property
     def fingerprint(self) -> str:
         """Return what tells this decision from others."""
         return fingerprint(self.plan, self.desired, self.state)
+
+    def unsaved(self) -> list[str]:
+        """Return the Secrets to be written, and where their values come from; never the values."""
+        given = [(API_KEY.secret, self.api_key), (HF_TOKEN.secret, self.token)]
+        return [f"Secret {name} from {one.source}" for name, one in given if one and not one.stored]
 
     def news(self) -> list[Model]:
         """Return the models whose claims do not remember yet that this commit answered."""
@@ -70,16 +73,14 @@ class Decision:
         ]
 
     def unproven(self) -> list[str]:
-        """Return the models that stay as they are deployed, but did not answer so yet.
+        """Return the models to be proven of which something else answered before.
 
-        A run that was killed after helm leaves such models; their claims know what answered before.
+        A run that was killed after helm leaves such models; they can go back.
         """
-        staying = {step.model for step in self.plan.steps if step.action is Action.NONE}
         return [
-            model.name
-            for model in self.news()
-            if model.name in staying
-            and self.claim(model.name).proven not in {"", self.served(model).digest}
+            step.model
+            for step in self.plan.steps
+            if step.action is Action.PROVE and self.claim(step.model).proven
         ]
 
     def proven(self) -> set[str]:
@@ -104,6 +105,11 @@ class Decision:
     def commit(self, model: str) -> str:
         """Return the commit that the model is to serve."""
         return self.desired.verdicts[model].commit
+
+    def with_downtime(self) -> Decision:
+        """Return what would be decided, were it allowed to stop models first."""
+        desired = replace(self.desired, allow_downtime=True)
+        return replace(self, desired=desired, plan=make_plan(desired, self.state))
 
     def check(self, aim: Aim) -> None:
         """Raise BlockedError when a model must not be touched, StalePlanError for another plan."""

@@ -15,10 +15,9 @@ from vllm_flows.completions import (
     NoChatTemplateError,
     NotYetError,
     SilentError,
-    answers_prompts,
 )
 from vllm_flows.errors import CompletionError
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 
 if TYPE_CHECKING:
     from conftest import Serve

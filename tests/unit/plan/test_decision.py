@@ -12,20 +12,23 @@ from vllm_flows.credentials import Credential
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.drift import Drift
-from vllm_flows.errors import BlockedError, StalePlanError
+from vllm_flows.errors import BlockedError, DowntimeError, StalePlanError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
     ClusterState,
     DeployedModel,
+    EnginePod,
     HubFile,
     Release,
     ReleaseState,
+    Surroundings,
     Verdict,
     WeightsClaim,
 )
 from vllm_flows.planner import make_plan
 from vllm_flows.planning import Aim, Decision
+from vllm_flows.rollout import Rollout, Strategy
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -88,7 +91,8 @@ def test_a_model_that_a_killed_run_left_is_unproven_since_another_configuration_
     before = digest(aim(a_model(), OLD))
     left = served(aim(a_model()), NEW, served=(OLD,), requested="main", proven=before)
     made = decision(aim(a_model()), left)
-    assert not made.plan.changes
+    assert made.changes
+    assert not made.plan.release_reason
     assert made.unproven() == ["qwen"]
 
 
@@ -101,9 +105,12 @@ def test_a_model_without_replicas_has_nothing_to_prove():
 
 def test_a_secret_that_is_not_stored_yet_is_written():
     given = Credential("canary", "VLLM_HF_TOKEN", "1", stored=False)
-    assert decision(aim(a_model()), proven(aim(a_model())), token=given).writes
+    made = decision(aim(a_model()), proven(aim(a_model())), token=given)
+    assert (made.changes, made.writes) == (True, True)
+    assert made.unsaved() == ["Secret hf-token from VLLM_HF_TOKEN"]
     kept = replace(given, stored=True)
-    assert not decision(aim(a_model()), proven(aim(a_model())), token=kept).writes
+    made = decision(aim(a_model()), proven(aim(a_model())), token=kept)
+    assert (made.changes, made.writes, made.unsaved()) == (False, False, [])
 
 
 @pytest.mark.parametrize(
@@ -132,6 +139,22 @@ def test_what_moved_on_makes_another_fingerprint(other: Any):
 def test_the_same_seen_twice_has_one_fingerprint_and_passes_the_check():
     first, second = (decision(aim(a_model()), proven(aim(a_model()))) for _ in range(2))
     second.check(Aim([a_model()], expected=first.fingerprint))
+
+
+def test_what_only_downtime_stands_against_is_planned_once_it_is_allowed(make: Any):
+    labels = {"helm-release-name": "vllm", "model": "qwen"}
+    around = Surroundings((make.node("a", 1),), (make.pod("a", namespace="vllm", labels=labels),))
+    full = replace(
+        proven(aim(a_model(), OLD), OLD), pods=(EnginePod("qwen", "a", OLD),), around=around
+    )
+    made = decision(aim(a_model()), full)
+    ((problem,),) = (step.problems for step in made.plan.steps)
+    assert isinstance(problem, DowntimeError)
+    allowed = made.with_downtime()
+    ((rollout,),) = ([step.rollout] for step in allowed.plan.steps)
+    assert rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+    allowed_at_once = decision(replace(aim(a_model()), allow_downtime=True), full)
+    assert allowed.fingerprint == allowed_at_once.fingerprint != made.fingerprint
 
 
 def test_a_plan_that_nobody_agreed_to_is_refused():

@@ -67,14 +67,19 @@ def desired(
 
 
 def as_deployed(aim: Desired) -> ClusterState:
-    """Return the state of a cluster in which `aim` was reached."""
+    """Return the state of a cluster in which `aim` was reached, and every model answered."""
     entries = aim.values["servingEngineSpec"]["modelSpec"]
     return ClusterState(
         Release(ReleaseState.DEPLOYED, 3, aim.chart.version, "deployed", aim.values),
         {entry["name"]: deployment(entry) for entry in entries},
         {
-            model.name: WeightsClaim(model.name, model.pvc_storage, complete={SHA: 1000})
-            for model in aim.models
+            model.name: WeightsClaim(
+                model.name,
+                model.pvc_storage,
+                complete={SHA: 1000},
+                proven=entry["podAnnotations"][DIGEST_ANNOTATION],
+            )
+            for model, entry in zip(aim.models, entries, strict=True)
         },
         router=True,
     )
@@ -104,6 +109,40 @@ def test_a_cluster_that_is_as_it_should_be_is_left_alone():
     plan = make_plan(aim, as_deployed(aim))
     assert {step.action for step in plan.steps} == {Action.NONE}
     assert not plan.changes
+
+
+@pytest.mark.parametrize(
+    ("fields", "proven", "action", "told"),
+    [
+        ({}, "of-before", Action.PROVE, "goes back if it does not answer"),
+        ({"onFailure": "retry"}, "of-before", Action.PROVE, "goes back if it does not answer"),
+        ({"onFailure": "keep"}, "of-before", Action.PROVE, "stays if it does not answer"),
+        ({}, "", Action.PROVE, "not known to have answered"),
+        ({"replicaCount": 0}, "of-before", Action.NONE, "as it should be"),
+        ({"vllmConfig": {"runner": "pooling"}}, "", Action.NONE, "as it should be"),
+    ],
+)
+def test_a_model_that_was_not_seen_to_answer_as_it_is_deployed_is_to_be_proven(
+    fields: dict[str, Any], proven: str, action: Action, told: str
+):
+    aim = desired(a_model("a", **fields))
+    state = as_deployed(aim)
+    claim = replace(state.claims["a"], proven=proven)
+    plan = make_plan(aim, replace(state, claims={"a": claim}))
+    (step,) = plan.steps
+    assert step.action is action
+    assert told in step.reason
+    assert ("not proven" in step.reason) is plan.changes is (action is Action.PROVE)
+    assert not plan.release_reason
+
+
+def test_to_be_proven_is_no_change_of_the_release_even_beside_one():
+    before = desired(a_model("a"))
+    state = as_deployed(before)
+    state = replace(state, claims={"a": replace(state.claims["a"], proven="of-before")})
+    plan = make_plan(desired(a_model("a"), a_model("b")), state)
+    assert [step.action for step in plan.steps] == [Action.PROVE, Action.CREATE]
+    assert plan.release_reason == "values changed"
 
 
 def test_adding_one_model_and_removing_one_touches_only_these_two():
@@ -188,7 +227,7 @@ def test_a_volume_can_grow_and_never_shrinks(
 ):
     aim = desired(a_model(pvcStorage=wanted))
     state = as_deployed(aim)
-    state = replace(state, claims={"qwen": WeightsClaim("qwen", there, {SHA: 1})})
+    state = replace(state, claims={"qwen": replace(state.claims["qwen"], size=there)})
     plan = make_plan(aim, state)
     assert plan.steps[0].claim is claim
     assert plan.steps[0].reason == "as it should be" + note
