@@ -13,6 +13,7 @@ from cli.output import note, table
 from vllm_flows.errors import ConfigurationError, DowntimeError
 
 if TYPE_CHECKING:
+    from vllm_flows.plan import Plan
     from vllm_flows.planning import Decision
 
 
@@ -27,20 +28,30 @@ class Agreement:
 def agree(options: Options, verb: str, *, allow_downtime: bool, **overrides: object) -> Agreement:
     """Show the plan and ask; return what was agreed to.
 
-    Where models can only be replaced by stopping them first, that is a question of its own.
+    Where models can only be replaced by stopping them first, the plan is to stop them, and the
+    question names them.
     """
     decision = decide(options, allow_downtime=allow_downtime, **overrides)
-    stopped = _to_stop(decision)
-    if stopped:
-        show(decision)
-        confirm(f"No room beside what runs: stop {stopped} until the new one is ready?", verb)
-        allow_downtime = True
-        decision = decide(options, allow_downtime=True, **overrides)
+    if _waits_for_a_yes(decision.plan):
+        allow_downtime, decision = True, decision.with_downtime()
     show(decision)
     decision.plan.raise_if_blocked()
-    if decision.plan.changes:
-        confirm("Apply this plan?", verb)
+    if decision.changes:
+        confirm(_question(decision.plan), verb)
     return Agreement(decision.fingerprint, allow_downtime)
+
+
+def _waits_for_a_yes(plan: Plan) -> bool:
+    """Say whether models are blocked, and each by nothing but that it would have to be stopped."""
+    problems = [problem for step in plan.steps for problem in step.problems]
+    return bool(problems) and all(isinstance(problem, DowntimeError) for problem in problems)
+
+
+def _question(plan: Plan) -> str:
+    silent = [step.model for step in plan.steps if step.rollout and step.rollout.downtime]
+    if not silent:
+        return "Apply this plan?"
+    return f"While they are replaced, nobody answers for {', '.join(silent)}. Apply this plan?"
 
 
 def decide(options: Options, *, allow_downtime: bool, **overrides: object) -> Decision:
@@ -53,18 +64,20 @@ def decide(options: Options, *, allow_downtime: bool, **overrides: object) -> De
 
 def show(decision: Decision) -> None:
     """Show a plan to a person."""
-    from vllm_flows.report import plan_notes, plan_rows
+    from vllm_flows.report import plan_rows
 
     table(plan_rows(decision.plan), to_stderr=True)
+    show_notes(decision)
+
+
+def show_notes(decision: Decision) -> None:
+    """Say what the table of a plan does not."""
+    from vllm_flows.report import plan_notes
+
     for text in plan_notes(decision.plan):
         note(text)
-
-
-def _to_stop(decision: Decision) -> str:
-    """Name the models that only a stop stands against; "" when that is not all."""
-    blocked = [step for step in decision.plan.steps if step.problems]
-    only = all(isinstance(one, DowntimeError) for step in blocked for one in step.problems)
-    return ", ".join(step.model for step in blocked) if only else ""
+    for text in decision.unsaved():
+        note(f"to be written: {text}")
 
 
 def save(decision: Decision, path: Path, *, allow_downtime: bool) -> None:
@@ -86,10 +99,20 @@ def saved(path: Path) -> Agreement:
     """Return what `save` wrote. Raises ConfigurationError when the file holds no plan."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Agreement(str(document["fingerprint"]), bool(document["allowDowntime"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{path} holds no plan",
-            why=str(error),
-            next_command=f"vllm-flows plan --out {path}",
-        ) from error
+    except OSError as error:
+        raise _no_plan(path, f"it cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_plan(path, "it is empty or no JSON") from error
+    found = document if isinstance(document, dict) else {}
+    expected, allow_downtime = found.get("fingerprint"), found.get("allowDowntime")
+    if not (isinstance(expected, str) and expected and isinstance(allow_downtime, bool)):
+        raise _no_plan(path, "it is JSON of another shape, without fingerprint and allowDowntime")
+    return Agreement(expected, allow_downtime)
+
+
+def _no_plan(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} holds no plan",
+        why=why,
+        next_command="vllm-flows plan --out plan.json, then vllm-flows install --plan plan.json",
+    )

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import click
 
+from cli.output import note
 from vllm_flows.errors import ConfigurationError
+
+Answer = TypeVar("Answer")
+
+_DECLINED = 1
 
 
 def confirm(question: str, verb: str) -> None:
-    """Return when the person agrees; abort when not.
+    """Return when the person agrees; end the command with 1 when not.
 
     Raises ConfigurationError without a terminal, naming the flag that answers beforehand.
     """
     require_terminal(f"vllm-flows {verb} --yes")
-    click.confirm(question, abort=True, err=True)
+    if not _asked(lambda: click.confirm(question, err=True)):
+        _decline()
 
 
 def confirm_by_name(question: str, name: str, verb: str, *, yes: bool) -> None:
@@ -23,8 +31,22 @@ def confirm_by_name(question: str, name: str, verb: str, *, yes: bool) -> None:
     if yes:
         return
     require_terminal(f"vllm-flows {verb} --yes")
-    if click.prompt(f"{question} Type {name!r} to go on", err=True) != name:
-        raise click.Abort
+    if _asked(lambda: click.prompt(f"{question} Type {name!r} to go on", err=True)) != name:
+        _decline()
+
+
+def _asked(ask: Callable[[], Answer]) -> Answer:
+    """Return the answer; what is said after a Ctrl-C begins on a line of its own."""
+    try:
+        return ask()
+    except click.Abort:
+        note("")
+        raise
+
+
+def _decline() -> NoReturn:
+    note("nothing was changed")
+    raise click.exceptions.Exit(_DECLINED)
 
 
 def require_terminal(instead: str) -> None:

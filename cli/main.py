@@ -15,7 +15,7 @@ from vllm_flows.errors import VllmFlowsError
 _EXIT_CODES = """\b
 Exit codes:
     0  done, or nothing to do
-    1  failed
+    1  failed, or the question was answered with no
     2  changes present (plan --detailed-exitcode)
     4  timed out
     5  locked by another run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.agreeing import decide, save
+from cli.agreeing import decide, save, show_notes
 from cli.options import Options
 from cli.output import emit, note
 from vllm_flows.models_file import load_models
@@ -46,17 +46,16 @@ def plan(
     """Show what install would do, and why; touch nothing."""
     chosen = {"chart": chart, "chart_version": chart_version}
     decision = decide(options, allow_downtime=allow_downtime, **chosen)
-    from vllm_flows.report import plan_data, plan_notes, plan_rows
+    from vllm_flows.report import plan_data, plan_rows
 
     made = decision.plan
     emit(plan_rows(made) if form == "table" else plan_data(made), form)
-    for text in plan_notes(made):
-        note(text)
+    show_notes(decision)
     made.raise_if_blocked()
     if out:
         save(decision, out, allow_downtime=allow_downtime)
-    note("there are changes" if made.changes else "nothing to change")
-    if made.changes and detailed_exitcode:
+    note("there are changes" if decision.changes else "nothing to change")
+    if decision.changes and detailed_exitcode:
         sys.exit(_CHANGES)
 
 
