@@ -29,6 +29,8 @@ def serve(options: Options, port: int) -> None:
     """
     prepare_environment()
     os.environ.update(options.as_environment())
+    if options.debug:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG")
     with _server(port) as api:
         os.environ["PREFECT_API_URL"] = api
         note(f"Prefect UI: {api.removesuffix('/api')}")

@@ -1,4 +1,4 @@
-"""What all flows share: opening a session from their parameters, and waiting for tasks."""
+"""What all flows share: opening a session, the lock, waiting for tasks, and plain logs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from tasks.plain_errors import tell_errors_plainly
 from tasks.preparation import ensure_namespace
 from tasks.release import wait_helm_ended
 from tasks.running import say
@@ -20,6 +21,8 @@ from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 
 Result = TypeVar("Result")
+
+tell_errors_plainly()  # here: Prefect's own process of a run imports its flow and nothing before it
 
 
 @contextmanager
