@@ -249,6 +249,32 @@ class Product:
         url = f"{self.sandbox.prefect_url}/api/{path}"
         return httpx.post(url, json=body, trust_env=False).raise_for_status().json()
 
+    def deployment(self) -> str:
+        """Return the id of the flow `deploy` as it is served, once it is."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            for one in self.prefect("deployments/filter"):
+                if one["name"] == "deploy":
+                    return str(one["id"])
+            time.sleep(0.1)
+        raise AssertionError(self.prefect("deployments/filter"))
+
+    def said_in_flow_run(self, run_id: str) -> str:
+        """Return the log of a run of the Prefect server."""
+        logs = self.prefect("logs/filter", logs={"flow_run_id": {"any_": [run_id]}})
+        return "\n".join(line["message"] for line in logs)
+
+    def flow_run_until(self, run_id: str, states: set[str], said: str = "") -> str:
+        """Wait until a run of the Prefect server is in one of the states, or has said something."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            (run,) = self.prefect("flow_runs/filter", flow_runs={"id": {"any_": [run_id]}})
+            heard = said and said in self.said_in_flow_run(run_id)
+            if run["state_type"] in states or heard:
+                return str(run["state_type"])
+            time.sleep(0.1)
+        raise AssertionError(run["state"])
+
     def interrupt(self, process: subprocess.Popen[str]) -> str:
         """Press Ctrl-C and return what the command said until it ended."""
         process.send_signal(signal.SIGINT)

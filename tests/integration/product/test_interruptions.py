@@ -172,32 +172,17 @@ def test_a_second_ctrl_c_ends_a_run_at_once(product: Product, step: str):
     product.assert_settled()
 
 
-def flow_run_until(product: Product, run_id: str, states: set[str], said: str = "") -> str:
-    """Wait until a run of the Prefect server is in one of the states, or has said something."""
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        (run,) = product.prefect("flow_runs/filter", flow_runs={"id": {"any_": [run_id]}})
-        logs = product.prefect("logs/filter", logs={"flow_run_id": {"any_": [run_id]}})
-        heard = said and any(said in line["message"] for line in logs)
-        if run["state_type"] in states or heard:
-            return str(run["state_type"])
-        time.sleep(0.1)
-    raise AssertionError(run["state"])
-
-
 def test_a_run_that_is_cancelled_in_the_prefect_ui_ends_in_good_order(product: Product):
-    deployments = product.prefect("deployments/filter")
-    (deployment,) = (one["id"] for one in deployments if one["name"] == "deploy")
     model = {"name": "qwen3", "modelURL": "Qwen/Qwen3-4B"}
     run_id = product.prefect(
-        f"deployments/{deployment}/create_flow_run",
+        f"deployments/{product.deployment()}/create_flow_run",
         parameters={"namespace": product.namespace, "models": [model]},
         state={"type": "SCHEDULED"},
     )["id"]
     ends = {"CANCELLED", "COMPLETED", "CRASHED", "FAILED"}
-    assert flow_run_until(product, run_id, ends, said="helm upgrade: ") == "RUNNING"
+    assert product.flow_run_until(run_id, ends, said="helm upgrade: ") == "RUNNING"
     product.prefect(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING"})
-    assert flow_run_until(product, run_id, ends) == "CANCELLED"
+    assert product.flow_run_until(run_id, ends) == "CANCELLED"
     assert set(product.release_statuses()) <= {"deployed"}
     assert product.lease_holder() == ""
     assert "qwen3: answered in" in product.install(QWEN)
