@@ -211,6 +211,13 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     (deployment,) = product.objects("deployments", "model=phi4")
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert annotations["vllm-flows.io/revision"] == bad
+    planned = product.run("plan", "-o", "json", "--detailed-exitcode", code=2)
+    (row,) = json.loads(planned.stdout)
+    assert row["action"] == "prove"
+    assert row["reason"] == "not proven: it is asked first, and stays if it does not answer"
+    said = product.install(phi(bad), code=1)
+    assert "plan: phi4: prove (not proven: it is asked first; goes back" in said
+    assert f"{good[:8]} serves again, as before" in said
     assert "phi4: answered in" in product.install(phi(good))
 
 
