@@ -25,7 +25,7 @@ def observe_cluster(session: Session) -> ClusterState:
     state = session.observe()
     release = state.release
     named = f" ({release.status}, revision {release.revision})" if release.revision else ""
-    say(f"release {release.state}{named}, {len(state.deployments)} models deployed")
+    say(f"release {release.state}{named}, models deployed: {len(state.deployments)}")
     return state
 
 

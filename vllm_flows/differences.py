@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from vllm_flows.observed import API_KEY_ANNOTATION
@@ -30,6 +31,10 @@ def differences(before: object, after: object, path: str = "") -> Iterator[str]:
             yield from differences(
                 before.get(key), after.get(key), f"{path}.{key}" if path else str(key)
             )
+    elif isinstance(before, list) and isinstance(after, list) and before != after:
+        pairs = zip(before, after, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        yield f"{path} {_shown_from(same, before)} -> {_shown_from(same, after)}"
     elif before != after:
         yield f"{path} {_shown(before)} -> {_shown(after)}"
 
@@ -37,6 +42,10 @@ def differences(before: object, after: object, path: str = "") -> Iterator[str]:
 def _shown(value: object) -> str:
     if value is None:
         return "(not set)"
-    if isinstance(value, list):
-        return "[" + " ".join(str(item) for item in value) + "]"
-    return str(value)
+    return _shown_from(0, value) if isinstance(value, list) else str(value)
+
+
+def _shown_from(begin: int, values: Sequence[object]) -> str:
+    """Write a list with `...` for what both lists begin with."""
+    shown = ["..."] if begin else []
+    return "[" + " ".join([*shown, *map(str, values[begin:])]) + "]"

@@ -185,7 +185,7 @@ def _staying(model: Model, digest: str, claim: WeightsClaim | None) -> tuple[Act
     if not answers_prompts(model) or proven == digest:
         return Action.NONE, "as it should be"
     if not proven:
-        return Action.PROVE, "not proven: it is not known to have answered, and is asked"
+        return Action.PROVE, "not proven: not yet seen to answer so; it is asked"
     if model.on_failure == "keep":
         return Action.PROVE, "not proven: it is asked first, and stays if it does not answer"
     return Action.PROVE, "not proven: it is asked first; goes back if it does not answer"

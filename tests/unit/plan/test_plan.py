@@ -117,7 +117,7 @@ def test_a_cluster_that_is_as_it_should_be_is_left_alone():
         ({}, "of-before", Action.PROVE, "goes back if it does not answer"),
         ({"onFailure": "retry"}, "of-before", Action.PROVE, "goes back if it does not answer"),
         ({"onFailure": "keep"}, "of-before", Action.PROVE, "stays if it does not answer"),
-        ({}, "", Action.PROVE, "not known to have answered"),
+        ({}, "", Action.PROVE, "not yet seen to answer"),
         ({"replicaCount": 0}, "of-before", Action.NONE, "as it should be"),
         ({"vllmConfig": {"runner": "pooling"}}, "", Action.NONE, "as it should be"),
     ],
@@ -167,6 +167,11 @@ def test_adding_one_model_and_removing_one_touches_only_these_two():
             {"vllmConfig": {"maxModelLen": 4096}},
             Action.RESTART,
             "vllmConfig.maxModelLen (not set) -> 4096",
+        ),
+        (
+            {"vllmConfig": {"extraArgs": ["--enforce-eager"]}},
+            Action.RESTART,
+            "vllmConfig.extraArgs [...] -> [... --enforce-eager]",
         ),
     ],
 )
