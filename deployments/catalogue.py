@@ -1,10 +1,11 @@
 """The deployments of `prefect.yaml`, for one process without a work pool.
 
-`prefect.yaml` is the one list: names, entrypoints, parameters and tags are read from it.
+`prefect.yaml` is the one list: names, entrypoints, parameters, schedules and tags are read from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ import yaml
 from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Cron, Interval, RRule, Schedule
 
 PREFECT_FILE = Path(__file__).parent.parent / "prefect.yaml"
+_SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "cron": Cron,
+    "interval": Interval,
+    "rrule": RRule,
+}
 
 
 def deployments() -> list[RunnerDeployment]:
@@ -29,8 +36,18 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
         description=entry.get("description"),
         parameters=entry.get("parameters"),
         tags=entry.get("tags"),
+        schedules=[_schedule(one) for one in entry.get("schedules") or []],
         concurrency_limit=(entry.get("concurrency_limit") or {}).get("limit"),
     )
     if not isinstance(made, RunnerDeployment):  # a coroutine, were this called from async code
         raise TypeError(made)
+    if not made.schedules:
+        # What is set is sent: an empty list would delete the schedules that were made in the UI.
+        made.model_fields_set.discard("schedules")
     return made
+
+
+def _schedule(entry: dict[str, Any]) -> Schedule:
+    """Return a schedule of prefect.yaml; one of cron, interval (seconds) and rrule says when."""
+    (when,) = _SCHEDULES.keys() & entry.keys()
+    return _SCHEDULES[when](entry[when], **{key: entry[key] for key in entry if key != when})
