@@ -89,7 +89,12 @@ class Rolling:
         """Return the waves, from what helm holds to what should be."""
         steps = self.run.plan.steps
         changes = [Change(step.model, step.rollout, step.gpus) for step in steps if step.rollout]
-        return waves(self.run.state.release.values, self.run.desired.values, changes)
+        return waves(
+            self.run.state.release.values,
+            self.run.desired.values,
+            changes,
+            together=self.run.plan.together,
+        )
 
     def _reason(self, wave: Wave) -> str:
         if not wave.models:
@@ -98,7 +103,8 @@ class Rolling:
         return "; ".join(f"{step.model}: {step.reason}" for step in steps)
 
     def _apply(self, values: Mapping[str, Any], reason: str) -> None:
-        apply_release(self.run.session, self.run.desired.chart, values, reason)
+        desired = self.run.desired
+        apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
 
     def _prove(self, names: Sequence[str]) -> dict[str, VllmFlowsError]:
         """Wait for the models and ask them; return who does not answer, and why."""

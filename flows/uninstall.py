@@ -35,6 +35,7 @@ def uninstall(
         left = deployed_models(session.cluster.find("Deployment", ENGINE_SELECTOR))
         if left:
             remove_left_behind(session, sorted(left))
+        removal.delete_unowned(session.cluster)
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
         removal.delete_secrets(session.cluster)

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 
+from tasks.handover import delete_left, hand_over
 from tasks.running import ONCE, RETRIED, say
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
@@ -20,6 +21,7 @@ from vllm_flows.release_rules import (
     ReleaseAction,
     wait_before_unlock,
 )
+from vllm_flows.selectors import Labels
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 from vllm_flows.waiting import Pending, wait_for
@@ -31,8 +33,16 @@ _UNFINISHED = {ReleaseAction.UNLOCK, ReleaseAction.FINISH}
 
 
 @task(name="helm upgrade", task_run_name="helm upgrade", **ONCE)
-def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], reason: str) -> int:
+def apply_release(
+    session: Session,
+    chart: Chart,
+    values: Mapping[str, Any],
+    reason: str,
+    selectors: Mapping[str, Labels],
+) -> int:
     """Install or upgrade the release; return its new revision. Its pods are not waited for.
+
+    Deployments that select something else than in `selectors` are handed over first.
 
     What an earlier helm left unfinished is brought to an end first, as `release_rules` has it. When
     the cluster does not answer, helm is run again once it does.
@@ -40,7 +50,7 @@ def apply_release(session: Session, chart: Chart, values: Mapping[str, Any], rea
     say(f"helm upgrade: {reason}")
     attempt = _Attempt(session)
     revision = wait_for(
-        lambda: attempt.upgrade(chart, values),
+        lambda: attempt.upgrade(chart, values, selectors),
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
@@ -58,11 +68,14 @@ class _Attempt:
         self._session = session
         self._found = False
 
-    def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int | Pending:
+    def upgrade(
+        self, chart: Chart, values: Mapping[str, Any], selectors: Mapping[str, Labels]
+    ) -> int | Pending:
         """Act on the release's state; return the new revision once helm is through."""
         waiting = self._free()
         if waiting:
             return waiting
+        hand_over(self._session, selectors)
         return self._session.helm.upgrade(chart, values)
 
     def _free(self) -> Pending | None:
@@ -146,6 +159,7 @@ def remove_left_behind(session: Session, models: Sequence[str]) -> None:
         ):
             if session.cluster.delete(kind, name):
                 say(f"{model}: {kind} {name} was left behind: deleted")
+    delete_left(session, {engine_deployment(model) for model in models})
 
 
 def wait_helm_ended(session: Session) -> None:

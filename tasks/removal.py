@@ -13,6 +13,7 @@ from vllm_flows.errors import TimedOutError
 from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
+from vllm_flows.selectors import LEFT_LABEL, left_alone
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -34,6 +35,20 @@ def delete_secrets(cluster: Cluster) -> None:
             say(f"Secret {name} deleted")
         else:
             say(f"Secret {name} stays: it was not made by vllm-flows")
+
+
+@task(
+    name="delete what was left",
+    task_run_name="delete what was left",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
+def delete_unowned(cluster: Cluster) -> None:
+    """Delete the ReplicaSets, with their pods, that an interrupted run left without Deployment."""
+    for one in left_alone(cluster.find("ReplicaSet", LEFT_LABEL)):
+        name = one["metadata"]["name"]
+        if cluster.delete("ReplicaSet", name):
+            say(f"ReplicaSet {name} was left without its Deployment: deleted")
 
 
 @task(

@@ -59,6 +59,7 @@ _RESOURCES = {
     "Service": ("", "v1", "services", True),
     "ServiceAccount": ("", "v1", "serviceaccounts", True),
     "Deployment": ("apps", "v1", "deployments", True),
+    "ReplicaSet": ("apps", "v1", "replicasets", True),
     "Job": ("batch", "v1", "jobs", True),
     "Lease": ("coordination.k8s.io", "v1", "leases", True),
     "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses", False),
@@ -223,12 +224,12 @@ class Cluster:
                 content_type="application/merge-patch+json",
             )
 
-    def delete(self, kind: str, name: str) -> bool:
-        """Delete the object and what it owns; return whether there was one."""
-        resource = self._resource(kind)
+    def delete(self, kind: str, name: str, *, alone: bool = False) -> bool:
+        """Delete the object and what it owns, or it `alone`; return whether there was one."""
+        resource, policy = self._resource(kind), "Orphan" if alone else "Background"
         with _explained(f"delete {kind} {name}"):
             try:
-                self._write(resource.delete, name=name, propagation_policy="Background")
+                self._write(resource.delete, name=name, propagation_policy=policy)
             except DynamicApiError as error:
                 if error.status == _NOT_FOUND:
                     return False

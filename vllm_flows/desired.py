@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
@@ -22,6 +22,8 @@ class Desired:
     """One run's aim; `values` hold the models that the Hub grants, `verdicts` are by name.
 
     `allow_downtime`: somebody said yes to models that do not answer while they are replaced.
+    `selectors` are the labels that each Deployment is to select, by its name; empty while the chart
+    stays the same.
     """
 
     models: Sequence[Model]
@@ -30,6 +32,7 @@ class Desired:
     chart: Chart
     settings: Settings
     allow_downtime: bool = False
+    selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def desired_state(
@@ -53,11 +56,12 @@ def desired_state(
         for model, verdict in zip(models, found, strict=True)
         if not verdict.problems
     ]
+    chart = locate_chart(settings)
     return Desired(
         models=models,
         verdicts={verdict.model: verdict for verdict in found},
-        values=release_values(pinned, settings, api_key_version),
-        chart=locate_chart(settings),
+        values=release_values(pinned, settings, api_key_version, chart.version),
+        chart=chart,
         settings=settings,
     )
 

@@ -23,6 +23,7 @@ def fingerprint(plan: Plan, desired: Desired, state: ClusterState) -> str:
         "models": [model.model_dump(mode="json") for model in desired.models],
         "values": _without_marks(desired.values),
         "chart": desired.chart.version,
+        "replaced": plan.replaced,
         "deployed": sorted(
             [one.name, one.replicas, one.revision, one.digest] for one in state.deployments.values()
         ),

@@ -71,7 +71,7 @@ class Helm:
         rows = json.loads(answer.stdout)
         done = next((row for row in reversed(rows) if row["status"] == "deployed"), rows[-1])
         values = self.values_at(int(done["revision"]))
-        return replace(release_from(rows[-1], values), namespace=self.namespace)
+        return replace(release_from(rows[-1], values, done), namespace=self.namespace)
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
         """Install the release or bring it to `values`; return its new revision.
@@ -98,10 +98,16 @@ class Helm:
         version = self._run(["version", "--template", "{{.Version}}"]).stdout.strip()
         return [] if version.startswith("v3.") else ["--server-side=true", "--force-conflicts"]
 
-    def manifest(self) -> list[dict[str, Any]]:
-        """Return the objects that the release consists of, as the chart rendered them."""
-        answer = self._run(["get", "manifest", RELEASE, *self._scope()])
-        return [document for document in yaml.load_all(answer.stdout, _Loader) if document]
+    def manifest(self, revision: int) -> list[dict[str, Any]]:
+        """Return the objects that a revision consists of, as the chart rendered them."""
+        wanted = ["get", "manifest", RELEASE, "--revision", str(revision)]
+        return _documents(self._run([*wanted, *self._scope()]).stdout)
+
+    def rendered(self, chart: Chart, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the objects that the release would consist of; nothing is written."""
+        command = ["template", RELEASE, chart.reference, *chart.arguments, "--values", "-"]
+        answer = self._run([*command, *self._scope()], stdin=json.dumps(values))
+        return _documents(answer.stdout)
 
     def values_at(self, revision: int) -> dict[str, Any]:
         """Return the values that a revision was made with; {} when it is not kept any more."""
@@ -207,6 +213,10 @@ class Helm:
         passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason
         kind = ReleaseUnavailableError if passing else ReleaseError
         return kind(f"helm failed: {what}", why=reason, next_command=hint)
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.load_all(text, _Loader) if document]
 
 
 def _reason(errors: str) -> str:

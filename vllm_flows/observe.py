@@ -20,7 +20,10 @@ ENGINE_SELECTOR = f"helm-release-name={RELEASE}"
 
 
 def deployed_models(deployments: Iterable[Object]) -> dict[str, DeployedModel]:
-    """Return the engine Deployments by model name."""
+    """Return the engine Deployments by model name, of two the later one.
+
+    A ReplicaSet that is left of one stands for it.
+    """
     found = {}
     for item in deployments:
         name = item["metadata"]["labels"].get("model")

@@ -128,6 +128,7 @@ class ReleaseState(StrEnum):
 class Release:
     """The Helm release as helm reports it; `values` are those its user supplied.
 
+    `finished` is the newest revision that helm finished, and `values` and `chart_version` are its.
     `updated` is when helm last wrote it, in seconds since the epoch; 0 when it does not say.
     """
 
@@ -138,11 +139,12 @@ class Release:
     values: Mapping[str, Any] = field(default_factory=dict)
     namespace: str = ""
     updated: float = 0.0
+    finished: int = 0
 
 
 @dataclass(frozen=True)
 class DeployedModel:
-    """The engine Deployment of one model."""
+    """The engine Deployment of one model, or the ReplicaSet that is left of it."""
 
     name: str
     replicas: int
@@ -213,7 +215,9 @@ class Surroundings:
 class ClusterState:
     """Everything of the cluster that the plan looks at; `router`: it has a Deployment.
 
-    `drifts` are the release's objects that somebody changed since helm wrote them.
+    `drifts` are the release's objects that somebody changed since helm wrote them. `selectors` are
+    the labels that each Deployment selects, by its name; the pods of those in `left` run without
+    it, as an interrupted run left them.
     """
 
     release: Release
@@ -223,6 +227,8 @@ class ClusterState:
     pods: tuple[EnginePod, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)
     drifts: tuple[Drift, ...] = ()
+    selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
 
     def running(self, model: str) -> frozenset[str]:
         """Return the commits that the model's Deployment and pods stand for."""

@@ -69,12 +69,15 @@ class Step:
 class Plan:
     """What a run is going to do; `release_reason` is empty when the release stays as it is.
 
-    `notes` concern the cluster as a whole.
+    `notes` concern the cluster as a whole. `replaced` are the Deployments that are made anew, as
+    they select other pods; `together`: what changes for all engines, so all of them change at once.
     """
 
     steps: tuple[Step, ...]
     release_reason: str
     notes: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    together: bool = False
 
     @property
     def changes(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from vllm_flows.capacity import unknown_room, weights_hosts
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
+from vllm_flows.common_changes import change_together, chart_change, made_anew
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
 from vllm_flows.models import Model, answers_prompts
@@ -32,6 +33,7 @@ from vllm_flows.plan import STAYING, Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
 from vllm_flows.rooms import Moving, Room, find_rooms
+from vllm_flows.selectors import to_replace
 from vllm_flows.storage import Storage
 from vllm_flows.waves import same_values
 from vllm_flows.weights_manifests import WeightsOrder
@@ -65,7 +67,9 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
 
     Raises ReleaseError when the release is in a state that must not be acted on.
     """
-    check_release(state.release, desired.chart.version)
+    check_release(state.release)
+    replaced = to_replace(state.selectors, desired.selectors)
+    together = change_together(desired, state)
     values = entries(desired.values)
     drafts = [
         _draft(model, desired.verdicts[model.name], desired, state, values.get(model.name))
@@ -75,10 +79,12 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
     moving = [
         Moving(draft.model, draft.action, draft.findings.barred) for draft in drafts if draft.acts
     ]
-    rooms = find_rooms(moving, gone, desired, state)
+    rooms = find_rooms(moving, gone, desired, state, together=together)
     steps = [_step(draft, rooms.get(draft.model.name), desired, state) for draft in drafts]
     steps += [_destroy(state.deployments[name]) for name in gone]
-    return Plan(tuple(steps), _release_reason(state, desired, steps), unknown_room(state.around))
+    reason = _release_reason(state, desired, steps)
+    notes = (*made_anew(replaced), *unknown_room(state.around))
+    return Plan(tuple(steps), reason, notes, replaced, together)
 
 
 def _draft(
@@ -91,7 +97,7 @@ def _draft(
     if entry is None:  # the Hub refuses it: there is no commit to compare with
         action, reason = Action.BLOCKED, ""
     else:
-        action, reason = _action(model, verdict, state, entry)
+        action, reason = _action(model, verdict, state, entry, chart_change(desired, state))
     claim_action, note = _claim(model, state.claims.get(model.name))
     findings = check_model(model, verdict, desired, state, runs=action in STAYING)
     if action is Action.RESTART and not verdict.config and not findings.problems:
@@ -156,7 +162,7 @@ def _claim(model: Model, claim: WeightsClaim | None) -> tuple[ClaimAction, str]:
 
 
 def _action(
-    model: Model, verdict: Verdict, state: ClusterState, entry: Mapping[str, Any]
+    model: Model, verdict: Verdict, state: ClusterState, entry: Mapping[str, Any], chart: str
 ) -> tuple[Action, str]:
     deployed = state.deployments.get(model.name)
     if deployed is None:
@@ -165,9 +171,11 @@ def _action(
     if deployed.revision != verdict.commit:
         served = deployed.revision[:8] or "unknown"
         others = _besides_the_commit(before, entry, deployed.revision, verdict.commit)
-        return Action.UPDATE, f"{others}revision {served} -> {verdict.commit[:8]}"
+        told = f"{others}revision {served} -> {verdict.commit[:8]}"
+        return Action.UPDATE, f"{chart}, {told}" if chart else told
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
-        return Action.RESTART, changes(before, entry) or "settings of all engines changed"
+        told = ", ".join(filter(None, [chart, changes(before, entry)]))
+        return Action.RESTART, told or "settings of all engines changed"
     outside = [drift for drift in state.drifts if drift.restarts(engine_deployment(model.name))]
     if outside:
         return Action.RESTART, f"changed outside: {outside[0].text}"
@@ -222,15 +230,16 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
 
 def _own_reason(state: ClusterState, desired: Desired) -> str:
     """Say what of the release itself is not as it should be."""
-    release, values, chart_version = state.release, desired.values, desired.chart.version
+    release, values = state.release, desired.values
     if release.state is ReleaseState.ABSENT:
         return "not installed"
     if release.state is not ReleaseState.DEPLOYED:
         return f"the last helm run left it {release.status}"
-    if release.chart_version != chart_version:
-        return f"chart {release.chart_version} -> {chart_version}"
+    if chart := chart_change(desired, state):
+        return chart
     if not same_values(release.values, values):
         return "values changed"
-    missing = sorted(set(entries(values)) - set(state.deployments))
+    running = {name for name in state.deployments if engine_deployment(name) not in state.left}
+    missing = sorted(set(entries(values)) - running)
     missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
     return f"missing Deployments: {', '.join(missing)}" if missing else ""

@@ -18,6 +18,8 @@ from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observed import DIGEST_ANNOTATION, Access, ClusterState, Verdict, WeightsClaim
 from vllm_flows.plan import Action, Plan
 from vllm_flows.planner import make_plan
+from vllm_flows.release_rules import chart_changes
+from vllm_flows.selectors import selectors
 from vllm_flows.session import Session
 from vllm_flows.settings import Settings
 
@@ -125,8 +127,22 @@ def decide(
     api_key, token = session.api_key(), session.token()
     version = api_key.version if api_key else None
     desired = desired_state(aim.models, verdicts, session.settings, version, state)
-    desired = replace(desired, allow_downtime=aim.allow_downtime)
+    desired = replace(
+        desired,
+        allow_downtime=aim.allow_downtime,
+        selectors=_new_selectors(session, desired, state),
+    )
     return Decision(session, desired, state, make_plan(desired, state), api_key, token)
+
+
+def _new_selectors(
+    session: Session, desired: Desired, state: ClusterState
+) -> Mapping[str, Mapping[str, str]]:
+    """Return what the Deployments are to select, where another chart may have changed it."""
+    if not chart_changes(state.release, desired.chart.version):
+        return {}
+    rendered = session.helm.rendered(desired.chart, desired.values)
+    return selectors(one for one in rendered if one["kind"] == "Deployment")
 
 
 def decide_now(settings: Settings, aim: Aim) -> Decision:

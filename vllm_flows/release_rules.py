@@ -14,8 +14,6 @@ from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 
 LONGEST_HELM_SECONDS = 600
 """A helm of ours is ended after this time; one that a person runs is believed to be, too."""
-_NEW_SELECTORS_SINCE = (0, 1, 10)
-"""From this chart version on Deployments select other labels, which Kubernetes cannot change."""
 
 
 class ReleaseAction(StrEnum):
@@ -52,9 +50,15 @@ _BY_STATUS: Mapping[str, ReleaseState] = {
 }
 
 
-def release_from(latest: Mapping[str, Any], values: Mapping[str, Any]) -> Release:
-    """Name the state of a release from the newest row of its history and its values."""
-    name, _, version = str(latest["chart"]).rpartition("-")
+def release_from(
+    latest: Mapping[str, Any], values: Mapping[str, Any], finished: Mapping[str, Any] | None = None
+) -> Release:
+    """Name the state of a release from the newest row of its history.
+
+    `finished` is the newest row that helm finished, when that is another; `values` are its.
+    """
+    finished = finished or latest
+    name, _, version = str(finished["chart"]).rpartition("-")
     status = str(latest["status"])
     return Release(
         state=_state(name, status, values),
@@ -63,6 +67,7 @@ def release_from(latest: Mapping[str, Any], values: Mapping[str, Any]) -> Releas
         status=status,
         values=values,
         updated=_seconds(str(latest.get("updated", ""))),
+        finished=int(finished["revision"]),
     )
 
 
@@ -95,8 +100,8 @@ def wait_before_unlock(release: Release, now: float, *, ours: bool, busy: bool) 
     return max(0.0, release.updated + LONGEST_HELM_SECONDS - now)
 
 
-def check_release(release: Release, chart_version: str) -> None:
-    """Refuse a release that somebody else made, or that cannot be upgraded."""
+def check_release(release: Release) -> None:
+    """Refuse a release that somebody else made."""
     if RELEASE_ACTIONS[release.state] is ReleaseAction.REFUSE:
         raise ReleaseError(
             f"the release {RELEASE!r} was not made by vllm-flows",
@@ -104,17 +109,9 @@ def check_release(release: Release, chart_version: str) -> None:
             next_command=f"helm -n {release.namespace} uninstall {RELEASE}   (or use another "
             "namespace)",
         )
-    upgraded = RELEASE_ACTIONS[release.state] in {ReleaseAction.UPGRADE, ReleaseAction.UNLOCK}
-    if upgraded and _selectors(release.chart_version) != _selectors(chart_version):
-        raise ReleaseError(
-            f"chart {release.chart_version} cannot be upgraded to {chart_version} in place",
-            why="the chart's Deployments select other pods since 0.1.10, and Kubernetes does not "
-            "change the selector of a Deployment",
-            next_command=f"stay with chart {release.chart_version}; or vllm-flows uninstall, then "
-            "set-hf-token and set-api-key where used, then this again (weights are kept)",
-        )
 
 
-def _selectors(version: str) -> bool:
-    numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
-    return numbers >= _NEW_SELECTORS_SINCE
+def chart_changes(release: Release, chart_version: str) -> bool:
+    """Say whether a release that is upgraded gets a chart of another version."""
+    upgraded = {ReleaseAction.UPGRADE, ReleaseAction.UNLOCK}
+    return RELEASE_ACTIONS[release.state] in upgraded and release.chart_version != chart_version

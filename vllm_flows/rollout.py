@@ -7,7 +7,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -53,15 +53,55 @@ class Rollout:
         """Say it in words."""
         if self.strategy is Strategy.SURGE:
             return f"surge of {self.surge}: the old replicas answer until the new ones are ready"
-        if self.strategy is Strategy.ONE_AT_A_TIME:
-            return "one replica at a time: the others answer"
         if self.downtime:
             return "stop, then start: no replica answers until the new ones are ready"
+        if self.strategy is Strategy.ONE_AT_A_TIME:
+            return "one replica at a time: the others answer"
         return "stop, then start: nothing answers now"
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """One model's replicas: as many as are wanted, the old ones that run, and those that answer."""
+
+    wanted: int
+    running: int
+    ready: int
+
+    def silent(self, strategy: Strategy) -> bool:
+        """Say whether for a while none answers, although one does now."""
+        if strategy is Strategy.SURGE:
+            return False
+        in_turn = strategy is Strategy.ONE_AT_A_TIME and min(self.wanted, self.running) > 1
+        return self.ready > 0 and not (in_turn and self.ready > 1)
+
+    def steps(self, strategy: Strategy) -> list[tuple[int, int]]:
+        """Return in each step how many new replicas there are beside how many old ones."""
+        if strategy is Strategy.SURGE:
+            return [(min(1, self.wanted), self.running)]
+        if strategy is Strategy.STOP_FIRST:
+            return [(self.wanted, 0)]
+        return [(new, max(0, self.wanted - new)) for new in range(1, self.wanted + 1)]
 
 
 AT_REST = Rollout(Strategy.SURGE, 1)
 """What Deployments have while nothing changes: a restart by hand needs room for one replica."""
+
+
+def choose_together(
+    room: Callable[[Strategy], bool], replicas: Collection[Replicas]
+) -> Strategy | None:
+    """Return the gentlest way in which several models can be replaced at once, all in the same.
+
+    None when the new replicas have no room together even without the old ones. One at a time is a
+    way only where that spares a model its silence.
+    """
+    spared = any(
+        one.silent(Strategy.STOP_FIRST) and not one.silent(Strategy.ONE_AT_A_TIME)
+        for one in replicas
+    )
+    ways = [Strategy.SURGE, *([Strategy.ONE_AT_A_TIME] if spared else []), Strategy.STOP_FIRST]
+    return next((way for way in ways if room(way)), None)
 
 
 def choose_rollout(room: Room, replicas: int, running: int, ready: int) -> Rollout | None:

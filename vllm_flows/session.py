@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from vllm_flows import credentials
 from vllm_flows.changed_outside import changed_outside
 from vllm_flows.claims import weights_claims
-from vllm_flows.cluster import Cluster, Patience
+from vllm_flows.cluster import Cluster, Object, Patience
 from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential
-from vllm_flows.errors import ClusterError, ClusterUnavailableError
+from vllm_flows.drift import Drift
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 from vllm_flows.guarding import Guard
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
-from vllm_flows.observed import ClusterState, Description, ReleaseState
+from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
+from vllm_flows.selectors import LEFT_LABEL, deployment_of, left_alone, selectors
 from vllm_flows.settings import Settings
 from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
@@ -87,16 +89,38 @@ class Session:
         """Read everything that the plan looks at."""
         claims = weights_claims(self.cluster.find("PersistentVolumeClaim"))
         release = self.helm.release()
-        deployed = release.state is ReleaseState.DEPLOYED
+        engines = self.cluster.find("Deployment", ENGINE_SELECTOR)
+        router = self.cluster.get("Deployment", ROUTER_DEPLOYMENT)
+        deployments = [*engines, *([router] if router else [])]
+        left = self._left(deployments)
         return ClusterState(
             release=release,
-            drifts=changed_outside(self.cluster, self.helm.manifest()) if deployed else (),
-            deployments=deployed_models(self.cluster.find("Deployment", ENGINE_SELECTOR)),
+            drifts=self._drifts(release, left),
+            deployments=deployed_models([*left.values(), *engines]),
             claims=claims,
-            router=self.cluster.get("Deployment", ROUTER_DEPLOYMENT) is not None,
+            router=router is not None,
+            selectors=selectors(deployments),
+            left=frozenset(left),
             pods=engine_pods(self.cluster.find("Pod", ENGINE_SELECTOR)),
             around=surroundings(self.cluster, self.settings.runtime_class, claims.values()),
         )
+
+    def _left(self, deployments: Iterable[Object]) -> dict[str, Object]:
+        """Return by the Deployment's name the ReplicaSets that run without it."""
+        there = {one["metadata"]["name"] for one in deployments}
+        try:
+            found = self.cluster.find("ReplicaSet", LEFT_LABEL)
+        except NoRightError:  # without the right to see them no run of ours has left any
+            return {}
+        left = {deployment_of(one): one for one in left_alone(found)}
+        return {name: one for name, one in left.items() if name not in there}
+
+    def _drifts(self, release: Release, left: Mapping[str, Object]) -> tuple[Drift, ...]:
+        """Return what somebody changed; what a run of ours left half-way is nobody's change."""
+        if release.state is not ReleaseState.DEPLOYED:
+            return ()
+        drifts = changed_outside(self.cluster, self.helm.manifest(release.finished))
+        return tuple(one for one in drifts if one.changes or one.name not in left)
 
     @property
     def shared_api(self) -> bool:

@@ -34,6 +34,15 @@ _CHANGES_NO_POD = {"replicaCount", "podAnnotations"}
 
 
 @dataclass(frozen=True)
+class Common:
+    """What all engines have in common: shared values, marks of their pods, the chart's version."""
+
+    shared: Mapping[str, Any]
+    marks: Mapping[str, str]
+    chart_version: str = ""
+
+
+@dataclass(frozen=True)
 class PinnedModel:
     """A model together with the commit that its revision stands for."""
 
@@ -42,17 +51,21 @@ class PinnedModel:
 
 
 def release_values(
-    models: Sequence[PinnedModel], settings: Settings, api_key_version: str | None
+    models: Sequence[PinnedModel],
+    settings: Settings,
+    api_key_version: str | None,
+    chart_version: str = "",
 ) -> Values:
     """Return the values of the whole release, models in the order of their names.
 
     `api_key_version` marks the key that protects the endpoint, so that a new one restarts who
-    holds the old; None without a key, empty for a key whose changes cannot be seen.
+    holds the old; None without a key, empty for a key whose changes cannot be seen. Charts of
+    another version make other pods of the same values.
     """
     shared = _shared_engine_values(settings, api_key=api_key_version is not None)
     marks = {API_KEY_ANNOTATION: api_key_version} if api_key_version else {}
     entries = [
-        engine_values(pinned, settings, shared, marks)
+        engine_values(pinned, settings, Common(shared, marks, chart_version))
         for pinned in sorted(models, key=lambda pinned: pinned.model.name)
     ]
     return {
@@ -66,12 +79,7 @@ def release_values(
     }
 
 
-def engine_values(
-    pinned: PinnedModel,
-    settings: Settings,
-    shared: Mapping[str, Any],
-    marks: Mapping[str, str],
-) -> Values:
+def engine_values(pinned: PinnedModel, settings: Settings, common: Common) -> Values:
     """Return one entry of `modelSpec`; its pods carry the commit and the configuration's digest."""
     model = pinned.model
     entry: Values = {
@@ -103,21 +111,20 @@ def engine_values(
         entry["nodeSelectorTerms"] = [{"matchExpressions": node_expressions(model.node_selector)}]
     entry["podAnnotations"] = {
         REVISION_ANNOTATION: pinned.commit,
-        DIGEST_ANNOTATION: configuration_digest(entry, shared, marks),
-        **marks,
+        DIGEST_ANNOTATION: configuration_digest(entry, common),
+        **common.marks,
     }
     return entry
 
 
-def configuration_digest(
-    entry: Mapping[str, Any], shared: Mapping[str, Any], marks: Mapping[str, str]
-) -> str:
+def configuration_digest(entry: Mapping[str, Any], common: Common) -> str:
     """Return a digest of all that makes the engine's pods: equal data, equal digest.
 
     The number of replicas is not part of it: scaling restarts nothing.
     """
     relevant = {key: value for key, value in entry.items() if key not in _CHANGES_NO_POD}
-    text = json.dumps([relevant, shared, marks], sort_keys=True, separators=(",", ":"))
+    made_of = [relevant, common.shared, common.marks, common.chart_version]
+    text = json.dumps(made_of, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -36,18 +36,20 @@ class Wave:
     models: tuple[str, ...] = ()
 
 
-def waves(before: Values, after: Values, changes: Sequence[Change]) -> tuple[Wave, ...]:
+def waves(
+    before: Values, after: Values, changes: Sequence[Change], *, together: bool = False
+) -> tuple[Wave, ...]:
     """Return the runs of helm from `before` to `after`; none when nothing differs.
 
     Models with most GPUs change first, and with their number of replicas already as it will be.
     Every helm sets right what was changed outside: models of which just that is to be undone are
-    in the first wave. What all engines share cannot be changed for one of them: then there is one
-    wave. Several models in a wave are replaced in the harshest of the ways that they were given.
-    After the last wave every Deployment is as at rest.
+    in the first wave. What all engines share cannot be changed for one of them, nor the chart:
+    `together` there is one wave. Several models in a wave are replaced in the harshest of the ways
+    that they were given. After the last wave every Deployment is as at rest.
     """
     known, wanted = entries(before), entries(after)
     changing = [change for change in changes if change.model in known]
-    if _shared(before) != _shared(after) and changing:
+    if together and changing:
         return _at_rest_after([_joint(after, changing)], after)
     ordered = sorted(changing, key=lambda change: (-change.gpus, change.model))
     drifted = [one for one in ordered if known[one.model] == wanted[one.model]]
@@ -80,6 +82,11 @@ def _at_rest_after(found: Sequence[Wave], after: Values) -> tuple[Wave, ...]:
     limits = found[-1].values[_ENGINE]["strategy"]["rollingUpdate"]
     last = [Wave(with_strategy(after, AT_REST))] if limits["maxUnavailable"] else []
     return (*found, *last)
+
+
+def shares_alike(one: Values, other: Values) -> bool:
+    """Say whether all that engines have in common, and their pods are made of, is the same."""
+    return _shared(one) == _shared(other)
 
 
 def same_values(one: Values, other: Values) -> bool:

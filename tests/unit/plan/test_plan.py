@@ -60,7 +60,7 @@ def desired(
     return Desired(
         models,
         {given.model: given for given in found},
-        release_values(pinned, settings, api_key),
+        release_values(pinned, settings, api_key, version),
         Chart("vllm-stack", (), version),
         settings,
     )
@@ -351,18 +351,51 @@ def test_a_release_that_helm_left_unfinished_is_brought_to_its_end():
     assert plan.release_reason == "the last helm run left it pending-upgrade"
 
 
-@pytest.mark.parametrize(("deployed", "wanted"), [("0.1.9", "0.1.10"), ("0.1.12", "0.1.8")])
-def test_a_chart_with_other_selectors_is_refused_before_helm_is_run(deployed: str, wanted: str):
-    release = Release(ReleaseState.DEPLOYED, 1, deployed, "deployed")
-    with pytest.raises(ReleaseError, match="cannot be upgraded"):
-        make_plan(desired(a_model(), version=wanted), ClusterState(release))
+ENGINE, ROUTER = "vllm-qwen-deployment-vllm", "vllm-deployment-router"
+OLD_SELECTORS = {ENGINE: {"model": "qwen"}, ROUTER: {"environment": "router"}}
+NEW_SELECTORS = {name: {**labels, "part-of": "x"} for name, labels in OLD_SELECTORS.items()}
 
 
-def test_a_chart_with_the_same_selectors_is_an_upgrade():
+@pytest.mark.parametrize(
+    ("there", "wanted"), [(OLD_SELECTORS, NEW_SELECTORS), (NEW_SELECTORS, OLD_SELECTORS)]
+)
+def test_deployments_that_a_chart_lets_select_other_pods_are_named_before(there: Any, wanted: Any):
+    state = replace(as_deployed(desired(a_model())), selectors=there)
+    plan = make_plan(replace(desired(a_model(), version="0.1.10"), selectors=wanted), state)
+    assert plan.replaced == (ROUTER, ENGINE)
+    (note, *_) = plan.notes
+    assert "2 Deployments are made anew, as by this chart they select other pods" in note
+    assert f"{ROUTER}, {ENGINE}" in note
+
+
+def test_what_was_handed_over_by_an_interrupted_run_is_not_named_again():
+    state = replace(as_deployed(desired(a_model())), selectors=NEW_SELECTORS)
+    plan = make_plan(replace(desired(a_model(), version="0.1.10"), selectors=NEW_SELECTORS), state)
+    assert plan.replaced == ()
+
+
+def test_pods_that_no_deployment_could_take_over_are_a_refusal():
+    state = replace(as_deployed(desired(a_model())), selectors=OLD_SELECTORS)
+    other = replace(desired(a_model(), version="1.0"), selectors={ENGINE: {"model": "other"}})
+    with pytest.raises(ReleaseError, match="cannot replace Deployment") as caught:
+        make_plan(other, state)
+    assert "other values of model" in caught.value.why
+
+
+def test_another_chart_makes_other_pods_of_all_models_at_once():
+    state = as_deployed(desired(a_model()))
+    plan = make_plan(desired(a_model(), version="0.1.9"), state)
+    (step,) = plan.steps
+    assert plan.release_reason == "chart 0.1.8 -> 0.1.9"
+    assert plan.together
+    assert (step.action, step.reason) == (Action.RESTART, "chart 0.1.8 -> 0.1.9")
+
+
+def test_a_deployment_of_which_only_the_replica_set_is_left_is_made_again():
     aim = desired(a_model())
-    state = as_deployed(aim)
-    newer = replace(aim, chart=Chart("vllm-stack", (), "0.1.9"))
-    assert make_plan(newer, state).release_reason == "chart 0.1.8 -> 0.1.9"
+    plan = make_plan(aim, replace(as_deployed(aim), left=frozenset({ENGINE})))
+    assert plan.release_reason == "missing Deployments: qwen"
+    assert [step.action for step in plan.steps] == [Action.NONE]
 
 
 SILENCE = HubUnavailableError("the Hub does not answer")

@@ -36,13 +36,13 @@ def a_model(name: str = "qwen", **fields: Any) -> Model:
     return Model(name=name, modelURL=f"org/{name}", **fields)
 
 
-def aim(*models: Model, commit: str = NEW, **settings: Any) -> Desired:
+def aim(*models: Model, commit: str = NEW, chart: str = "0.1.8", **settings: Any) -> Desired:
     """Return what should be: each model at a commit."""
     files = (HubFile("model.safetensors", 1000),)
     verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
     shared = load_settings(**settings)
-    values = release_values([PinnedModel(model, commit) for model in models], shared, None)
-    return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), shared)
+    values = release_values([PinnedModel(model, commit) for model in models], shared, None, chart)
+    return Desired(models, verdicts, values, Chart("vllm-stack", (), chart), shared)
 
 
 def served(make: Any, nodes: Mapping[str, int], *models: Model, ready: bool = True) -> ClusterState:
@@ -190,3 +190,56 @@ def test_more_replicas_of_changed_pods_need_room_for_the_old_ones_too(make: Any)
     assert only(aim(more), state).rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
     roomy = served(make, {"a": 4}, a_model())
     assert only(aim(more), roomy).rollout == Rollout(Strategy.SURGE, 1)
+
+
+ALL_AT_ONCE = {"commit": OLD, "chart": "0.1.9"}
+"""What changes for all engines: the chart."""
+
+
+def rollouts(desired: Desired, state: ClusterState) -> dict[str, Rollout | None]:
+    return {step.model: step.rollout for step in make_plan(desired, state).steps}
+
+
+def refused(desired: Desired, state: ClusterState) -> set[str]:
+    steps = make_plan(desired, state).steps
+    assert all(isinstance(one, DowntimeError) for step in steps for one in step.problems)
+    return {step.model for step in steps if step.problems}
+
+
+def test_models_that_change_at_once_surge_where_one_more_of_each_has_room(make: Any):
+    models = (a_model("a"), a_model("b"))
+    wanted = aim(*models, **ALL_AT_ONCE)
+    surge = Rollout(Strategy.SURGE, 1)
+    assert rollouts(wanted, served(make, {"n": 4}, *models)) == {"a": surge, "b": surge}
+
+
+def test_of_models_that_stop_at_once_each_without_consent_is_named_and_no_other(make: Any):
+    models = (a_model("a"), a_model("b", allowDowntime=True), a_model("c"))
+    state = served(make, {"n": 5}, *models)
+    assert refused(aim(*models, **ALL_AT_ONCE), state) == {"a", "c"}
+    agreed = replace(aim(*models, **ALL_AT_ONCE), allow_downtime=True)
+    assert set(rollouts(agreed, state).values()) == {Rollout(Strategy.STOP_FIRST, downtime=True)}
+
+
+def test_a_model_that_could_surge_alone_is_not_stopped_for_others_without_its_consent(make: Any):
+    small = a_model("small", nodeSelector={"pool": "free"})
+    full = a_model("full", allowDowntime=True, nodeSelector={"pool": "full"})
+    state = served(make, {"a": 1}, small, full)
+    pods = (engine_pod(make, "f", small), engine_pod(make, "a", full))
+    nodes = (make.node("f", 4, pool="free"), make.node("a", 1, pool="full"))
+    around = Surroundings(nodes, pods)
+    seen = (EnginePod("small", "f", OLD), EnginePod("full", "a", OLD))
+    state = replace(state, around=around, pods=seen)
+    assert refused(aim(small, full), state) == set()
+    assert refused(aim(small, full, **ALL_AT_ONCE), state) == {"small"}
+
+
+def test_replicas_that_change_at_once_do_so_in_turn_where_that_spares_a_model(make: Any):
+    two, one = a_model("two", replicaCount=2), a_model("one", allowDowntime=True)
+    state = served(make, {"n": 3}, two, one)
+    assert rollouts(aim(two, one, **ALL_AT_ONCE), state) == {
+        "two": Rollout(Strategy.ONE_AT_A_TIME),
+        "one": Rollout(Strategy.ONE_AT_A_TIME, downtime=True),
+    }
+    alone = a_model("one")
+    assert refused(aim(two, alone, **ALL_AT_ONCE), state) == {"one"}

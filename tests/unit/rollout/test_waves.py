@@ -6,7 +6,15 @@ from typing import Any
 
 from vllm_flows.differences import entries
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
-from vllm_flows.waves import Change, Wave, same_values, values_back, waves, with_strategy
+from vllm_flows.waves import (
+    Change,
+    Wave,
+    same_values,
+    shares_alike,
+    values_back,
+    waves,
+    with_strategy,
+)
 
 SURGE = Rollout(Strategy.SURGE, 2)
 STOP = Rollout(Strategy.STOP_FIRST, downtime=True)
@@ -54,7 +62,8 @@ def test_new_and_removed_models_come_before_those_that_change():
 
 def test_what_all_engines_share_changes_at_once_in_the_harshest_way_of_all():
     changes = [Change("a", SURGE, 1), Change("b", STOP, 1)]
-    wave, rest = waves(values(a=1, b=1), values("", a=2, b=2), changes)
+    assert not shares_alike(values(a=1, b=1), values("", a=1, b=1))
+    wave, rest = waves(values(a=1, b=1), values("", a=2, b=2), changes, together=True)
     assert (versions(wave), wave.models) == ({"a": 2, "b": 2}, ("a", "b"))
     assert limits(wave) == STOP.as_chart_values()
     assert (limits(rest), rest.models) == (AT_REST.as_chart_values(), ())
