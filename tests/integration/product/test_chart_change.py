@@ -1,0 +1,243 @@
+"""Another chart, whose Deployments select other pods, which Kubernetes lets none of them change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from vllm_flows.session import Session
+from vllm_flows.settings import load_settings
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
+PHI = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
+DOWNTIME = "  allowDowntime: true\n"
+ENGINE, ROUTER = "vllm-qwen3-deployment-vllm", "vllm-deployment-router"
+_OFTEN = 10
+_ASKED_EVERY_SECONDS = 0.1
+
+
+@pytest.fixture
+def chart(tmp_path: Path) -> Path:
+    """Return the sandbox's chart as a later version, with one more label in every selector."""
+    return made_chart(tmp_path / "chart", "0.1.10")
+
+
+def made_chart(folder: Path, version: str, *, bad: bool = False) -> Path:
+    """Copy the sandbox's chart; a `bad` one gives engines an option that vLLM does not know."""
+    shutil.copytree(Path(__file__).parents[3] / "sandbox" / "chart", folder)
+    replace(folder / "Chart.yaml", "version: 0.1.8", f"version: {version}")
+    for kind in ("test", "router"):
+        replace(folder / "values.yaml", f"release: {kind}}}", f"release: {kind}, part-of: stack}}")
+    if bad:
+        command = '"vllm" "serve" .model.modelURL'
+        replace(folder / "templates/_engine.tpl", command, f'{command} "--no-such-option"')
+    return folder
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file, which must hold it."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def upgrade(product: Product, chart: Path, *options: str, code: int = 0) -> str:
+    """Upgrade to the chart and return what was said."""
+    return product.run("upgrade", "--yes", "--chart", str(chart), *options, code=code).stderr
+
+
+def only_free(product: Product, gpus: int) -> None:
+    """Let somebody else take all GPUs but so many."""
+    for node, taken in (("gpu-node-1", 8), ("gpu-node-2", 8 - gpus)):
+        holds = {"nvidia.com/gpu": str(taken)}
+        command = ["sleep", "3600"]
+        container = {"name": "train", "image": "busybox", "command": command}
+        container["resources"] = {"requests": holds, "limits": holds}  # type: ignore[assignment]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"train-{node}", "labels": {"app": "train"}},
+            "spec": {
+                "nodeName": node,
+                "containers": [container],
+                "terminationGracePeriodSeconds": 0,
+            },
+        }
+        path = product.folder / f"{node}.json"
+        path.write_text(json.dumps(pod))
+        product.kubectl("-n", "default", "apply", "-f", str(path))
+
+
+@pytest.fixture
+def crowded(product: Product) -> Iterator[Product]:
+    """Give back the GPUs that a test took when it is over."""
+    yield product
+    product.kubectl("-n", "default", "delete", "pod", "-l", "app=train", "--wait")
+
+
+@contextmanager
+def asked(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Ask the model all the time, over new connections; what was heard is in the list."""
+    for name, value in product.environ.items():
+        monkeypatch.setenv(name, value)
+    session = Session.open(load_settings())
+    heard: list[bool] = []
+    done = threading.Event()
+
+    def alive() -> bool:
+        with session.models_api() as api:
+            return api.alive("qwen3")
+
+    def ask() -> None:
+        while not done.wait(_ASKED_EVERY_SECONDS):
+            # What is under way to a pod that ends is lost once; who asks again is heard.
+            heard.append(alive() or alive())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        done.set()
+        thread.join()
+
+
+def selectors(product: Product) -> dict[str, dict[str, str]]:
+    """Return what each Deployment selects."""
+    return {
+        one["metadata"]["name"]: one["spec"]["selector"]["matchLabels"]
+        for one in product.objects("deployments")
+    }
+
+
+def assert_taken_over(product: Product, *names: str) -> None:
+    """Insist that the new Deployments own all there is, and that old pods are gone."""
+    found = selectors(product)
+    assert set(found) == set(names)
+    assert all(labels["part-of"] == "stack" for labels in found.values())
+    sets: list[dict[str, Any]] = product.objects("replicasets")
+    assert all(one["metadata"].get("ownerReferences") for one in sets)
+    assert sum(one["spec"]["replicas"] for one in sets) == len(names)
+    product.assert_settled()
+
+
+def test_what_runs_is_handed_over_to_deployments_that_select_otherwise(
+    product: Product, chart: Path, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(QWEN)
+    (before,) = product.engine_pods().values()
+    said = product.run("plan", "--chart", str(chart)).stderr
+    assert "2 Deployments are made anew, as by this chart they select other pods" in said
+    assert f"{ROUTER}, {ENGINE}" in said
+    assert "qwen3: surge of 1: the old replicas answer until the new ones are ready" in said
+    with asked(product, monkeypatch) as heard:
+        said = upgrade(product, chart)
+    assert f"Deployment {ENGINE} deleted without its pods, which serve on" in said
+    assert len(heard) > _OFTEN
+    assert all(heard)
+    assert before not in product.engine_pods().values()
+    assert_taken_over(product, ENGINE, ROUTER)
+    assert "nothing to change" in upgrade(product, chart)
+    versions = product.versions()
+    assert "nothing to change" in upgrade(product, chart)
+    assert product.versions() == versions
+    # And back again.
+    with asked(product, monkeypatch) as heard:
+        assert "qwen3: answered in" in product.install(QWEN)
+    assert all(heard)
+    assert "part-of" not in selectors(product)[ENGINE]
+    product.assert_settled()
+
+
+def test_without_room_each_model_that_would_be_silent_is_asked_for_its_consent(
+    crowded: Product, chart: Path
+):
+    only_free(crowded, 2)
+    crowded.install(QWEN + DOWNTIME, PHI)
+    before = crowded.versions()
+    said = upgrade(crowded, chart, code=1)
+    assert "1 of 2 models cannot be served; nothing was changed" in said
+    assert "phi4: no room beside what runs" in said
+    assert "qwen3: no room" not in said
+    assert crowded.versions() == before
+    said = upgrade(crowded, chart, "--allow-downtime")
+    for model in ("phi4", "qwen3"):
+        assert f"{model}: stop, then start: no replica answers until" in said
+        assert f"{model}: answered in" in said
+    assert len(crowded.engine_pods()) == 2
+    assert all(labels["part-of"] == "stack" for labels in selectors(crowded).values())
+    assert "nothing to change" in upgrade(crowded, chart)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        f"Deployment {ROUTER} deleted without",
+        f"Deployment {ENGINE} deleted without",
+        "in helm",
+        "release revision",
+    ],
+)
+def test_a_run_killed_in_the_hand_over_is_made_good_by_the_next(
+    product: Product, chart: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(QWEN)
+    with (
+        asked(product, monkeypatch) as heard,
+        product.watched("upgrade", VLLM_CHART=str(chart)) as run,
+    ):
+        if moment == "in helm":
+            run.until_helm()
+        else:
+            run.until(moment)
+        run.process.send_signal(signal.SIGSTOP)
+        helm = run.helm()
+        run.process.kill()
+        for process in helm:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        run.process.wait()
+        said = upgrade(product, chart)
+    assert all(heard)
+    assert "changed outside" not in said
+    assert "qwen3: answered in" in said
+    assert_taken_over(product, ENGINE, ROUTER)
+    assert "nothing to change" in upgrade(product, chart)
+
+
+def test_what_a_killed_hand_over_left_is_taken_away_with_all_else(product: Product, chart: Path):
+    product.install(QWEN)
+    with product.watched("upgrade", VLLM_CHART=str(chart)) as run:
+        run.until(f"Deployment {ENGINE} deleted without")
+        run.process.kill()
+        run.process.wait()
+    said = product.run("uninstall", "--yes", "--delete-weights").stderr
+    assert "was left without its Deployment: deleted" in said
+    assert not product.objects("deployments,replicasets,pods,secrets,pvc")
+
+
+def test_a_killed_hand_over_is_taken_back_by_the_chart_of_before_without_a_new_pod(
+    product: Product, chart: Path
+):
+    product.install(QWEN)
+    pods = product.engine_pods()
+    with product.watched("upgrade", VLLM_CHART=str(chart)) as run:
+        run.until(f"Deployment {ENGINE} deleted without")
+        run.process.kill()
+        run.process.wait()
+    said = product.install(QWEN)
+    assert "missing Deployments: qwen3" in said
+    assert product.engine_pods() == pods
+    assert "nothing to change" in product.install(QWEN)
