@@ -7,39 +7,32 @@ after it are not begun: what they would have changed serves on as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
 from tasks.outage import measured
 from tasks.readiness import restart_newest, wait_ready
-from tasks.release import apply_release, remove_left_behind, set_right
+from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
 from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
-from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.going_back import Failures, GoneBack, Past, failure, way_back
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
-from vllm_flows.observed import REVISION_ANNOTATION
 from vllm_flows.outage import Outage
 from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.session import Session
-from vllm_flows.sizes import human_seconds
 from vllm_flows.startup import startup_seconds
-from vllm_flows.waves import Change, Wave, values_back, waves
+from vllm_flows.values import has_api_key
+from vllm_flows.waves import Change, Wave, waves
 
-Failures = Mapping[str, VllmFlowsError]
 Result = TypeVar("Result")
-
-_LOOK_INTO_IT = (
-    "correct it in models.yaml; or set onFailure: keep there and run this again, and its pods stay "
-    "to be looked into"
-)
-"""What was wrong went with the pods that were wrong."""
 
 
 @dataclass
@@ -83,7 +76,7 @@ class Rolling:
             gone_back = self._go_back(wave, failed)
         self.silence |= outages
         if failed:
-            raise _failure(failed, gone_back, self.silence)
+            raise failure(failed, gone_back, self.silence)
 
     def waves(self) -> Sequence[Wave]:
         """Return the waves, from what helm holds to what should be."""
@@ -106,10 +99,13 @@ class Rolling:
         desired = self.run.desired
         apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
 
-    def _prove(self, names: Sequence[str]) -> dict[str, VllmFlowsError]:
-        """Wait for the models and ask them; return who does not answer, and why."""
+    def _prove(self, names: Sequence[str], *, keyless: bool = False) -> dict[str, VllmFlowsError]:
+        """Wait for the models and ask them; return who does not answer, and why.
+
+        `keyless`: they are made without the API key, be there one or not.
+        """
         models = [model for model in self.run.desired.models if model.name in names]
-        session, desired = self.run.session, self.run.desired
+        session, desired = replace(self.run.session, keyless=keyless), self.run.desired
         waits = {one.name: wait_model_ready(session, desired, one) for one in models}
         ready, unready = sorted_out(waits)
         asked = [one for one in models if one.name in ready and answers_prompts(one)]
@@ -127,25 +123,30 @@ class Rolling:
         still = self._prove(again) if again else {}
         return {name: error for name, error in failed.items() if name not in again} | still
 
-    def _go_back(self, wave: Wave, failed: Failures) -> Mapping[str, VllmFlowsError | str]:
+    def _go_back(self, wave: Wave, failed: Failures) -> GoneBack:
         """Bring back what served of those that failed; return its commit, or why it does not."""
-        entries_before = {
-            name: self._before(name) for name in failed if self._model(name).on_failure != "keep"
+        pasts = {
+            name: self._past(name) for name in failed if self._model(name).on_failure != "keep"
         }
-        back = {name: entry for name, entry in entries_before.items() if entry}
+        back = {name: past for name, past in pasts.items() if past}
         if not back:
             return {}
+        way = way_back(wave.values, self.run.desired.chart.version, back)
         reason = "; ".join(f"{name}: {failed[name].what}" for name in back)
-        values = values_back(self.run.state.release.values, wave.values, back)
-        self._apply(values, f"back to what served ({reason})")
-        still = self._prove(tuple(back))
-        return {name: still.get(name) or _commit(entry) for name, entry in back.items()}
+        if way.past:
+            roll_back_release(self.run.session, way, reason)
+        else:
+            self._apply(way.values, f"back to what served ({reason})")
+        still = self._prove(way.models, keyless=not has_api_key(way.values))
+        return {name: still.get(name) or way.commit(name) for name in way.models}
 
-    def _before(self, name: str) -> Mapping[str, Any]:
-        """Return the entry that the model answered with, as its claim remembers; else the last."""
-        proven = self.run.claim(name).proven
-        found = self.run.session.helm.entry_with(name, proven) if proven else {}
-        return found or entries(self.run.state.release.values).get(name, {})
+    def _past(self, name: str) -> Past | None:
+        """Return the revision that the model answered in, as its claim remembers; else the last."""
+        proven, release = self.run.claim(name).proven, self.run.state.release
+        found = self.run.session.helm.past(name, proven) if proven else None
+        if found or name not in entries(release.values):
+            return found
+        return Past(release.finished, release.chart_version, release.values)
 
     def _model(self, name: str) -> Model:
         return next(model for model in self.run.desired.models if model.name == name)
@@ -172,41 +173,3 @@ def sorted_out(
         else:
             found[name] = result
     return found, failed
-
-
-def _commit(entry: Mapping[str, Any]) -> str:
-    return str(entry["podAnnotations"][REVISION_ANNOTATION])[:8]
-
-
-def _failure(
-    failed: Failures,
-    gone_back: Mapping[str, VllmFlowsError | str],
-    silence: Mapping[str, Outage],
-) -> RolloutError:
-    """Say of each model what it failed by, what serves now, and how long nobody answered."""
-    name, first = next(iter(failed.items()))
-    lines = [
-        f"{model}: {error.what}" + (f" ({error.why})" if error.why else "")
-        for model, error in failed.items()
-    ]
-    what = "; ".join(_what_serves(model, gone_back, silence) for model in failed)
-    return RolloutError(
-        f"after its change it does not answer: {what}",
-        why="\n".join(lines),
-        next_command=_LOOK_INTO_IT if name in gone_back else first.next_command,
-        model=name if len(failed) == 1 else None,
-    )
-
-
-def _what_serves(
-    model: str, gone_back: Mapping[str, VllmFlowsError | str], silence: Mapping[str, Outage]
-) -> str:
-    state = gone_back.get(model)
-    outage = silence[model]
-    gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
-    gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
-    if state is None:
-        return f"it stays as it is, nothing of before was brought back; {gap}"
-    if isinstance(state, VllmFlowsError):
-        return f"going back did not help either: {state.what}; {gap}"
-    return f"{state} serves again, as before; {gap}"

@@ -13,6 +13,7 @@ from tasks.running import ONCE, RETRIED, say
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import ReleaseError, TimedOutError
+from vllm_flows.going_back import Past, WayBack
 from vllm_flows.names import RELEASE, engine_deployment, engine_service
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import (
@@ -21,7 +22,7 @@ from vllm_flows.release_rules import (
     ReleaseAction,
     wait_before_unlock,
 )
-from vllm_flows.selectors import Labels
+from vllm_flows.selectors import Labels, selectors
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 from vllm_flows.waiting import Pending, wait_for
@@ -38,11 +39,11 @@ def apply_release(
     chart: Chart,
     values: Mapping[str, Any],
     reason: str,
-    selectors: Mapping[str, Labels],
+    wanted: Mapping[str, Labels],
 ) -> int:
     """Install or upgrade the release; return its new revision. Its pods are not waited for.
 
-    Deployments that select something else than in `selectors` are handed over first.
+    Deployments that select something else than is `wanted` are handed over first.
 
     What an earlier helm left unfinished is brought to an end first, as `release_rules` has it. When
     the cluster does not answer, helm is run again once it does.
@@ -50,7 +51,7 @@ def apply_release(
     say(f"helm upgrade: {reason}")
     attempt = _Attempt(session)
     revision = wait_for(
-        lambda: attempt.upgrade(chart, values, selectors),
+        lambda: attempt.upgrade(chart, values, wanted),
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
@@ -61,6 +62,26 @@ def apply_release(
     return revision
 
 
+@task(name="helm rollback", task_run_name="helm rollback", **ONCE)
+def roll_back_release(session: Session, way: WayBack, reason: str) -> None:
+    """Bring back an earlier revision of the release with its chart; its pods are not waited for.
+
+    Raises as `apply_release` does.
+    """
+    if way.past is None:
+        return
+    past, attempt = way.past, _Attempt(session)
+    say(f"helm rollback to revision {past.revision}, chart {past.chart_version} ({reason})")
+    wait_for(
+        lambda: attempt.roll_back(past, way.models if way.stops else ()),
+        seconds=_LIMIT_SECONDS,
+        every=_POLL_SECONDS,
+        say=say,
+        out_of_time=lambda last: _too_late(last, session.settings.namespace),
+        clock=session.clock,
+    )
+
+
 class _Attempt:
     """One change of the release, however often helm has to be run for it."""
 
@@ -69,14 +90,27 @@ class _Attempt:
         self._found = False
 
     def upgrade(
-        self, chart: Chart, values: Mapping[str, Any], selectors: Mapping[str, Labels]
+        self, chart: Chart, values: Mapping[str, Any], wanted: Mapping[str, Labels]
     ) -> int | Pending:
         """Act on the release's state; return the new revision once helm is through."""
         waiting = self._free()
         if waiting:
             return waiting
-        hand_over(self._session, selectors)
+        hand_over(self._session, wanted)
         return self._session.helm.upgrade(chart, values)
+
+    def roll_back(self, past: Past, stopped: Sequence[str]) -> bool | Pending:
+        """Act on the release's state; the pods of `stopped` end before those of before start."""
+        waiting = self._free()
+        if waiting:
+            return waiting
+        cluster, helm = self._session.cluster, self._session.helm
+        for model in stopped:
+            cluster.delete("Deployment", engine_deployment(model))
+        objects = helm.manifest(past.revision)
+        hand_over(self._session, selectors(one for one in objects if one["kind"] == "Deployment"))
+        helm.roll_back(past.revision)
+        return True
 
     def _free(self) -> Pending | None:
         """Bring an unfinished helm to its end; return what is to be waited for first."""

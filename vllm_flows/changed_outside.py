@@ -16,18 +16,41 @@ _FEW = 3
 """So many objects of a kind are asked for one by one; more are listed."""
 
 
-def changed_outside(cluster: Cluster, manifest: Iterable[Object]) -> tuple[Drift, ...]:
-    """Compare the release's manifest with the cluster.
+def changed_outside(cluster: Cluster, manifests: Sequence[Iterable[Object]]) -> tuple[Drift, ...]:
+    """Compare the cluster with what helm wrote: the manifests of its revisions, newest first.
 
-    Where the texts differ, the API itself says by a dry run whether applying the manifest would
-    change anything. Kinds that this account may not read are left out.
+    More than one are there when helm did not finish: it may have come to an object or not, so what
+    is as in any of them nobody else changed. The last one is of a revision that was finished. Where
+    the texts differ, the API itself says by a dry run whether applying the manifest would change
+    anything. Kinds that this account may not read are left out.
     """
+    newest, *earlier = [_by_name(manifest) for manifest in manifests]
+    found = _differing(cluster, newest.values())
+    for written in earlier:
+        again = _differing(cluster, [item for key, item in written.items() if key in found])
+        # What that does not know helm made new, or did not come to yet: nobody took it away.
+        found = {
+            key: drift
+            for key, drift in found.items()
+            if key in again or (key not in written and drift.changes)
+        }
+    return tuple(sorted(found.values(), key=lambda drift: (drift.kind, drift.name)))
+
+
+def _by_name(manifest: Iterable[Object]) -> dict[tuple[str, str], Object]:
+    return {
+        (str(item["kind"]), str(item["metadata"]["name"])): item
+        for item in manifest
+        if item["kind"] in KINDS
+    }
+
+
+def _differing(cluster: Cluster, items: Iterable[Object]) -> dict[tuple[str, str], Drift]:
     by_kind: dict[str, list[Object]] = defaultdict(list)
-    for item in manifest:
-        if item["kind"] in KINDS:
-            by_kind[str(item["kind"])].append(item)
+    for item in items:
+        by_kind[str(item["kind"])].append(item)
     found = [drift for kind, items in by_kind.items() for drift in _of_kind(cluster, kind, items)]
-    return tuple(sorted(found, key=lambda drift: (drift.kind, drift.name)))
+    return {(drift.kind, drift.name): drift for drift in found}
 
 
 def _of_kind(cluster: Cluster, kind: str, items: Sequence[Object]) -> Iterable[Drift]:

@@ -21,6 +21,7 @@ import yaml
 from vllm_flows.chart import Chart
 from vllm_flows.differences import entries
 from vllm_flows.errors import MissingProgramError, ReleaseError, ReleaseUnavailableError
+from vllm_flows.going_back import Past
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm_lock import HelmLock
 from vllm_flows.names import RELEASE
@@ -62,16 +63,23 @@ class Helm:
 
         Its values are those of the newest revision that helm finished, else of the newest.
         """
-        wanted = ["history", RELEASE, "--max", str(_HISTORY_MAX), "-o", "json"]
-        answer = self._run([*wanted, *self._scope()], check=False)
-        if answer.returncode != 0:
-            if _ABSENT in answer.stderr:
-                return Release(ReleaseState.ABSENT)
-            raise self._failure("read the release", answer.stderr)
-        rows = json.loads(answer.stdout)
+        rows = self._history()
+        if rows is None:
+            return Release(ReleaseState.ABSENT)
         done = next((row for row in reversed(rows) if row["status"] == "deployed"), rows[-1])
         values = self.values_at(int(done["revision"]))
         return replace(release_from(rows[-1], values, done), namespace=self.namespace)
+
+    def _history(self) -> list[dict[str, Any]] | None:
+        """Return the revisions that are kept, oldest first; None when there is no release."""
+        wanted = ["history", RELEASE, "--max", str(_HISTORY_MAX), "-o", "json"]
+        answer = self._run([*wanted, *self._scope()], check=False)
+        if answer.returncode == 0:
+            rows: list[dict[str, Any]] = json.loads(answer.stdout)
+            return rows
+        if _ABSENT in answer.stderr:
+            return None
+        raise self._failure("read the release", answer.stderr)
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
         """Install the release or bring it to `values`; return its new revision.
@@ -89,6 +97,15 @@ class Helm:
         # Helm's own word: to read the release again might fail after a change that did not.
         return int(json.loads(answer.stdout)["version"])
 
+    def roll_back(self, revision: int) -> None:
+        """Bring the release back to an earlier revision, its chart too; as `upgrade` otherwise."""
+        command = ["rollback", RELEASE, str(revision), "--history-max", str(_HISTORY_MAX)]
+        self._run(
+            [*command, *self._taking_over(), *self._scope()],
+            seconds=LONGEST_HELM_SECONDS,
+            writes=True,
+        )
+
     def _taking_over(self) -> list[str]:
         """Return the options by which helm also writes fields that somebody else wrote last.
 
@@ -99,9 +116,8 @@ class Helm:
         return [] if version.startswith("v3.") else ["--server-side=true", "--force-conflicts"]
 
     def manifest(self, revision: int) -> list[dict[str, Any]]:
-        """Return the objects that a revision consists of, as the chart rendered them."""
-        wanted = ["get", "manifest", RELEASE, "--revision", str(revision)]
-        return _documents(self._run([*wanted, *self._scope()]).stdout)
+        """Return the objects of a revision as the chart rendered them; [] when it is not kept."""
+        return _documents(self._kept("manifest", revision))
 
     def rendered(self, chart: Chart, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the objects that the release would consist of; nothing is written."""
@@ -111,23 +127,28 @@ class Helm:
 
     def values_at(self, revision: int) -> dict[str, Any]:
         """Return the values that a revision was made with; {} when it is not kept any more."""
-        wanted = ["get", "values", RELEASE, "--revision", str(revision), "-o", "json"]
-        answer = self._run([*wanted, *self._scope()], check=False)
-        if answer.returncode != 0:
-            if _ABSENT in answer.stderr:
-                return {}
-            raise self._failure("read the release's values", answer.stderr)
-        found: dict[str, Any] = json.loads(answer.stdout or "{}")
+        found: dict[str, Any] = json.loads(self._kept("values", revision, "-o", "json") or "{}")
         return found or {}
 
-    def entry_with(self, model: str, digest: str) -> dict[str, Any]:
-        """Return the newest of a model's entries that had this digest; {} when none is kept."""
-        newest = self.release().revision
-        for revision in range(newest, max(0, newest - _HISTORY_MAX), -1):
-            entry = entries(self.values_at(revision)).get(model, {})
-            if (entry.get("podAnnotations") or {}).get(DIGEST_ANNOTATION) == digest:
-                return dict(entry)
-        return {}
+    def _kept(self, what: str, revision: int, *options: str) -> str:
+        """Return what helm keeps of a revision; "" when it does not keep it any more."""
+        wanted = ["get", what, RELEASE, "--revision", str(revision), *options]
+        answer = self._run([*wanted, *self._scope()], check=False)
+        if answer.returncode == 0:
+            return answer.stdout
+        if _ABSENT in answer.stderr:
+            return ""
+        raise self._failure(f"read the release's {what}", answer.stderr)
+
+    def past(self, model: str, digest: str) -> Past | None:
+        """Return the newest revision whose entry of a model has this digest; None when not kept."""
+        for row in reversed(self._history() or []):
+            revision = int(row["revision"])
+            values = self.values_at(revision)
+            annotations = entries(values).get(model, {}).get("podAnnotations") or {}
+            if annotations.get(DIGEST_ANNOTATION) == digest:
+                return Past(revision, str(row["chart"]).rpartition("-")[2], values)
+        return None
 
     def busy(self) -> bool:
         """Say whether a helm that this product started on this machine still writes."""

@@ -128,7 +128,8 @@ class ReleaseState(StrEnum):
 class Release:
     """The Helm release as helm reports it; `values` are those its user supplied.
 
-    `finished` is the newest revision that helm finished, and `values` and `chart_version` are its.
+    `finished` is the newest revision that helm finished, and `values` and `chart_version` are its;
+    the newest of all when it finished none.
     `updated` is when helm last wrote it, in seconds since the epoch; 0 when it does not say.
     """
 
@@ -140,6 +141,11 @@ class Release:
     namespace: str = ""
     updated: float = 0.0
     finished: int = 0
+
+    @property
+    def ever_finished(self) -> bool:
+        """Say whether helm brought any kept revision to its end."""
+        return self.state is ReleaseState.DEPLOYED or self.finished < self.revision
 
 
 @dataclass(frozen=True)

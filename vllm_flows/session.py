@@ -30,16 +30,28 @@ from vllm_flows.waiting import StoppableClock
 _API_PORT = 8000
 _PROMPT_SECONDS = 2.0
 """An API server that takes longer carries no questions."""
+_WRITTEN = {
+    ReleaseState.DEPLOYED,
+    ReleaseState.FAILED,
+    ReleaseState.PENDING_INSTALL,
+    ReleaseState.PENDING_UPGRADE,
+    ReleaseState.PENDING_ROLLBACK,
+}
+"""Where the objects are as helm wrote them, or half-way between two revisions."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """The adapters a run works with."""
+    """The adapters a run works with.
+
+    `keyless`: the engines know no API key, even if there is one.
+    """
 
     settings: Settings
     cluster: Cluster
     helm: Helm
     clock: StoppableClock
+    keyless: bool = False
 
     @classmethod
     def open(cls, settings: Settings) -> Session:
@@ -72,6 +84,8 @@ class Session:
 
     def api_key(self) -> Credential | None:
         """Return the API key: the environment's, else the cluster's Secret's."""
+        if self.keyless:
+            return None
         return credentials.read(self.cluster, credentials.API_KEY, self.settings.api_key)
 
     def hub(self) -> Hub:
@@ -117,9 +131,13 @@ class Session:
 
     def _drifts(self, release: Release, left: Mapping[str, Object]) -> tuple[Drift, ...]:
         """Return what somebody changed; what a run of ours left half-way is nobody's change."""
-        if release.state is not ReleaseState.DEPLOYED:
+        if release.state not in _WRITTEN:
             return ()
-        drifts = changed_outside(self.cluster, self.helm.manifest(release.finished))
+        begun = range(release.revision, release.finished - 1, -1)
+        written = [manifest for one in begun if (manifest := self.helm.manifest(one))]
+        if not release.ever_finished:
+            written.append([])
+        drifts = changed_outside(self.cluster, written)
         return tuple(one for one in drifts if one.changes or one.name not in left)
 
     @property

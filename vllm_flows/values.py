@@ -79,6 +79,11 @@ def release_values(
     }
 
 
+def has_api_key(values: Mapping[str, Any]) -> bool:
+    """Say whether a release's engines want an API key."""
+    return "vllmApiKey" in (values.get("servingEngineSpec") or {})
+
+
 def engine_values(pinned: PinnedModel, settings: Settings, common: Common) -> Values:
     """Return one entry of `modelSpec`; its pods carry the commit and the configuration's digest."""
     model = pinned.model

@@ -101,17 +101,14 @@ def with_entries(values: Values, replaced: Mapping[str, Values]) -> Values:
     return {**values, _ENGINE: {**spec, "modelSpec": listed}}
 
 
-def values_back(before: Values, now: Values, back: Mapping[str, Values]) -> Values:
-    """Return the values now with some models' earlier entries, and how engines were run with them.
+def values_back(before: Values, now: Values) -> Values:
+    """Return the values now with what all engines shared before, and the entries made with it.
 
-    What all engines share belongs to their entries: where it changed, every model that was there
-    goes back with it.
+    Models that were not there before stay, and so does how pods are replaced.
     """
-    if _shared(before) == _shared(now):
-        return with_entries(now, back)
     spec = {**now[_ENGINE], **_shared(before)}
     spec = {key: value for key, value in spec.items() if key in {*before[_ENGINE], "strategy"}}
-    return with_entries({**now, _ENGINE: spec}, {**entries(before), **back})
+    return with_entries({**now, _ENGINE: spec}, entries(before))
 
 
 def with_strategy(values: Values, rollout: Rollout) -> Values:

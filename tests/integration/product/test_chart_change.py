@@ -241,3 +241,32 @@ def test_a_killed_hand_over_is_taken_back_by_the_chart_of_before_without_a_new_p
     assert "missing Deployments: qwen3" in said
     assert product.engine_pods() == pods
     assert "nothing to change" in product.install(QWEN)
+
+
+def test_engines_that_a_chart_made_wrong_give_way_to_those_of_the_chart_before(
+    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(QWEN)
+    pods = product.engine_pods()
+    bad = made_chart(tmp_path / "bad", "0.1.11", bad=True)
+    with asked(product, monkeypatch) as heard:
+        said = upgrade(product, bad, code=1)
+    assert "helm rollback to revision 1, chart 0.1.8" in said
+    assert "serves again, as before; nobody answered for" in said
+    assert all(heard)
+    assert product.engine_pods() == pods
+    assert "part-of" not in selectors(product)[ENGINE]
+    assert "nothing to change" in product.install(QWEN)
+
+
+def test_without_room_wrong_engines_end_before_those_of_the_chart_before_start(
+    crowded: Product, tmp_path: Path
+):
+    only_free(crowded, 1)
+    crowded.install(QWEN + DOWNTIME)
+    bad = made_chart(tmp_path / "bad", "0.1.11", bad=True)
+    said = upgrade(crowded, bad, code=1)
+    assert "stop, then start: no replica answers until the new ones are ready" in said
+    assert "helm rollback to revision 1, chart 0.1.8" in said
+    assert "serves again, as before; nobody answered for" in said
+    assert "nothing to change" in crowded.install(QWEN + DOWNTIME)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -322,6 +325,27 @@ def test_what_somebody_changed_is_named_field_by_field_and_set_right(product: Pr
     )
     ports = json.loads(product.kubectl("get", "service", SERVICE, "-o", "json"))["spec"]["ports"]
     assert {one["name"]: one["port"] for one in ports}["service-port"] == 80
+
+
+def test_what_somebody_changed_after_a_helm_that_failed_is_named_too(
+    product: Product, tmp_path: Path
+):
+    product.install(phi())
+    chart = tmp_path / "chart"
+    shutil.copytree(Path(__file__).parents[3] / "sandbox" / "chart", chart)
+    refused = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Not_A_Name"}}
+    (chart / "templates" / "refused.yaml").write_text(json.dumps(refused))
+    with pytest.raises(subprocess.CalledProcessError):
+        product.helm("upgrade", "vllm", str(chart), "--reuse-values")
+    assert product.release_statuses() == ["deployed", "failed"]
+    said = product.run("plan").stderr
+    assert "the last helm run left it failed" in said
+    assert "changed outside" not in said
+    product.kubectl("set", "env", f"deployment/{DEPLOYMENT}", "HF_HUB_OFFLINE=0")
+    said = product.run("install", "--yes").stderr
+    assert "changed outside: Deployment vllm-phi4-deployment-vllm: spec.template" in said
+    assert "env[HF_HUB_OFFLINE].value: 1 -> 0" in said
+    assert "nothing to change" in product.run("install", "--yes").stderr
 
 
 def test_what_somebody_removed_is_made_again(product: Product):

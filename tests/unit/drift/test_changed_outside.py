@@ -21,11 +21,11 @@ SERVICE: dict[str, Any] = {
 class FakeCluster:
     """A fake: one object, and what the API answers to a dry run."""
 
-    def __init__(self, there: dict[str, Any], answer: dict[str, Any] | ClusterError) -> None:
+    def __init__(self, there: dict[str, Any] | None, answer: dict[str, Any] | ClusterError) -> None:
         self.there = there
         self.answer = answer
 
-    def get(self, _kind: str, _name: str) -> dict[str, Any]:
+    def get(self, _kind: str, _name: str) -> dict[str, Any] | None:
         return self.there
 
     def dry_run(self, _item: object) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class FakeCluster:
 
 
 def found(there: dict[str, Any], answer: dict[str, Any] | ClusterError) -> Any:
-    return changed_outside(FakeCluster(there, answer), [SERVICE])  # type: ignore[arg-type]  # a fake
+    return changed_outside(FakeCluster(there, answer), [[SERVICE]])  # type: ignore[arg-type]  # a fake
 
 
 def other_port() -> dict[str, Any]:
@@ -64,3 +64,42 @@ def test_where_the_api_refuses_the_manifest_its_fields_are_the_repair():
 def test_an_api_that_does_not_say_refuses_nothing(kind: type[ClusterError]):
     (drift,) = found(other_port(), kind("no answer"))
     assert drift.repair == {}
+
+
+class Echo(FakeCluster):
+    """A fake: an API that would store whatever is applied."""
+
+    def __init__(self, there: dict[str, Any] | None) -> None:
+        super().__init__(there, {})
+
+    def dry_run(self, item: Any) -> dict[str, Any]:
+        return dict(item)
+
+
+def with_port(port: int) -> dict[str, Any]:
+    made = deepcopy(SERVICE)
+    made["spec"]["ports"][0]["port"] = port
+    return made
+
+
+def half_way(there: dict[str, Any] | None, *manifests: list[dict[str, Any]]) -> Any:
+    return changed_outside(Echo(there), manifests)  # type: ignore[arg-type]  # a fake
+
+
+@pytest.mark.parametrize("there", [SERVICE, with_port(90)])
+def test_an_object_that_helm_did_or_did_not_come_to_was_changed_by_nobody(there: Any):
+    assert half_way(there, [with_port(90)], [SERVICE]) == ()
+    assert half_way(there, [with_port(91)], [with_port(90)], [SERVICE]) == ()
+
+
+def test_what_is_as_in_no_manifest_of_an_unfinished_helm_was_changed_by_somebody():
+    (drift,) = half_way(with_port(81), [with_port(90)], [SERVICE])
+    assert drift.changes == ("spec.ports[service-port].port: 90 -> 81",)
+
+
+def test_an_object_that_helm_was_yet_to_make_is_not_missing():
+    assert half_way(None, [SERVICE], []) == ()
+    (drift,) = half_way(None, [SERVICE], [SERVICE])
+    assert drift.text == "Service vllm-qwen-engine-service is gone"
+    (drift,) = half_way(with_port(81), [SERVICE], [])
+    assert drift.changes

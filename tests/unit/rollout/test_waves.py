@@ -75,15 +75,9 @@ def test_the_last_wave_is_what_was_wanted():
     assert same_values(waves(values(a=1, b=1), after, changes)[-1].values, after)
 
 
-def test_one_model_goes_back_and_the_others_stay():
-    before, now = values(a=1, b=1), values(a=2, b=2)
-    back = Wave(values_back(before, now, {"a": entries(before)["a"]}))
-    assert versions(back) == {"a": 1, "b": 2}
-
-
 def test_what_all_engines_share_goes_back_with_every_model_that_was_there():
     before, now = values("nvidia", a=1, b=1), values("", a=2, b=2, new=1)
-    back = values_back(before, now, {"a": entries(before)["a"]})
+    back = values_back(before, now)
     assert versions(Wave(back)) == {"a": 1, "b": 1, "new": 1}
     assert back["servingEngineSpec"]["runtimeClassName"] == "nvidia"
 

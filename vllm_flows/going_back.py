@@ -1,0 +1,112 @@
+"""What serves again when changed models do not answer. Pure.
+
+A model was proven with all that its pods are made of: its own entry, what all engines share, and
+the chart. So where only its entry changed it goes back alone; else the release goes back, and
+every model that was in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_flows.differences import entries
+from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.observed import REVISION_ANNOTATION
+from vllm_flows.outage import Outage
+from vllm_flows.sizes import human_seconds
+from vllm_flows.waves import shares_alike, values_back, with_entries
+
+Values = Mapping[str, Any]
+Failures = Mapping[str, VllmFlowsError]
+GoneBack = Mapping[str, VllmFlowsError | str]
+"""By model the commit that serves again, or why going back did not help."""
+
+_LOOK_INTO_IT = (
+    "correct it in models.yaml; or set onFailure: keep there and run this again, and its pods stay "
+    "to be looked into"
+)
+"""What was wrong went with the pods that were wrong."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """An earlier revision of the release: the chart's version, and its values."""
+
+    revision: int
+    chart_version: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """The models that go back, and the values by which.
+
+    `past` is there when the chart has to go back too: then Helm brings back that revision as it
+    was, and `stops` says that the pods of now end first, as there is no room for both.
+    """
+
+    models: tuple[str, ...]
+    values: Values
+    past: Past | None = None
+    stops: bool = False
+
+    def commit(self, model: str) -> str:
+        """Return the first digits of the commit that the model serves again."""
+        return str(entries(self.values)[model]["podAnnotations"][REVISION_ANNOTATION])[:8]
+
+
+def way_back(now: Values, chart_version: str, pasts: Mapping[str, Past]) -> WayBack:
+    """Return the way back for models from `now` to the revisions that they last answered in.
+
+    Where these are several that differ in more than the models' entries, to the newest of them.
+    """
+    alone = all(
+        past.chart_version == chart_version and shares_alike(past.values, now)
+        for past in pasts.values()
+    )
+    if alone:
+        back = {name: entries(past.values)[name] for name, past in pasts.items()}
+        return WayBack(tuple(pasts), with_entries(now, back))
+    whole = max(pasts.values(), key=lambda past: past.revision)
+    models = tuple(name for name in entries(whole.values) if name in entries(now))
+    if whole.chart_version == chart_version:
+        return WayBack(models, values_back(whole.values, now))
+    limits = now["servingEngineSpec"]["strategy"]["rollingUpdate"]
+    return WayBack(models, whole.values, whole, stops=bool(limits["maxUnavailable"]))
+
+
+def failure(failed: Failures, gone_back: GoneBack, silence: Mapping[str, Outage]) -> RolloutError:
+    """Say of each model what it failed by, what serves now, and how long nobody answered."""
+    name, first = next(iter(failed.items()))
+    lines = [
+        f"{model}: {error.what}" + (f" ({error.why})" if error.why else "")
+        for model, error in failed.items()
+    ]
+    lines += [_along(model, state) for model, state in gone_back.items() if model not in failed]
+    what = "; ".join(_what_serves(model, gone_back, silence) for model in failed)
+    return RolloutError(
+        f"after its change it does not answer: {what}",
+        why="\n".join(lines),
+        next_command=_LOOK_INTO_IT if name in gone_back else first.next_command,
+        model=name if len(failed) == 1 else None,
+    )
+
+
+def _along(model: str, state: VllmFlowsError | str) -> str:
+    """Say of a model that did answer why it is as before all the same."""
+    how = f"does not answer so: {state.what}" if isinstance(state, VllmFlowsError) else "answers"
+    return f"{model}: went back too, as what changed is common to all engines, and {how}"
+
+
+def _what_serves(model: str, gone_back: GoneBack, silence: Mapping[str, Outage]) -> str:
+    state = gone_back.get(model)
+    outage = silence[model]
+    gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
+    gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
+    if state is None:
+        return f"it stays as it is, nothing of before was brought back; {gap}"
+    if isinstance(state, VllmFlowsError):
+        return f"going back did not help either: {state.what}; {gap}"
+    return f"{state} serves again, as before; {gap}"
