@@ -7,7 +7,6 @@ readiness is judged by the orchestrator, which can tell a slow load from a dead 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from vllm_flows.differences import entries
 from vllm_flows.errors import MissingProgramError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.going_back import Past
 from vllm_flows.guarding import Guard, unguarded
+from vllm_flows.helm_failures import failure, killed
 from vllm_flows.helm_lock import HelmLock
 from vllm_flows.names import RELEASE
 from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
@@ -33,14 +33,6 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _READ_SECONDS = 60
 _HISTORY_MAX = 10
-_UNREACHABLE = re.compile(
-    r"cluster unreachable|connection refused|connection reset|i/o timeout|TLS handshake timeout"
-    r"|unexpected EOF|\": EOF|etcdserver: |currently unable to handle the request|broken pipe"
-    r"|no route to host|http2: |request canceled|context deadline exceeded|Client\.Timeout exceeded"
-)
-"""Helm's words when the API server does not answer, or stops to."""
-_ELSEWHERE = "chart repository"
-"""Helm's words when it is the chart that cannot be reached."""
 _ABSENT = "release: not found"
 """Helm 3 and 4 say so of a release that is not there; of other missing things they speak else."""
 
@@ -79,7 +71,7 @@ class Helm:
             return rows
         if _ABSENT in answer.stderr:
             return None
-        raise self._failure("read the release", answer.stderr)
+        raise failure(self.namespace, "read the release", answer.stderr)
 
     def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
         """Install the release or bring it to `values`; return its new revision.
@@ -138,7 +130,7 @@ class Helm:
             return answer.stdout
         if _ABSENT in answer.stderr:
             return ""
-        raise self._failure(f"read the release's {what}", answer.stderr)
+        raise failure(self.namespace, f"read the release's {what}", answer.stderr)
 
     def past(self, model: str, digest: str) -> Past | None:
         """Return the newest revision whose entry of a model has this digest; None when not kept."""
@@ -171,7 +163,7 @@ class Helm:
             writes=True,
         )
         if answer.returncode != 0 and _ABSENT not in answer.stderr:
-            raise self._failure("uninstall the release", answer.stderr)
+            raise failure(self.namespace, "uninstall the release", answer.stderr)
         return answer.returncode == 0
 
     def _scope(self) -> list[str]:
@@ -220,40 +212,14 @@ class Helm:
             if hold and not code:
                 hold.done()
         if code < 0:
-            raise _killed(arguments[0], -code)
+            raise killed(arguments[0], -code)
         if check and answer.returncode != 0:
-            raise self._failure(arguments[0], answer.stderr)
+            raise failure(self.namespace, arguments[0], answer.stderr)
         return answer
-
-    def _failure(self, what: str, errors: str) -> ReleaseError:
-        """Say what helm said; its last lines hold the reason, warnings stand before it."""
-        reason = _reason(errors)
-        hint = f"helm -n {self.namespace} history {RELEASE}"
-        if "dependencies" in reason or "dependency" in reason:
-            hint = "helm dependency build CHART_FOLDER"
-        passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason
-        kind = ReleaseUnavailableError if passing else ReleaseError
-        return kind(f"helm failed: {what}", why=reason, next_command=hint)
 
 
 def _documents(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.load_all(text, _Loader) if document]
-
-
-def _reason(errors: str) -> str:
-    """Return helm's error, which may be several lines, in one."""
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    starts = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
-    words = lines[starts[-1] if starts else -1 :]
-    return " ".join(words).removeprefix("Error: ") or "helm said nothing"
-
-
-def _killed(verb: str, number: int) -> ReleaseUnavailableError:
-    return ReleaseUnavailableError(
-        f"helm failed: {verb}: it was ended by signal {number}",
-        why="somebody ended it, or this machine ran out of memory",
-        next_command="free -m",
-    )
 
 
 def _program() -> str:

@@ -224,6 +224,25 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     assert "phi4: answered in" in product.install(phi(good))
 
 
+def test_what_all_engines_share_goes_back_with_all_of_them_and_each_is_asked(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    good = commit(product)
+    product.install(QWEN, phi(good))
+    bad = commit(product, "empty")
+    said = product.install(QWEN, phi(bad), code=1, VLLM_API_KEY="a-key")
+    assert f"{good[:8]} serves again, as before; nobody answered for" in said
+    assert "qwen3: went back too, as what changed is common to all engines, and answers" in said
+    assert served(session_of(product, monkeypatch)) == good[:8]
+    values = json.loads(product.helm("get", "values", "vllm", "-o", "json"))
+    assert "vllmApiKey" not in values["servingEngineSpec"]
+    said = product.install(QWEN, phi(good))
+    assert "phi4: answered in" in said
+    assert "nothing to change" in product.install(QWEN, phi(good))
+    values = json.loads(product.helm("get", "values", "vllm", "-o", "json"))
+    assert "vllmApiKey" in values["servingEngineSpec"]
+
+
 def test_two_replicas_without_room_are_replaced_in_turn_and_one_always_answers(
     crowded: Product, monkeypatch: pytest.MonkeyPatch
 ):

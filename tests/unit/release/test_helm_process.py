@@ -122,3 +122,43 @@ def test_what_helm_started_holds_the_lock_until_it_ends(helm: Made, tmp_path: Pa
     waits = threading.Event()
     while made.busy():
         waits.wait(0.01)
+
+
+HISTORY = """\
+[ "$1" = history ] && exec echo '[
+  {"revision": 1, "status": "superseded", "chart": "vllm-stack-0.1.8"},
+  {"revision": 2, "status": "deployed", "chart": "vllm-stack-0.1.9"},
+  {"revision": 3, "status": "failed", "chart": "vllm-stack-0.1.12"}]'
+digest() { echo '{"servingEngineSpec": {"modelSpec": [{"name": "qwen", "podAnnotations":
+  {"vllm-flows.io/config-digest": "'$1'"}}]}}'; }
+case "$*" in *"--revision 1"*) digest a;; *"--revision 2"*) digest b;; *) digest c;; esac
+"""
+
+
+def test_values_and_chart_are_those_of_the_revision_that_helm_finished(helm: Made):
+    release = helm(HISTORY).release()
+    assert (release.state, release.revision, release.finished) == (ReleaseState.FAILED, 3, 2)
+    assert release.chart_version == "0.1.9"
+    assert release.ever_finished
+
+
+def test_the_revision_that_a_model_answered_in_is_found_by_its_configuration(helm: Made):
+    past = helm(HISTORY).past("qwen", "a")
+    assert past is not None
+    assert (past.revision, past.chart_version) == (1, "0.1.8")
+    assert helm(HISTORY).past("qwen", "z") is None
+    assert helm(HISTORY).past("other", "a") is None
+
+
+def test_what_a_chart_would_make_is_asked_of_helm_without_the_cluster(helm: Made):
+    made = helm("""[ "$1 $2 $3" = "template vllm ./chart" ] && echo 'kind: Service\n---'; cat""")
+    assert made.rendered(CHART, {"a": 1}) == [{"kind": "Service"}, {"a": 1}]
+
+
+def test_without_the_lock_nothing_is_rolled_back(helm: Made, tmp_path: Path):
+    def lost() -> None:
+        raise LockLostError("lost")
+
+    with pytest.raises(LockLostError):
+        helm(f"touch {tmp_path}/started", lost).roll_back(1)
+    assert not (tmp_path / "started").exists()
