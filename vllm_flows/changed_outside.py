@@ -20,20 +20,18 @@ def changed_outside(cluster: Cluster, manifests: Sequence[Iterable[Object]]) -> 
     """Compare the cluster with what helm wrote: the manifests of its revisions, newest first.
 
     More than one are there when helm did not finish: it may have come to an object or not, so what
-    is as in any of them nobody else changed. The last one is of a revision that was finished. Where
-    the texts differ, the API itself says by a dry run whether applying the manifest would change
-    anything. Kinds that this account may not read are left out.
+    is as in any of them nobody else changed. The last one is of a revision that was finished, and
+    says what an object was changed from. Where the texts differ, the API itself says by a dry run
+    whether applying the manifest would change anything. Kinds that this account may not read are
+    left out.
     """
     newest, *earlier = [_by_name(manifest) for manifest in manifests]
     found = _differing(cluster, newest.values())
     for written in earlier:
         again = _differing(cluster, [item for key, item in written.items() if key in found])
         # What that does not know helm made new, or did not come to yet: nobody took it away.
-        found = {
-            key: drift
-            for key, drift in found.items()
-            if key in again or (key not in written and drift.changes)
-        }
+        new = {key: drift for key, drift in found.items() if key not in written and drift.changes}
+        found = again | new
     return tuple(sorted(found.values(), key=lambda drift: (drift.kind, drift.name)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -241,6 +242,24 @@ def test_a_killed_hand_over_is_taken_back_by_the_chart_of_before_without_a_new_p
     assert "missing Deployments: qwen3" in said
     assert product.engine_pods() == pods
     assert "nothing to change" in product.install(QWEN)
+
+
+def test_a_helm_that_failed_at_the_selectors_is_made_good(product: Product, chart: Path):
+    product.install(QWEN)
+    values = product.folder / "values.json"
+    values.write_text(product.helm("get", "values", "vllm", "-o", "json"))
+    with pytest.raises(subprocess.CalledProcessError):
+        product.helm("upgrade", "vllm", str(chart), "--values", str(values))
+    assert product.release_statuses() == ["deployed", "failed"]
+    product.kubectl("set", "env", f"deployment/{ENGINE}", "HF_HUB_OFFLINE=0")
+    said = upgrade(product, chart)
+    assert "the last helm run left it failed; changed outside: Deployment" in said
+    assert said.count("env[HF_HUB_OFFLINE].value: 1 -> 0") >= 1
+    assert f"Deployment {ENGINE} deleted without its pods, which serve on" in said
+    assert "nothing to change" in upgrade(product, chart)
+    (engine,) = product.objects("deployments", "model=qwen3")
+    (container,) = engine["spec"]["template"]["spec"]["containers"]
+    assert {"name": "HF_HUB_OFFLINE", "value": "1"} in container["env"]
 
 
 def test_engines_that_a_chart_made_wrong_give_way_to_those_of_the_chart_before(

@@ -94,7 +94,7 @@ def test_an_object_that_helm_did_or_did_not_come_to_was_changed_by_nobody(there:
 
 def test_what_is_as_in_no_manifest_of_an_unfinished_helm_was_changed_by_somebody():
     (drift,) = half_way(with_port(81), [with_port(90)], [SERVICE])
-    assert drift.changes == ("spec.ports[service-port].port: 90 -> 81",)
+    assert drift.changes == ("spec.ports[service-port].port: 80 -> 81",)
 
 
 def test_an_object_that_helm_was_yet_to_make_is_not_missing():
