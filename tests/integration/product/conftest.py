@@ -224,6 +224,30 @@ class Product:
         labels = [secret["metadata"]["labels"] for secret in secrets]
         return [one["status"] for one in sorted(labels, key=lambda one: int(one["version"]))]
 
+    def only_free(self, gpus: int) -> None:
+        """Let somebody else take all GPUs but so many."""
+        for node, taken in (("gpu-node-1", 8), ("gpu-node-2", 8 - gpus)):
+            holds = {"nvidia.com/gpu": str(taken)}
+            container = {
+                "name": "train",
+                "image": "busybox",
+                "command": ["sleep", "3600"],
+                "resources": {"requests": holds, "limits": holds},
+            }
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"train-{node}", "labels": {"app": "train"}},
+                "spec": {
+                    "nodeName": node,
+                    "containers": [container],
+                    "terminationGracePeriodSeconds": 0,
+                },
+            }
+            path = self.folder / f"{node}.json"
+            path.write_text(json.dumps(pod))
+            self.kubectl("-n", "default", "apply", "-f", str(path))
+
     def assert_settled(self, model: str = "qwen3") -> None:
         """Insist that nothing is left of interrupted runs, and nothing is there twice."""
         *before, last = self.release_statuses()
@@ -305,3 +329,10 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     yield made
     made.hub("rate", bytes_per_second=None)
     made.run("uninstall", "--yes", "--delete-weights")
+
+
+@pytest.fixture
+def crowded(product: Product) -> Iterator[Product]:
+    """Take the GPUs that a test took back when it is over."""
+    yield product
+    product.kubectl("-n", "default", "delete", "pod", "-l", "app=train", "--wait")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -57,35 +56,6 @@ def replace(path: Path, old: str, new: str) -> None:
 def upgrade(product: Product, chart: Path, *options: str, code: int = 0) -> str:
     """Upgrade to the chart and return what was said."""
     return product.run("upgrade", "--yes", "--chart", str(chart), *options, code=code).stderr
-
-
-def only_free(product: Product, gpus: int) -> None:
-    """Let somebody else take all GPUs but so many."""
-    for node, taken in (("gpu-node-1", 8), ("gpu-node-2", 8 - gpus)):
-        holds = {"nvidia.com/gpu": str(taken)}
-        command = ["sleep", "3600"]
-        container = {"name": "train", "image": "busybox", "command": command}
-        container["resources"] = {"requests": holds, "limits": holds}  # type: ignore[assignment]
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"train-{node}", "labels": {"app": "train"}},
-            "spec": {
-                "nodeName": node,
-                "containers": [container],
-                "terminationGracePeriodSeconds": 0,
-            },
-        }
-        path = product.folder / f"{node}.json"
-        path.write_text(json.dumps(pod))
-        product.kubectl("-n", "default", "apply", "-f", str(path))
-
-
-@pytest.fixture
-def crowded(product: Product) -> Iterator[Product]:
-    """Give back the GPUs that a test took when it is over."""
-    yield product
-    product.kubectl("-n", "default", "delete", "pod", "-l", "app=train", "--wait")
 
 
 @contextmanager
@@ -165,7 +135,7 @@ def test_what_runs_is_handed_over_to_deployments_that_select_otherwise(
 def test_without_room_each_model_that_would_be_silent_is_asked_for_its_consent(
     crowded: Product, chart: Path
 ):
-    only_free(crowded, 2)
+    crowded.only_free(2)
     crowded.install(QWEN + DOWNTIME, PHI)
     before = crowded.versions()
     said = upgrade(crowded, chart, code=1)
@@ -281,7 +251,7 @@ def test_engines_that_a_chart_made_wrong_give_way_to_those_of_the_chart_before(
 def test_without_room_wrong_engines_end_before_those_of_the_chart_before_start(
     crowded: Product, tmp_path: Path
 ):
-    only_free(crowded, 1)
+    crowded.only_free(1)
     crowded.install(QWEN + DOWNTIME)
     bad = made_chart(tmp_path / "bad", "0.1.11", bad=True)
     said = upgrade(crowded, bad, code=1)

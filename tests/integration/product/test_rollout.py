@@ -55,38 +55,6 @@ def commit(product: Product, fault: str | None = None) -> str:
     return found
 
 
-def only_free(product: Product, gpus: int) -> None:
-    """Let somebody else take all GPUs but so many."""
-    for node, taken in (("gpu-node-1", 8), ("gpu-node-2", 8 - gpus)):
-        holds = {"nvidia.com/gpu": str(taken)}
-        container = {
-            "name": "train",
-            "image": "busybox",
-            "command": ["sleep", "3600"],
-            "resources": {"requests": holds, "limits": holds},
-        }
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"train-{node}", "labels": {"app": "train"}},
-            "spec": {
-                "nodeName": node,
-                "containers": [container],
-                "terminationGracePeriodSeconds": 0,
-            },
-        }
-        path = product.folder / f"{node}.json"
-        path.write_text(json.dumps(pod))
-        product.kubectl("-n", "default", "apply", "-f", str(path))
-
-
-@pytest.fixture
-def crowded(product: Product) -> Iterator[Product]:
-    """Take the GPUs that a test took back when it is over."""
-    yield product
-    product.kubectl("-n", "default", "delete", "pod", "-l", "app=train", "--wait")
-
-
 def session_of(product: Product, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Open a session in this process."""
     for name, value in product.environ.items():
@@ -163,7 +131,7 @@ def change_port(product: Product) -> None:
 def test_on_a_full_cluster_a_bad_revision_gives_way_to_the_one_that_served(
     crowded: Product, monkeypatch: pytest.MonkeyPatch
 ):
-    only_free(crowded, 1)
+    crowded.only_free(1)
     good = commit(crowded)
     crowded.install(phi(good, DOWNTIME))
     session = session_of(crowded, monkeypatch)
@@ -246,7 +214,7 @@ def test_what_all_engines_share_goes_back_with_all_of_them_and_each_is_asked(
 def test_two_replicas_without_room_are_replaced_in_turn_and_one_always_answers(
     crowded: Product, monkeypatch: pytest.MonkeyPatch
 ):
-    only_free(crowded, 2)
+    crowded.only_free(2)
     crowded.install(phi(commit(crowded), "replicaCount: 2"))
     session, good = session_of(crowded, monkeypatch), commit(crowded)
     with asked(session) as heard:
