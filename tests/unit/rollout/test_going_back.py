@@ -8,6 +8,7 @@ from vllm_flows.differences import entries
 from vllm_flows.errors import CompletionError
 from vllm_flows.going_back import Past, failure, way_back
 from vllm_flows.observed import REVISION_ANNOTATION
+from vllm_flows.outage import Outage
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
 from vllm_flows.waves import with_strategy
 
@@ -68,9 +69,9 @@ def test_with_another_chart_the_whole_revision_comes_back():
 
 def test_who_went_back_with_others_is_told_and_whether_it_answers():
     wrong = CompletionError("the answer has no text")
-    error = failure({"a": wrong}, {"a": "0a0a0a0a", "b": "0b0b0b0b"}, {"a": 2.0})
+    error = failure({"a": wrong}, {"a": "0a0a0a0a", "b": "0b0b0b0b"}, {"a": Outage(2.0)})
     assert "0a0a0a0a serves again, as before; nobody answered for 2 s" in error.what
     assert "b: went back too, as what changed is common to all engines, and answers" in error.why
-    error = failure({"a": wrong}, {"a": "0a0a0a0a", "b": wrong}, {})
+    error = failure({"a": wrong}, {"a": "0a0a0a0a", "b": wrong}, {"a": Outage()})
     assert "b: went back too" in error.why
     assert "does not answer so: the answer has no text" in error.why
