@@ -45,7 +45,7 @@ def _longest_kept(pods: list[Object]) -> list[Object]:
     It ends pods without a node first, then those that are not ready, those that share a node with
     most others, and the newest; costs of deletion and the age's logarithm are not looked at.
     """
-    beside = Counter(pod["spec"].get("nodeName") for pod in pods if _ready(pod))
+    beside = Counter(pod["spec"].get("nodeName") for pod in pods)
     oldest = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
     return sorted(
         oldest,
