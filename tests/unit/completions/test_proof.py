@@ -14,7 +14,7 @@ from tests.support import VirtualClock
 from vllm_flows.completions import Answer, Limits, ModelsApi
 from vllm_flows.errors import ClusterUnavailableError, CompletionError, TimedOutError
 from vllm_flows.models import Model
-from vllm_flows.proof import prove_model
+from vllm_flows.proof import ask_again, prove_model
 from vllm_flows.replicas import Replica, ready_replicas
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LIST, COMPLETION, CHAT = "/v1/models", "/v1/completions", "/v1/chat/completions"
 EMPTY = {"model": "qwen", "choices": [{"text": ""}]}
+_SOON = 0.3
+"""Seconds without a byte that are silence here, and that a busy machine does not reach."""
 NO_TEMPLATE = (400, b"... default chat template is no longer allowed, so you must ...")
 
 
@@ -37,9 +39,14 @@ class FakeSession:
     )
     away: list[float] = field(default_factory=list)
     """For each time that it is asked: how many seconds it takes to fail or, if 0, not to."""
+    slow: list[float] = field(default_factory=list)
+    """For each time that it is asked: how many seconds it takes to answer."""
+    byte: float = 5.0
+    """Seconds of silence after which the model's API is given up."""
 
     def ready_replicas(self, model: str) -> list[Replica]:
         assert model == "qwen"
+        self.clock.time += self.slow.pop(0) if self.slow else 0.0
         if self.away and (seconds := self.away.pop(0)):
             self.clock.sleep(seconds)
             raise ClusterUnavailableError("cannot list pods")
@@ -57,7 +64,7 @@ def qwen(**fields: object) -> Model:
 
 
 def prove(session: FakeSession, key: str | None = None, **fields: object) -> Answer:
-    limits = Limits(5, 0.05, 5)
+    limits = Limits(5, session.byte, 5)
     with ModelsApi.at(session.router.address, key, limits=limits) as api:
         return prove_model(api, session, qwen(**fields), say=lambda _: None)  # type: ignore[arg-type]  # a stand-in
 
@@ -169,14 +176,14 @@ def test_an_answer_that_always_breaks_off_is_a_failure_after_a_few_tries(serve: 
 
 
 def test_silence_of_the_model_fails_at_once(serve: Serve):
-    session = FakeSession(serve({COMPLETION: ("held", b"")}))
+    session = FakeSession(serve({COMPLETION: ("held", b"")}), byte=_SOON)
     assert "no byte for" in failure(session).what
     assert session.clock.time == 0
 
 
 def test_silence_while_the_kubernetes_api_is_away_is_waited_out(serve: Serve):
     router = serve({COMPLETION: ("held", b"")})
-    session = FakeSession(router, away=[30.0])
+    session = FakeSession(router, away=[30.0], byte=_SOON)
     good = serve().replies[COMPLETION]
     sleep = session.clock.sleep
 
@@ -235,3 +242,64 @@ def test_ready_pods_that_stay_are_the_replicas():
     new = {"metadata": {"name": "new"}, "status": {}}
     (found,) = ready_replicas([pod("good", "True"), pod("loading", "False"), going, new])
     assert (found.pod, found.host) == ("good", "[fd00::1]")
+
+
+def again(session: FakeSession, **fields: object) -> Answer:
+    with ModelsApi.at(session.router.address, None) as api:
+        return ask_again(api, session, qwen(**fields))  # type: ignore[arg-type]  # a stand-in
+
+
+def test_a_model_that_is_as_it_was_is_asked_one_short_completion(serve: Serve):
+    router = serve()
+    assert again(FakeSession(router)).text == " Paris"
+    assert [(each["path"], each["max_tokens"]) for each in router.asked] == [(COMPLETION, 4)]
+
+
+def test_what_is_expected_of_a_model_is_expected_each_time(serve: Serve):
+    router = serve()
+    again(FakeSession(router), smokeTest={"prompt": "Capital?", "expect": "Paris"})
+    assert (router.asked[0]["prompt"], router.asked[0]["max_tokens"]) == ("Capital?", 16)
+    with pytest.raises(CompletionError, match=r"smokeTest\.expect"):
+        again(FakeSession(router), smokeTest={"expect": "Rome"})
+
+
+def test_a_short_completion_that_is_wrong_says_where_to_look(serve: Serve):
+    with pytest.raises(CompletionError) as caught:
+        again(FakeSession(serve({COMPLETION: EMPTY})))
+    assert caught.value.next_command == "kubectl -n ns logs deployment/vllm-qwen-deployment-vllm"
+
+
+def test_a_command_that_helps_is_not_replaced_by_the_log(serve: Serve):
+    error = failure(FakeSession(serve(key="secret")), "other")
+    assert error.next_command == "vllm-flows set-api-key, then vllm-flows install"
+
+
+def mend(session: FakeSession, after: int) -> None:
+    """Let the router's completion be good once somebody slept so many times."""
+    sleep, router = session.clock.sleep, session.router
+
+    def mending(seconds: float) -> None:
+        sleep(seconds)
+        if len(session.clock.slept) >= after:
+            router.replies[COMPLETION] = {"model": "qwen", "choices": [{"text": " Paris"}]}
+
+    session.clock.sleep = mending  # type: ignore[method-assign]  # time mends it
+
+
+def test_an_answer_may_break_off_twice(serve: Serve):
+    session = FakeSession(serve({COMPLETION: ("cut", b"{")}), {"pod-1": serve()})
+    mend(session, after=2)
+    assert prove(session).text == " Paris"
+
+
+def test_silence_counts_as_the_apis_where_the_api_is_slow_and_answers(serve: Serve):
+    router = serve({COMPLETION: ("held", b"")})
+    session = FakeSession(router, {"pod-1": serve()}, slow=[6.0], byte=_SOON)
+    mend(session, after=1)
+    assert prove(session).text == " Paris"
+
+
+def test_without_a_ready_replica_several_are_not_proven(serve: Serve):
+    with pytest.raises(TimedOutError) as caught:
+        prove(FakeSession(serve()), replicaCount=2)
+    assert "no replica is ready" in caught.value.why
