@@ -1,0 +1,371 @@
+"""One run's change of the release: in which order, and what becomes of a model that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows import rolling
+from flows.rolling import Rolling
+from vllm_flows.chart import Chart
+from vllm_flows.completions import Answer
+from vllm_flows.desired import Desired
+from vllm_flows.differences import entries
+from vllm_flows.drift import Drift
+from vllm_flows.errors import CompletionError, NotReadyError, RolloutError, VllmFlowsError
+from vllm_flows.models import Model
+from vllm_flows.names import engine_deployment
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    REVISION_ANNOTATION,
+    ClusterState,
+    DeployedModel,
+    HubFile,
+    Release,
+    ReleaseState,
+    Verdict,
+    WeightsClaim,
+)
+from vllm_flows.outage import Outage
+from vllm_flows.planner import make_plan
+from vllm_flows.planning import Decision
+from vllm_flows.settings import load_settings
+from vllm_flows.values import PinnedModel, release_values
+
+OLDER, OLD, NEW = "a" * 40, "b" * 40, "c" * 40
+UNREADY = NotReadyError("crash loop", why="exit code 1", next_command="look at the log")
+RUBBISH = CompletionError("the answer has no text", next_command="look at the answer")
+
+
+def a_model(name: str = "qwen", **fields: Any) -> Model:
+    return Model(name=name, modelURL=f"org/{name}", **fields)
+
+
+def aim(*models: Model, commit: str = NEW, size: int = 1000, **shared: Any) -> Desired:
+    files = (HubFile("model.safetensors", size),)
+    verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
+    settings = load_settings(**shared)
+    values = release_values([PinnedModel(model, commit) for model in models], settings, None)
+    return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), settings)
+
+
+def digests(desired: Desired) -> dict[str, str]:
+    return {
+        name: entry["podAnnotations"][DIGEST_ANNOTATION]
+        for name, entry in entries(desired.values).items()
+    }
+
+
+def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> ClusterState:
+    """Return a cluster that runs just that; claims remember the digests that were `proven`."""
+    commits = {name: verdict.commit for name, verdict in deployed.verdicts.items()}
+    marks = digests(deployed)
+    return ClusterState(
+        Release(ReleaseState.DEPLOYED, 3, "0.1.8", "deployed", deployed.values),
+        {name: DeployedModel(name, 1, 1, commits[name], marks[name]) for name in commits},
+        {
+            name: WeightsClaim(name, "50Gi", {NEW: 1}, proven=(proven or marks)[name])
+            for name in commits
+        },
+        router=True,
+    )
+
+
+@dataclass
+class Tasks:
+    """Stands for the tasks: notes what is done; models fail as often as `failing` tells."""
+
+    failing: dict[str, list[VllmFlowsError | None]] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    silent: float = 0.0
+    done: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    asked_history: list[str] = field(default_factory=list)
+    budgets: dict[str, float] = field(default_factory=dict)
+    applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(rolling, "say", self.said.append)
+        patch.setattr(rolling, "wait_ready", SimpleNamespace(submit=self.wait))
+        patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
+        for name in ("apply_release", "restart_newest", "set_right", "remove_left_behind"):
+            patch.setattr(rolling, name, getattr(self, name))
+        patch.setattr(rolling, "measured", self.measured)
+
+    def apply_release(
+        self, _session: object, _chart: object, values: Mapping[str, Any], reason: str
+    ) -> None:
+        self.applied.append(entries(values))
+        self.done.append(f"helm: {reason}")
+
+    def restart_newest(self, _session: object, subject: str, deployment: str) -> None:
+        assert deployment == engine_deployment(subject)
+        self.done.append(f"restart {subject}")
+
+    def set_right(self, _session: object, drifts: Sequence[Drift]) -> None:
+        self.done.append(f"set right {[drift.name for drift in drifts]}")
+
+    def remove_left_behind(self, _session: object, models: Sequence[str]) -> None:
+        self.done.append(f"remove {models}")
+
+    @contextmanager
+    def measured(self, _session: object, models: Sequence[str]) -> Iterator[dict[str, Outage]]:
+        yield {model: Outage(self.silent) for model in models}
+
+    def wait(self, _session: object, model: str, deployment: str, budget: float) -> Any:
+        assert deployment == engine_deployment(model)
+        self.budgets[model] = budget
+        self.done.append(f"wait {model}")
+        error = next(iter(self.failing.get(model, [])), None)
+        unready = isinstance(error, NotReadyError)
+        return self.future(self.failing[model].pop(0) if unready else 2.0)
+
+    def ask(self, _session: object, model: Model) -> Any:
+        self.done.append(f"ask {model.name}")
+        left = self.failing.get(model.name)
+        error = left.pop(0) if left else None
+        return self.future(error or Answer(model.name, "Paris", 0.1))
+
+    def entry_with(self, model: str, digest: str) -> dict[str, Any]:
+        self.asked_history.append(model)
+        return dict(self.kept.get(digest, {}))
+
+    @staticmethod
+    def future(result: object) -> Any:
+        return SimpleNamespace(result=lambda raise_on_failure: result)  # noqa: ARG005 -- as Prefect's
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
+    found = Tasks()
+    found.put_in_place(monkeypatch)
+    return found
+
+
+def rolling_to(tasks: Tasks, desired: Desired, state: ClusterState) -> Rolling:
+    session: Any = SimpleNamespace(helm=tasks)
+    run = Decision(session, desired, state, make_plan(desired, state), None, None)
+    return Rolling(run, session)
+
+
+def failure(tasks: Tasks, desired: Desired, state: ClusterState) -> RolloutError:
+    with pytest.raises(RolloutError) as caught:
+        rolling_to(tasks, desired, state).through()
+    return caught.value
+
+
+def verbs(tasks: Tasks) -> list[str]:
+    return [step.split(":", 1)[0] for step in tasks.done]
+
+
+def revision(entry: Mapping[str, Any]) -> str:
+    return str(entry["podAnnotations"][REVISION_ANNOTATION])
+
+
+def test_each_model_is_ready_and_has_answered_before_the_next_is_changed(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    made = rolling_to(tasks, aim(*models), serving(aim(*models, commit=OLD)))
+    made.through()
+    assert verbs(tasks) == ["helm", "wait a", "ask a", "helm", "wait b", "ask b"]
+    first, second = tasks.applied
+    assert (revision(first["a"]), revision(first["b"])) == (NEW, OLD)
+    assert (revision(second["a"]), revision(second["b"])) == (NEW, NEW)
+    assert made.ready == {"a": 2.0, "b": 2.0}
+    assert {name: answer.text for name, answer in made.answers.items()} == dict.fromkeys(
+        ("a", "b"), "Paris"
+    )
+
+
+def test_every_helm_says_which_model_it_changes_and_why(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    rolling_to(tasks, aim(*models), serving(aim(*models, commit=OLD))).through()
+    helm = [step for step in tasks.done if step.startswith("helm")]
+    assert helm == [f"helm: {name}: revision bbbbbbbb -> cccccccc" for name in ("a", "b")]
+
+
+def test_a_helm_that_replaces_no_pods_says_why_the_release_changes(tasks: Tasks):
+    models = (a_model("old"), a_model("new"))
+    made = rolling_to(tasks, aim(*models), serving(aim(models[0])))
+    made.through()
+    assert tasks.done == [f"helm: {made.run.plan.release_reason}"]
+
+
+def test_a_large_model_is_given_the_time_that_its_size_takes(tasks: Tasks):
+    bytes_in_two_hours = 2 * 3600 * 100_000_000
+    large = serving(aim(a_model(), commit=OLD))
+    rolling_to(tasks, aim(a_model(), size=bytes_in_two_hours), large).through()
+    assert tasks.budgets["qwen"] > 2 * 3600
+
+
+def test_a_release_that_stays_as_it_is_needs_no_helm(tasks: Tasks):
+    rolling_to(tasks, aim(a_model()), serving(aim(a_model()))).through()
+    assert tasks.done == []
+
+
+@pytest.mark.parametrize("error", [UNREADY, RUBBISH])
+def test_a_model_that_fails_goes_back_to_what_its_claim_saw_answer(
+    tasks: Tasks, error: VllmFlowsError
+):
+    before = aim(a_model(), commit=OLDER)
+    tasks.kept = {digests(before)["qwen"]: entries(before.values)["qwen"]}
+    tasks.failing = {"qwen": [error]}
+    tasks.silent = 12.0
+    state = serving(aim(a_model(), commit=OLD), digests(before))
+    told = failure(tasks, aim(a_model()), state)
+    assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLDER]
+    assert verbs(tasks)[-2:] == ["wait qwen", "ask qwen"]
+    assert told.what == (
+        "after its change it does not answer: aaaaaaaa serves again, as before; "
+        "nobody answered for 12 s of this run"
+    )
+    assert error.what in told.why
+    assert "onFailure: keep" in told.next_command
+    assert told.model == "qwen"
+
+
+def test_where_helm_kept_nothing_of_it_the_last_entry_comes_back(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    assert tasks.asked_history == ["qwen"]
+    assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLD]
+
+
+def test_a_claim_that_saw_no_answer_has_the_last_entry_come_back(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD), {"qwen": ""}))
+    assert tasks.asked_history == []
+    assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLD]
+
+
+def test_models_after_the_one_that_failed_serve_on_as_they_are(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    tasks.failing = {"a": [UNREADY]}
+    failure(tasks, aim(*models), serving(aim(*models, commit=OLD)))
+    assert [revision(values["b"]) for values in tasks.applied] == [OLD, OLD]
+    assert "ask b" not in tasks.done
+
+
+def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(tasks: Tasks):
+    tasks.failing = {"qwen": [UNREADY]}
+    keeping = a_model(onFailure="keep")
+    told = failure(tasks, aim(keeping), serving(aim(keeping, commit=OLD)))
+    assert verbs(tasks) == ["helm", "wait qwen"]
+    assert "it stays as it is, nothing of before was brought back" in told.what
+    assert told.next_command == "look at the log"
+
+
+def test_a_new_model_is_left_to_the_proof_of_all_since_nothing_served_before(tasks: Tasks):
+    models = (a_model("old"), a_model("new"))
+    rolling_to(tasks, aim(*models), serving(aim(models[0]))).through()
+    assert verbs(tasks) == ["helm"]
+
+
+def test_a_retry_is_made_with_new_pods_and_ends_well_when_they_answer(tasks: Tasks):
+    tasks.failing = {"qwen": [UNREADY]}
+    again = a_model(onFailure="retry")
+    made = rolling_to(tasks, aim(again), serving(aim(again, commit=OLD)))
+    made.through()
+    assert verbs(tasks) == ["helm", "wait qwen", "restart qwen", "wait qwen", "ask qwen"]
+    assert made.answers["qwen"].text == "Paris"
+
+
+def test_a_retry_that_fails_too_goes_back(tasks: Tasks):
+    tasks.failing = {"qwen": [UNREADY, RUBBISH]}
+    again = a_model(onFailure="retry")
+    told = failure(tasks, aim(again), serving(aim(again, commit=OLD)))
+    assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLD]
+    assert told.why == "qwen: the answer has no text"
+
+
+def test_only_who_is_to_be_tried_again_gets_new_pods(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    assert not any(step.startswith("restart") for step in tasks.done)
+
+
+def test_where_what_served_does_not_answer_any_more_that_is_said(tasks: Tasks):
+    tasks.failing = {"qwen": [UNREADY, RUBBISH]}
+    told = failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    assert "going back did not help either: the answer has no text" in told.what
+    assert "serves again" not in told.what
+
+
+def test_what_a_killed_run_left_is_asked_before_anything_is_written(tasks: Tasks):
+    state = serving(aim(a_model()), digests(aim(a_model(), commit=OLD)))
+    rolling_to(tasks, aim(a_model()), state).through()
+    assert tasks.done == ["wait qwen", "ask qwen"]
+
+
+def test_what_a_killed_run_left_goes_back_when_it_does_not_answer(tasks: Tasks):
+    before = aim(a_model(), commit=OLD)
+    tasks.kept = {digests(before)["qwen"]: entries(before.values)["qwen"]}
+    tasks.failing = {"qwen": [RUBBISH]}
+    failure(tasks, aim(a_model()), serving(aim(a_model()), digests(before)))
+    assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
+    assert verbs(tasks) == ["wait qwen", "ask qwen", "helm", "wait qwen", "ask qwen"]
+
+
+def test_a_model_that_only_embeds_is_waited_for_and_not_asked(tasks: Tasks):
+    pooling = a_model(vllmConfig={"runner": "pooling"})
+    rolling_to(tasks, aim(pooling), serving(aim(pooling, commit=OLD))).through()
+    assert verbs(tasks) == ["helm", "wait qwen"]
+
+
+def test_what_helm_cannot_set_right_is_set_right_before_helm_runs(tasks: Tasks):
+    repair = {"spec": {"ports": [{"port": 80}]}}
+    drift = Drift("Service", "s", ("spec.ports[0].port: 80 -> 81",), repair)
+    rolling_to(tasks, aim(a_model()), replace(serving(aim(a_model())), drifts=(drift,))).through()
+    assert verbs(tasks) == ["set right ['s']", "helm"]
+
+
+def test_one_such_object_among_others_is_enough(tasks: Tasks):
+    drifts = (
+        Drift("Deployment", "d", ("spec.replicas: 1 -> 2",)),
+        Drift("Service", "s", ("spec.ports[0].port: 80 -> 81",), {"spec": {}}),
+    )
+    rolling_to(tasks, aim(a_model()), replace(serving(aim(a_model())), drifts=drifts)).through()
+    assert verbs(tasks) == ["set right ['d', 's']", "helm"]
+
+
+def test_what_helm_can_set_right_is_left_to_it(tasks: Tasks):
+    drift = Drift("Service", "s", ("spec.ports[0].port: 80 -> 81",))
+    rolling_to(tasks, aim(a_model()), replace(serving(aim(a_model())), drifts=(drift,))).through()
+    assert verbs(tasks) == ["helm"]
+
+
+def test_what_is_left_of_models_that_are_no_longer_listed_goes_after_helm(tasks: Tasks):
+    models = (a_model("a"), a_model("gone"))
+    rolling_to(tasks, aim(models[0]), serving(aim(*models))).through()
+    assert verbs(tasks) == ["helm", "remove ['gone']"]
+
+
+def test_a_setting_of_all_engines_goes_back_with_all_of_them_when_some_do_not_answer(tasks: Tasks):
+    models = (a_model("a"), a_model("b"), a_model("c"))
+    before = serving(aim(*models))
+    tasks.failing = {"a": [UNREADY], "b": [RUBBISH]}
+    told = failure(tasks, aim(*models, runtime_class="other"), before)
+    assert tasks.applied == [tasks.applied[0], entries(before.release.values)]
+    assert told.model is None
+    assert told.why == "a: crash loop (exit code 1)\nb: the answer has no text"
+
+
+def test_the_silence_of_each_model_that_was_replaced_is_kept(tasks: Tasks):
+    tasks.silent = 3.0
+    made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    made.through()
+    assert made.silence == {"qwen": 3.0}
+
+
+def test_what_is_no_fault_of_a_model_is_not_held_against_it(tasks: Tasks):
+    tasks.future = lambda _result: SimpleNamespace(  # type: ignore[method-assign]  # a task that crashed
+        result=lambda raise_on_failure: MemoryError()  # noqa: ARG005 -- as Prefect's
+    )
+    made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    with pytest.raises(MemoryError):
+        made.through()
+    assert len(tasks.applied) == 1
