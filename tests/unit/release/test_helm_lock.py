@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,3 +74,42 @@ def test_asking_who_holds_it_forgets_nothing(lock: HelmLock):
         assert lock.held()
     assert not lock.held()
     assert lock.unfinished_since() is not None
+
+
+def test_asking_who_holds_it_leaves_no_mark_of_a_helm(lock: HelmLock):
+    assert not lock.held()
+    assert lock.unfinished_since() is None
+
+
+def test_the_mark_of_a_helm_replaces_whatever_was_there(lock: HelmLock):
+    lock.path.write_text("no time, and longer than any time is written" * 2)
+    assert lock.unfinished_since() is None
+    with lock.taken():
+        pass
+    assert lock.unfinished_since() is not None
+
+
+def test_only_the_account_itself_may_open_it(lock: HelmLock):
+    before = os.umask(0)
+    try:
+        with lock.taken():
+            assert lock.path.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_an_account_without_a_folder_of_its_own_uses_the_machines(monkeypatch: pytest.MonkeyPatch):
+    def unknown(_uid: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert helm_lock.account_folder() == Path("/tmp")  # noqa: S108 -- what is promised
+
+
+def test_a_home_that_cannot_be_written_to_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir=str(tmp_path)))
+    assert helm_lock.account_folder() == tmp_path / ".cache" / "vllm-flows"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert helm_lock.account_folder() == Path("/tmp")  # noqa: S108 -- what is promised
