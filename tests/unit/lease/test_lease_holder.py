@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -63,9 +65,10 @@ def test_only_a_process_that_surely_ended_is_gone(name: str, gone: bool):  # noq
     assert is_gone(name, HERE) is gone
 
 
-def test_where_the_system_has_no_boot_id_nobody_is_gone():
-    nameless = replace(HERE, boot="", space="")
-    assert not is_gone("a@host pid 11 upgrade [//100/r]", nameless)
+@pytest.mark.parametrize(("boot", "space"), [("", ""), ("", "1"), ("boot", "")])
+def test_where_the_system_does_not_tell_machines_apart_nobody_is_gone(boot: str, space: str):
+    nameless = replace(HERE, boot=boot, space=space)
+    assert not is_gone(f"a@host pid 11 upgrade [{boot}/{space}/100/r]", nameless)
 
 
 @linux
@@ -87,3 +90,59 @@ def test_a_process_is_gone_once_it_was_killed_even_before_its_parent_knows():
     assert is_gone(name, here)
     child.communicate()
     assert is_gone(name, here)
+
+
+def test_a_user_whose_name_has_spaces_is_read_as_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease_holder.getpass, "getuser", lambda: "Alice Smith")
+    name = holder_name("upgrade", HERE)
+    assert shown(name) == f"Alice-Smith@host pid {os.getpid()} upgrade"
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Put a folder in the place of /proc, empty as for somebody who may see nothing."""
+    monkeypatch.setattr(lease_holder, "_PROC", tmp_path)
+    return tmp_path
+
+
+def stat(proc: Path, pid: int, name: str, state: str) -> None:
+    """Write what /proc tells of a process that started at 4711."""
+    (proc / str(pid)).mkdir()
+    fields = " ".join([state, *["0"] * 18, "4711", "0"])
+    (proc / str(pid) / "stat").write_text(f"{pid} ({name}) {fields}\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "started"), [("S", "4711"), ("R", "4711"), ("Z", None), ("X", None)]
+)
+def test_a_process_that_ended_has_no_start_any_more(proc: Path, state: str, started: str | None):
+    stat(proc, 7, "python", state)
+    assert process_started(7) == started
+
+
+def test_a_program_may_be_called_as_it_likes(proc: Path):
+    stat(proc, 7, "a) S (b", "S")
+    assert process_started(7) == "4711"
+
+
+def test_a_process_that_is_hidden_is_there_and_one_that_is_not_there_is_gone(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert list(proc.iterdir()) == []
+    assert process_started(os.getpid()) == ""
+    for error, started in ((PermissionError, ""), (ProcessLookupError, None)):
+        monkeypatch.setattr(lease_holder.os, "kill", raising(error))
+        assert process_started(7) == started
+
+
+def test_a_process_that_may_not_be_looked_at_is_there(proc: Path, monkeypatch: pytest.MonkeyPatch):
+    stat(proc, 7, "python", "S")
+    monkeypatch.setattr(Path, "read_text", raising(PermissionError))
+    assert process_started(7) == ""
+
+
+def raising(error: type[OSError]) -> Callable[..., None]:
+    def refuse(*_: object) -> None:
+        raise error
+
+    return refuse

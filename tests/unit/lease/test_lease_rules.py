@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,3 +107,31 @@ def test_a_clock_that_is_ahead_is_told_of_with_the_way_out(world: World):
     error = Held("bob@far pid 10 install", None, -3600, 3635).refusal("ns", world.clock.wall())
     assert error.why == "last renewed 1 h 0 min in the future: its clock or this machine's is wrong"
     assert error.next_command.startswith("kubectl delete lease vllm-flows -n ns ")
+
+
+def test_a_lease_that_was_deleted_and_made_anew_by_another_run_is_not_our_hold(world: World):
+    ours, theirs = held_by(world, ME), held_by(world, ELSEWHERE)
+    assert ours["spec"]["leaseTransitions"] == theirs["spec"]["leaseTransitions"]
+    assert not same_hold(theirs, ours)
+
+
+def test_who_takes_over_holds_it_since_then_and_not_since_the_one_before(world: World):
+    later = world.clock.wall() + timedelta(seconds=90)
+    spec = taken(held_by(world, ELSEWHERE), "models", ME, later)["spec"]
+    assert spec["acquireTime"] == spec["renewTime"] == "2030-01-01T00:01:30.000000Z"
+
+
+def test_times_of_another_zone_are_written_as_the_api_insists(world: World):
+    elsewhere = world.clock.wall().astimezone(timezone(timedelta(hours=2)))
+    assert taken(None, "models", ME, elsewhere)["spec"]["renewTime"].startswith("2030-01-01T00:00")
+
+
+def test_a_clock_that_is_ahead_by_no_more_than_clocks_differ_is_not_called_wrong(world: World):
+    error = Held("bob@far pid 10 install", None, -2, 37).refusal("ns", world.clock.wall())
+    assert error.why.startswith("last renewed 0 s ago")
+    assert error.next_command.startswith("kubectl get lease")
+
+
+def test_the_lease_says_whose_it_is(world: World):
+    labels = held_by(world, ME)["metadata"]["labels"]
+    assert labels == {"app.kubernetes.io/managed-by": "vllm-flows"}
