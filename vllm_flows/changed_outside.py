@@ -65,12 +65,12 @@ def _of_kind(cluster: Cluster, kind: str, items: Sequence[Object]) -> Iterable[D
             yield drift
 
 
-def _there(cluster: Cluster, kind: str, items: Sequence[Object]) -> dict[str, Object]:
+def _there(cluster: Cluster, kind: str, items: Sequence[Object]) -> Mapping[str, Object | None]:
+    """Return the objects of these names; None, or nothing, for one that is gone."""
     names = [str(item["metadata"]["name"]) for item in items]
     if len(names) > _FEW:
         return {str(one["metadata"]["name"]): one for one in cluster.find(kind)}
-    asked = {name: cluster.get(kind, name) for name in names}
-    return {name: one for name, one in asked.items() if one is not None}
+    return {name: cluster.get(kind, name) for name in names}
 
 
 def _once_applied(cluster: Cluster, item: Object, live: Object) -> Drift | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -103,3 +104,74 @@ def test_an_object_that_helm_was_yet_to_make_is_not_missing():
     assert drift.text == "Service vllm-qwen-engine-service is gone"
     (drift,) = half_way(with_port(81), [SERVICE], [])
     assert drift.changes
+
+
+@dataclass
+class ManyObjects:
+    """A fake: objects by kind and name; reading some kinds is refused, writing any is."""
+
+    objects: list[dict[str, Any]]
+    refused: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        self._asked(f"{kind} {name}", kind)
+        return next((one for one in self.objects if one["metadata"]["name"] == name), None)
+
+    def find(self, kind: str) -> list[dict[str, Any]]:
+        self._asked(kind, kind)
+        return [one for one in self.objects if one["kind"] == kind]
+
+    def dry_run(self, item: dict[str, Any]) -> dict[str, Any]:
+        raise ClusterError(f"{item['kind']} is refused")
+
+    def _asked(self, what: str, kind: str) -> None:
+        self.asked.append(what)
+        if kind == self.refused:
+            raise NoRightError(f"no right to read {kind}")
+
+
+def named(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def seen(cluster: ManyObjects, *manifest: dict[str, Any]) -> list[str]:
+    return [drift.text for drift in changed_outside(cluster, [manifest])]  # type: ignore[arg-type]  # a fake
+
+
+def test_an_object_that_is_gone_has_nothing_to_be_merged_into():
+    (drift,) = changed_outside(ManyObjects([]), [[SERVICE]])  # type: ignore[arg-type]  # a fake
+    assert (drift.text, drift.repair) == ("Service vllm-qwen-engine-service is gone", {})
+
+
+def test_kinds_that_may_not_be_read_or_are_not_known_are_left_out():
+    cluster = ManyObjects([], refused="Role")
+    manifest = (named("Role", "r"), named("ScaledObject", "x"), named("Service", "s"))
+    assert seen(cluster, *manifest) == ["Service s is gone"]
+
+
+def test_many_objects_of_a_kind_are_asked_for_at_once_and_a_few_one_by_one():
+    there = [named("Service", f"s{number}", type="a") for number in range(4)]
+    few, many = ManyObjects(there), ManyObjects(there)
+    assert seen(few, *there[:3]) == seen(many, *there) == []
+    assert few.asked == ["Service s0", "Service s1", "Service s2"]
+    assert many.asked == ["Service"]
+
+
+def test_all_that_changed_is_told_in_one_order():
+    there = [named("Service", name, type="b") for name in ("s2", "s1")]
+    wanted = [named("Service", name, type="a") for name in ("s2", "s1")]
+    found = seen(ManyObjects(there), *wanted, named("Deployment", "d"))
+    assert found == [
+        "Deployment d is gone",
+        "Service s1: spec.type: a -> b",
+        "Service s2: spec.type: a -> b",
+    ]
+
+
+def test_of_what_the_api_would_store_only_what_the_manifest_speaks_of_counts():
+    answer = deepcopy(SERVICE) | {"status": {}}
+    answer["metadata"] |= {"generation": 7, "managedFields": ["other"]}
+    answer["spec"] |= {"sessionAffinity": "None"}
+    (drift,) = found(other_port(), answer)
+    assert drift.changes == ("spec.ports[service-port].port: 80 -> 81",)

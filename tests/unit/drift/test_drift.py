@@ -115,3 +115,60 @@ def test_the_label_that_helm_writes_itself_is_no_drift():
     drift = drift_of(wanted, found)
     assert drift
     assert drift.changes == ("metadata.labels.a: 1 -> 2",)
+
+
+def changed(wanted: Any, found: Any) -> tuple[str, ...]:
+    """Return what is said of an object with one field, wanted and found."""
+    named = {"kind": "Service", "metadata": {"name": "s"}}
+    drift = drift_of({**named, "spec": {"x": wanted}}, {**named, "spec": {"x": found}})
+    return drift.changes if drift else ()
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(0, 3), ("", "a"), ([], ["a"])])
+def test_what_was_wanted_empty_and_is_not_is_drift(wanted: Any, found: Any):
+    assert changed(wanted, found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"), [(0, None), ("", None), ([], {}), (-1, "-1"), ("1Gi", "1024Mi")]
+)
+def test_what_means_the_same_is_no_drift(wanted: Any, found: Any):
+    assert changed(wanted, found) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("a", "b"), ([1], "[1]"), ({"a": 1}, "x"), ("1", "2"), (["a"], ["b"])]
+)
+def test_what_means_something_else_is_drift(wanted: Any, found: Any):
+    assert len(changed(wanted, found)) == 1
+
+
+def test_a_container_of_another_name_is_drift():
+    found = live()
+    container(found)["name"] = "other"
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    assert "containers[vllm].name: vllm -> other" in drift.text
+
+
+def test_what_only_the_api_says_is_not_compared():
+    wanted = {
+        "apiVersion": "policy/v1beta1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "stringData": {"key": "canary"},
+        "status": {"phase": "Pending"},
+    }
+    found = {"apiVersion": "policy/v1", "kind": "Secret", "metadata": {"name": "s"}, "status": {}}
+    assert drift_of(wanted, found) is None
+
+
+def test_only_the_deployment_of_that_name_restarts_pods():
+    for kind, restarts in (("Deployment", True), ("Service", False)):
+        drift = Drift(kind, "vllm-qwen", ("spec.template.x: 1 -> 2",))
+        assert drift.restarts("vllm-qwen") is restarts
+
+
+def test_a_long_value_is_cut():
+    (change,) = changed("a" * 100, "b")
+    assert change == f"spec.x: {'a' * 57}... -> b"
