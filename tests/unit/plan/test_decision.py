@@ -179,3 +179,34 @@ def test_of_several_replicas_each_has_to_answer_again():
     made = decision(two, replace(state, deployments={"qwen": deployed}))
     assert not made.writes
     assert made.proven() == set()
+
+
+def test_an_api_key_that_is_not_stored_yet_is_written():
+    given = Credential("canary", "VLLM_API_KEY", "1", stored=False)
+    assert decision(aim(a_model()), proven(aim(a_model())), api_key=given).changes
+    assert not decision(
+        aim(a_model()), proven(aim(a_model())), api_key=replace(given, stored=True)
+    ).changes
+
+
+def test_a_model_that_changes_now_is_not_asked_as_it_was_left():
+    left = served(aim(a_model(), OLD), OLD, served=("c" * 40,), requested="main", proven="other")
+    made = decision(aim(a_model(vllmConfig={"maxModelLen": 512})), left)
+    assert [model.name for model in made.news()] == ["qwen"]
+    assert made.unproven() == []
+
+
+def test_another_word_for_what_answered_is_remembered_and_no_reason_to_go_back():
+    tagged = aim(a_model(revision="v1"))
+    made = decision(tagged, proven(tagged))
+    assert not made.plan.changes
+    assert made.served(tagged.models[0]).requested == "v1"
+    assert [model.name for model in made.news()] == ["qwen"]
+    assert made.unproven() == []
+
+
+def test_pods_that_somebody_changed_have_to_be_proven_anew():
+    changed = Drift("Deployment", "vllm-qwen-deployment-vllm", ("spec.template.x: 1 -> 2",))
+    made = decision(aim(a_model()), replace(proven(aim(a_model())), drifts=(changed,)))
+    assert made.news() == []
+    assert made.proven() == set()
