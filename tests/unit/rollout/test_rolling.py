@@ -98,7 +98,7 @@ class Tasks:
         patch.setattr(rolling, "measured", self.measured)
 
     def apply_release(
-        self, _session: object, _chart: object, values: Mapping[str, Any], reason: str
+        self, _session: object, _chart: object, values: Mapping[str, Any], reason: str, *_: object
     ) -> None:
         self.applied.append(entries(values))
         self.done.append(f"helm: {reason}")
