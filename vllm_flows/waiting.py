@@ -74,13 +74,15 @@ def wait_for(
 ) -> Result:
     """Ask until the answer is no `Pending`, and return it.
 
-    A new text is said at once, an unchanged one again every `REMIND_SECONDS`. After `seconds`
-    raises what `out_of_time` makes of the last text. What `ask` raises ends the wait,
-    unless the error itself says that another try can help.
+    A new text is said at once, an unchanged one again every `REMIND_SECONDS`. The first question
+    that is put after `seconds` is the last, however long those before it took: then raises what
+    `out_of_time` makes of the last text. What `ask` raises ends the wait, unless the error itself
+    says that another try can help.
     """
     begin = clock.now()
     said, said_at = "", begin
     while True:
+        asked_at = clock.now()
         answer = _asked(ask)
         if not isinstance(answer, Pending):
             return answer
@@ -91,6 +93,6 @@ def wait_for(
         elif now - said_at >= REMIND_SECONDS:
             said_at = now
             say(f"{said} (for {human_seconds(now - begin)})")
-        if now - begin >= seconds:
+        if asked_at - begin >= seconds:
             raise out_of_time(said)
         clock.sleep(every)

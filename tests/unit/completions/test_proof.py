@@ -299,6 +299,15 @@ def test_silence_counts_as_the_apis_where_the_api_is_slow_and_answers(serve: Ser
     assert prove(session).text == " Paris"
 
 
+def test_a_model_is_not_failed_by_an_api_server_that_is_away_for_two_minutes_and_a_half(
+    serve: Serve,
+):
+    router = serve({COMPLETION: (503, b"the way to the model is broken")})
+    session = FakeSession(router, {"pod-1": serve()}, slow=[150.0])
+    mend(session, after=1)
+    assert prove(session).text == " Paris"
+
+
 def test_without_a_ready_replica_several_are_not_proven(serve: Serve):
     with pytest.raises(TimedOutError) as caught:
         prove(FakeSession(serve()), replicaCount=2)

@@ -43,6 +43,22 @@ def test_what_is_there_at_the_end_is_still_seen():
     assert waited(["a", "a", 3], seconds=2)[0] == 3
 
 
+def test_what_took_all_the_time_to_answer_is_asked_once_more():
+    clock = VirtualClock()
+
+    def ask() -> int | Pending:
+        if clock.now() < 150:
+            clock.sleep(150)  # an API server that is away is waited for within one question
+            return Pending("no answer")
+        return 3
+
+    said: list[str] = []
+    found = wait_for(
+        ask, seconds=120, every=1, say=said.append, out_of_time=TimedOutError, clock=clock
+    )
+    assert (found, clock.now()) == (3, 151)
+
+
 def test_an_api_that_does_not_answer_for_a_moment_does_not_end_the_wait():
     answers = iter([ClusterUnavailableError("no answer"), 5])
 
