@@ -20,7 +20,7 @@ from tasks.smoke import prove
 from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import ClusterUnavailableError, LockedError, StoppedError, VllmFlowsError
 from vllm_flows.going_back import Failures, GoneBack, Past, failure, way_back
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
@@ -33,6 +33,9 @@ from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, waves
 
 Result = TypeVar("Result")
+
+_OF_NO_MODEL = (ClusterUnavailableError, LockedError, StoppedError)
+"""Errors that end the run: nothing is taken back for them, and the next run asks the model."""
 
 
 @dataclass
@@ -161,11 +164,14 @@ def wait_model_ready(session: Session, desired: Desired, model: Model) -> Prefec
 def sorted_out(
     futures: Mapping[str, PrefectFuture[Result]],
 ) -> tuple[dict[str, Result], dict[str, VllmFlowsError]]:
-    """Wait for all; return the results and the errors, each of these said when it is known."""
+    """Wait for all; return the results and the errors, each of these said when it is known.
+
+    Raises what tells nothing of a model.
+    """
     found, failed = {}, {}
     for name, future in futures.items():
         result: Any = future.result(raise_on_failure=False)
-        if isinstance(result, VllmFlowsError):
+        if isinstance(result, VllmFlowsError) and not isinstance(result, _OF_NO_MODEL):
             say(f"failed: {name}: {result.what}")
             failed[name] = result
         elif isinstance(result, BaseException):

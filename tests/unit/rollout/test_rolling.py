@@ -17,7 +17,15 @@ from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.drift import Drift
-from vllm_flows.errors import CompletionError, NotReadyError, RolloutError, VllmFlowsError
+from vllm_flows.errors import (
+    ClusterUnavailableError,
+    CompletionError,
+    LockLostError,
+    NotReadyError,
+    RolloutError,
+    StoppedError,
+    VllmFlowsError,
+)
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -80,7 +88,7 @@ def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> Clust
 class Tasks:
     """Stands for the tasks: notes what is done; models fail as often as `failing` tells."""
 
-    failing: dict[str, list[VllmFlowsError | None]] = field(default_factory=dict)
+    failing: dict[str, list[Exception]] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     silent: float = 0.0
     done: list[str] = field(default_factory=list)
@@ -361,11 +369,17 @@ def test_the_silence_of_each_model_that_was_replaced_is_kept(tasks: Tasks):
     assert made.silence == {"qwen": 3.0}
 
 
-def test_what_is_no_fault_of_a_model_is_not_held_against_it(tasks: Tasks):
-    tasks.future = lambda _result: SimpleNamespace(  # type: ignore[method-assign]  # a task that crashed
-        result=lambda raise_on_failure: MemoryError()  # noqa: ARG005 -- as Prefect's
-    )
-    made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
-    with pytest.raises(MemoryError):
-        made.through()
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClusterUnavailableError("the Kubernetes API does not answer"),
+        LockLostError("this run no longer holds the lock"),
+        StoppedError("the run was interrupted"),
+        MemoryError(),
+    ],
+)
+def test_what_tells_nothing_of_a_model_takes_nothing_back(tasks: Tasks, error: Exception):
+    tasks.failing = {"qwen": [error]}
+    with pytest.raises(type(error)):
+        rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
     assert len(tasks.applied) == 1
