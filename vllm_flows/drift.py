@@ -83,9 +83,10 @@ def _changes(wanted: object, found: object, path: str, *, hidden: bool) -> Itera
 
 
 def _paired(wanted: Sequence[Any], found: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Pair what has names by name, as Kubernetes does; else by position."""
+    """Pair what has names of its own by name, as Kubernetes does; else by position."""
     by_name = {_name(one): one for one in found}
-    if all(_name(one) in by_name for one in wanted) and None not in by_name:
+    unique = len(by_name) == len(found) and None not in by_name
+    if unique and all(_name(one) in by_name for one in wanted):
         return [(one, by_name[_name(one)]) for one in wanted]
     return list(zip(wanted, found, strict=True))
 

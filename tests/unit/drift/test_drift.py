@@ -151,6 +151,12 @@ def test_a_container_of_another_name_is_drift():
     assert "containers[vllm].name: vllm -> other" in drift.text
 
 
+def test_names_that_occur_twice_are_compared_in_their_order():
+    twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    assert changed(twice, twice) == ()
+    assert changed(twice, [twice[0], twice[0]]) == ("spec.x[A].value: 2 -> 1",)
+
+
 def test_what_only_the_api_says_is_not_compared():
     wanted = {
         "apiVersion": "policy/v1beta1",
