@@ -114,7 +114,7 @@ class _Attempt:
 
     def _free(self) -> Pending | None:
         """Bring an unfinished helm to its end; return what is to be waited for first."""
-        release = self._session.helm.release()
+        release = self._found_release()
         action = RELEASE_ACTIONS[release.state]
         waiting = self._waiting(release)
         if waiting or action not in _UNFINISHED:
@@ -128,12 +128,7 @@ class _Attempt:
 
     def remove(self) -> bool | Pending:
         """Remove the release, whatever state it is in; return whether there was one."""
-        release = self._session.helm.release()
-        if release.state is ReleaseState.UNMANAGED:
-            raise ReleaseError(
-                "the release was not made by vllm-flows",
-                next_command=f"helm -n {self._session.settings.namespace} uninstall {RELEASE}",
-            )
+        release = self._found_release()
         if release.state is ReleaseState.ABSENT:
             return self._found
         waiting = self._waiting(release)
@@ -142,6 +137,16 @@ class _Attempt:
         self._found = True
         self._session.helm.uninstall()
         return True
+
+    def _found_release(self) -> Release:
+        """Return the release as it is now; refuse one that somebody else made, be it meanwhile."""
+        release = self._session.helm.release()
+        if RELEASE_ACTIONS[release.state] is ReleaseAction.REFUSE:
+            raise ReleaseError(
+                "the release was not made by vllm-flows",
+                next_command=f"helm -n {self._session.settings.namespace} uninstall {RELEASE}",
+            )
+        return release
 
     def _waiting(self, release: Release) -> Pending | None:
         """Return whose helm has to end before the release may be touched, if anybody's."""

@@ -170,6 +170,13 @@ def test_a_removal_that_another_helm_has_at_work_is_not_finished_for_it(world: W
     assert world.clock.now() == 600
 
 
+def test_a_release_that_became_somebody_elses_meanwhile_is_not_written_over(world: World):
+    world.helm.state = ReleaseState.UNMANAGED
+    with pytest.raises(ReleaseError, match="not made by vllm-flows"):
+        world.apply()
+    assert world.done == []
+
+
 def test_helm_is_run_again_when_the_cluster_did_not_answer(world: World):
     world.helm.failing = [ReleaseUnavailableError("helm failed: upgrade", why="i/o timeout")]
     assert world.apply() == 5
