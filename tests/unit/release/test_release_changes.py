@@ -41,6 +41,9 @@ class FakeCluster:
         self.done.append(f"delete {kind} {name}")
         return name in self.there
 
+    def find(self, _kind: str, _selector: str = "") -> list[dict[str, Any]]:
+        return []
+
     def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
         self.done.append(f"merge {kind} {name}: {sorted(fields)}")
 
@@ -100,7 +103,7 @@ class World:
         )
 
     def apply(self) -> int:
-        return tasks.apply_release.fn(self.session, CHART, {"a": 1}, "why")
+        return tasks.apply_release.fn(self.session, CHART, {"a": 1}, "why", {})
 
     def remove(self) -> bool:
         return tasks.remove_release.fn(self.session)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,6 +26,7 @@ from vllm_flows.errors import (
     StoppedError,
     VllmFlowsError,
 )
+from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -42,8 +43,10 @@ from vllm_flows.observed import (
 from vllm_flows.outage import Outage
 from vllm_flows.planner import make_plan
 from vllm_flows.planning import Decision
+from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
+from vllm_flows.waiting import StoppableClock
 
 OLDER, OLD, NEW = "a" * 40, "b" * 40, "c" * 40
 UNREADY = NotReadyError("crash loop", why="exit code 1", next_command="look at the log")
@@ -54,11 +57,13 @@ def a_model(name: str = "qwen", **fields: Any) -> Model:
     return Model(name=name, modelURL=f"org/{name}", **fields)
 
 
-def aim(*models: Model, commit: str = NEW, size: int = 1000, **shared: Any) -> Desired:
+def aim(
+    *models: Model, commit: str = NEW, size: int = 1000, key: str | None = "one", **shared: Any
+) -> Desired:
     files = (HubFile("model.safetensors", size),)
     verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
     settings = load_settings(**shared)
-    values = release_values([PinnedModel(model, commit) for model in models], settings, None)
+    values = release_values([PinnedModel(model, commit) for model in models], settings, key)
     return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), settings)
 
 
@@ -89,7 +94,7 @@ class Tasks:
     """Stands for the tasks: notes what is done; models fail as often as `failing` tells."""
 
     failing: dict[str, list[Exception]] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Past] = field(default_factory=dict)
     silent: float = 0.0
     done: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -101,7 +106,9 @@ class Tasks:
         patch.setattr(rolling, "say", self.said.append)
         patch.setattr(rolling, "wait_ready", SimpleNamespace(submit=self.wait))
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
-        for name in ("apply_release", "restart_newest", "set_right", "remove_left_behind"):
+        patch.setattr(rolling, "apply_release", self.apply_release)
+        patch.setattr(rolling, "roll_back_release", self.roll_back_release)
+        for name in ("restart_newest", "set_right", "remove_left_behind"):
             patch.setattr(rolling, name, getattr(self, name))
         patch.setattr(rolling, "measured", self.measured)
 
@@ -110,6 +117,10 @@ class Tasks:
     ) -> None:
         self.applied.append(entries(values))
         self.done.append(f"helm: {reason}")
+
+    def roll_back_release(self, _session: object, way: WayBack, _reason: str) -> None:
+        assert way.past
+        self.done.append(f"rollback to {way.past.revision}")
 
     def restart_newest(self, _session: object, subject: str, deployment: str) -> None:
         assert deployment == engine_deployment(subject)
@@ -133,15 +144,15 @@ class Tasks:
         unready = isinstance(error, NotReadyError)
         return self.future(self.failing[model].pop(0) if unready else 2.0)
 
-    def ask(self, _session: object, model: Model) -> Any:
-        self.done.append(f"ask {model.name}")
+    def ask(self, session: Session, model: Model) -> Any:
+        self.done.append(f"ask {model.name}" + (" without a key" if session.keyless else ""))
         left = self.failing.get(model.name)
         error = left.pop(0) if left else None
         return self.future(error or Answer(model.name, "Paris", 0.1))
 
-    def entry_with(self, model: str, digest: str) -> dict[str, Any]:
+    def past(self, model: str, digest: str) -> Past | None:
         self.asked_history.append(model)
-        return dict(self.kept.get(digest, {}))
+        return self.kept.get(digest)
 
     @staticmethod
     def future(result: object) -> Any:
@@ -156,7 +167,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
 
 
 def rolling_to(tasks: Tasks, desired: Desired, state: ClusterState) -> Rolling:
-    session: Any = SimpleNamespace(helm=tasks)
+    session = Session(desired.settings, cast("Any", None), cast("Any", tasks), StoppableClock())
     run = Decision(session, desired, state, make_plan(desired, state), None, None)
     return Rolling(run, session)
 
@@ -220,7 +231,7 @@ def test_a_model_that_fails_goes_back_to_what_its_claim_saw_answer(
     tasks: Tasks, error: VllmFlowsError
 ):
     before = aim(a_model(), commit=OLDER)
-    tasks.kept = {digests(before)["qwen"]: entries(before.values)["qwen"]}
+    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
     tasks.failing = {"qwen": [error]}
     tasks.silent = 12.0
     state = serving(aim(a_model(), commit=OLD), digests(before))
@@ -248,6 +259,28 @@ def test_a_claim_that_saw_no_answer_has_the_last_entry_come_back(tasks: Tasks):
     failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD), {"qwen": ""}))
     assert tasks.asked_history == []
     assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLD]
+
+
+def test_where_the_chart_changed_the_whole_release_goes_back(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    newer = replace(aim(a_model()), chart=Chart("vllm-stack", (), "0.1.9"))
+    state = serving(aim(a_model(), commit=OLD))
+    state = replace(state, release=replace(state.release, finished=3))
+    failure(tasks, newer, state)
+    assert verbs(tasks)[-3:] == ["rollback to 3", "wait qwen", "ask qwen"]
+
+
+def test_what_served_without_an_api_key_is_asked_without_one(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD, key=None)))
+    assert verbs(tasks) == [
+        "helm",
+        "wait qwen",
+        "ask qwen",
+        "helm",
+        "wait qwen",
+        "ask qwen without a key",
+    ]
 
 
 def test_models_after_the_one_that_failed_serve_on_as_they_are(tasks: Tasks):
@@ -311,7 +344,7 @@ def test_what_a_killed_run_left_is_asked_before_anything_is_written(tasks: Tasks
 
 def test_what_a_killed_run_left_goes_back_when_it_does_not_answer(tasks: Tasks):
     before = aim(a_model(), commit=OLD)
-    tasks.kept = {digests(before)["qwen"]: entries(before.values)["qwen"]}
+    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
     tasks.failing = {"qwen": [RUBBISH]}
     failure(tasks, aim(a_model()), serving(aim(a_model()), digests(before)))
     assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
@@ -359,14 +392,16 @@ def test_a_setting_of_all_engines_goes_back_with_all_of_them_when_some_do_not_an
     told = failure(tasks, aim(*models, runtime_class="other"), before)
     assert tasks.applied == [tasks.applied[0], entries(before.release.values)]
     assert told.model is None
-    assert told.why == "a: crash loop (exit code 1)\nb: the answer has no text"
+    first, second, along = told.why.splitlines()
+    assert (first, second) == ("a: crash loop (exit code 1)", "b: the answer has no text")
+    assert along.startswith("c: went back too")
 
 
 def test_the_silence_of_each_model_that_was_replaced_is_kept(tasks: Tasks):
     tasks.silent = 3.0
     made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
     made.through()
-    assert made.silence == {"qwen": 3.0}
+    assert made.silence.keys() == {"qwen"}
 
 
 @pytest.mark.parametrize(

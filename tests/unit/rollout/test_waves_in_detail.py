@@ -33,7 +33,8 @@ def test_models_that_change_together_do_so_in_the_harsher_way(gentler: Rollout, 
     before, after = values({"a": 1, "b": 1}, runtime="x"), values({"a": 2, "b": 2}, runtime="y")
     for ways in ((gentler, harsher), (harsher, gentler)):
         changes = [Change("a", ways[0]), Change("b", ways[1])]
-        assert limits(waves(before, after, changes)[0].values) == harsher.as_chart_values()
+        (wave, *_) = waves(before, after, changes, together=True)
+        assert limits(wave.values) == harsher.as_chart_values()
 
 
 @pytest.mark.parametrize("way", [IN_TURN, STOP])
@@ -60,13 +61,7 @@ def test_a_model_that_runs_and_that_helm_forgot_comes_with_the_new_ones():
     assert (first.models, second.models) == ((), ("a",))
 
 
-def test_the_entry_that_answered_comes_back_and_not_just_the_last_one():
-    before, now = values({"a": 2, "b": 1}, runtime="x"), values({"a": 3, "b": 2}, runtime="y")
-    back = values_back(before, now, {"a": {"name": "a", "version": 1}})
-    assert {name: entry["version"] for name, entry in entries(back).items()} == {"a": 1, "b": 1}
-
-
 def test_a_setting_of_all_engines_that_is_new_goes_when_it_is_taken_back():
     before, now = values({"a": 1}), values({"a": 2}, runtime="y")
-    back = values_back(before, now, {"a": entries(before)["a"]})
+    back = values_back(before, now)
     assert back["servingEngineSpec"] == before["servingEngineSpec"]
