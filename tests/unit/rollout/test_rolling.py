@@ -351,6 +351,15 @@ def test_what_a_killed_run_left_goes_back_when_it_does_not_answer(tasks: Tasks):
     assert verbs(tasks) == ["wait qwen", "ask qwen", "helm", "wait qwen", "ask qwen"]
 
 
+def test_what_helm_forgot_and_does_not_answer_has_nothing_to_go_back_to(tasks: Tasks):
+    tasks.failing = {"qwen": [RUBBISH]}
+    state = serving(aim(a_model()), digests(aim(a_model(), commit=OLD)))
+    forgotten = replace(state.release, values=aim(a_model("other")).values)
+    told = failure(tasks, aim(a_model()), replace(state, release=forgotten))
+    assert tasks.done == ["wait qwen", "ask qwen"]
+    assert "nothing of before was brought back" in told.what
+
+
 def test_a_model_that_only_embeds_is_waited_for_and_not_asked(tasks: Tasks):
     pooling = a_model(vllmConfig={"runner": "pooling"})
     rolling_to(tasks, aim(pooling), serving(aim(pooling, commit=OLD))).through()
@@ -392,6 +401,7 @@ def test_a_setting_of_all_engines_goes_back_with_all_of_them_when_some_do_not_an
     told = failure(tasks, aim(*models, runtime_class="other"), before)
     assert tasks.applied == [tasks.applied[0], entries(before.release.values)]
     assert told.model is None
+    assert verbs(tasks)[-6:] == [f"{verb} {name}" for verb in ("wait", "ask") for name in "abc"]
     first, second, along = told.why.splitlines()
     assert (first, second) == ("a: crash loop (exit code 1)", "b: the answer has no text")
     assert along.startswith("c: went back too")
