@@ -35,7 +35,7 @@ from vllm_flows.release_rules import check_release
 from vllm_flows.rooms import Moving, Room, find_rooms
 from vllm_flows.selectors import to_replace
 from vllm_flows.storage import Storage
-from vllm_flows.waves import same_values
+from vllm_flows.waves import same_values, stops_pods
 from vllm_flows.weights_manifests import WeightsOrder
 
 _NOT_CHECKED = (
@@ -242,4 +242,6 @@ def _own_reason(state: ClusterState, desired: Desired) -> str:
     running = {name for name in state.deployments if engine_deployment(name) not in state.left}
     missing = sorted(set(entries(values)) - running)
     missing += ["router"] if values["routerSpec"]["enableRouter"] and not state.router else []
+    if not missing and stops_pods(release.values):
+        return "a change that did not end well left pods to be stopped before others start"
     return f"missing Deployments: {', '.join(missing)}" if missing else ""

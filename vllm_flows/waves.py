@@ -79,9 +79,14 @@ def _scaled(known: Values, wanted: Values) -> Values:
 
 def _at_rest_after(found: Sequence[Wave], after: Values) -> tuple[Wave, ...]:
     """Add the wave that takes back what lets a Deployment stop its pods first."""
-    limits = found[-1].values[_ENGINE]["strategy"]["rollingUpdate"]
-    last = [Wave(with_strategy(after, AT_REST))] if limits["maxUnavailable"] else []
+    last = [Wave(with_strategy(after, AT_REST))] if stops_pods(found[-1].values) else []
     return (*found, *last)
+
+
+def stops_pods(values: Values) -> bool:
+    """Say whether a release's Deployments stop pods before the new ones are ready."""
+    strategy = (values.get(_ENGINE) or {}).get("strategy") or {}
+    return bool((strategy.get("rollingUpdate") or {}).get("maxUnavailable"))
 
 
 def shares_alike(one: Values, other: Values) -> bool:
