@@ -1,7 +1,7 @@
 """The proof that a model serves: asked as users ask it, and at each of its replicas.
 
-A router hides a rotten replica from whoever asks once: with more than one, each is asked by
-itself too. With one, it is the one that answered.
+A router hides a rotten replica from whoever asks once: where more than one pod can answer, each
+replica is asked by itself too. A pod that ends is one: it may answer in its successor's place.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class _Proof:
             return Pending(f"{error.what}; the Kubernetes API was slow too")
 
     def _ask(self) -> Answer:
+        # Looked up before: what ends meanwhile may have answered.
+        alone = self.model.replica_count == 1 and self.session.is_alone(self.model.name)
         try:
             with _placed(self.session, self.model):
                 answer = examine(self.api, self.model)
@@ -124,7 +126,7 @@ class _Proof:
             # Where a replica is at fault, that is known now, and not after two minutes.
             self._ask_replicas()
             raise
-        if self.model.replica_count == 1:
+        if alone:
             return answer
         return replace(answer, replicas=self._ask_replicas())
 

@@ -177,6 +177,10 @@ class Session:
         """Return the model's engine pods that are ready now."""
         return ready_replicas(self.cluster.find("Pod", f"model={model},{ENGINE_SELECTOR}"))
 
+    def is_alone(self, model: str) -> bool:
+        """Say whether no more than one pod can answer for the model; those that end still do."""
+        return len(self.cluster.find("Pod", f"model={model},{ENGINE_SELECTOR}")) <= 1
+
     @contextmanager
     def replica_api(self, replica: Replica, api_key: str | None) -> Iterator[ModelsApi]:
         """Reach one engine pod itself: in the cluster by its IP address, else a port-forward."""

@@ -41,6 +41,8 @@ class FakeSession:
     """For each time that it is asked: how many seconds it takes to fail or, if 0, not to."""
     slow: list[float] = field(default_factory=list)
     """For each time that it is asked: how many seconds it takes to answer."""
+    ending: int = 0
+    """Pods of before that still answer."""
     byte: float = 5.0
     """Seconds of silence after which the model's API is given up."""
 
@@ -51,6 +53,10 @@ class FakeSession:
             self.clock.sleep(seconds)
             raise ClusterUnavailableError("cannot list pods")
         return [Replica(pod, "") for pod in self.replicas]
+
+    def is_alone(self, model: str) -> bool:
+        assert model == "qwen"
+        return len(self.replicas) + self.ending <= 1
 
     @contextmanager
     def replica_api(self, replica: Replica, api_key: str | None) -> Iterator[ModelsApi]:
@@ -82,6 +88,12 @@ def test_one_replica_is_proven_by_what_comes_through_the_router(serve: Serve):
     assert (answer.text, answer.replicas, answer.notes) == (" Paris", 1, ())
     assert answer.seconds > 0
     assert answer.first_token_seconds
+
+
+def test_an_old_pod_that_ends_does_not_answer_for_its_successor(serve: Serve):
+    new = serve({COMPLETION: EMPTY})
+    error = failure(FakeSession(serve(), {"new": new}, ending=1))
+    assert error.what == "replica new: the answer has no text"
 
 
 def test_with_a_key_the_model_is_asked_without_it_too(serve: Serve):
