@@ -1,9 +1,10 @@
 """The weights program, checking included, beside `curl` fetching the same files from the same Hub.
 
 Both as whole processes in turn, each time onto an empty folder of the same disk, with as many files
-at once. The Hub is the sandbox's, in a process of its own. curl checks nothing and does not see to
-it that the bytes are on the disk; the program does both. Measured with a Hub that sends at the pace
-of a network, and with no limit: then Hub and client compete for the cores, and the hashing shows.
+at once. The Hub is a process of its own that knows nothing but the files, and lets the kernel send
+them: the cores it shares with both are to be theirs. curl checks nothing and does not see to it
+that the bytes are on the disk; the program does both. Measured with a Hub that sends at the pace of
+a network, and with no limit: then the hashing shows.
 """
 
 from __future__ import annotations
@@ -18,16 +19,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
-import uvicorn
-
-from sandbox.hub.app import Hub, build_app
 from sandbox.hub.repository import Store
 from sandbox.hub.samples import SAMPLES
-from vllm_flows.hub import Hub as HubAdapter
-from vllm_flows.observed import Verdict
+from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.weights_manifests import weights_program
 from vllm_flows.weights_program import PROGRAM_NAME, weights_archive
 
@@ -36,9 +34,10 @@ AT_ONCE = 4
 _SHARDS = (200,) * 12
 """Megabytes."""
 PACE = 100_000_000
-"""Bytes per second at most of each download; the Hub's pacing makes it less."""
+"""Bytes per second of each download."""
 _REPOSITORY = "Qwen/Qwen2.5-7B-Instruct"
-_START_SECONDS = 120.0
+_PART = 1 << 20
+_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,48 +55,102 @@ class Pair:
 
 
 def main() -> None:
-    """Serve, measure, print the figure."""
-    if sys.argv[1:2] == ["serve"]:
-        serve(int(sys.argv[2]), Path(sys.argv[3]))
-        return
+    """Make the files, serve, measure, print the figure."""
+    match sys.argv[1:]:
+        case ["make", name]:
+            make(Path(name))
+        case ["serve", name, port, rate]:
+            serve(Path(name), int(port), int(rate))
+        case _:
+            compare()
+
+
+def compare() -> None:
+    """Print each pair and the figure."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = int(listener.getsockname()[1])
-        command = [sys.executable, __file__, "serve", str(port), str(folder / "hub")]
-        with subprocess.Popen(command) as server:
-            try:
-                measure(f"http://127.0.0.1:{port}", folder)
-            finally:
-                server.terminate()
-
-
-def serve(port: int, folder: Path) -> None:
-    """Be the Hub: one repository of a few large files."""
-    sample = next(one for one in SAMPLES if one.repo_id == _REPOSITORY)
-    store = Store(folder, [replace(sample, shards=_SHARDS)])
-    uvicorn.run(build_app(Hub(store, "unused")), host="127.0.0.1", port=port, log_level="error")
-
-
-def measure(endpoint: str, folder: Path) -> None:
-    """Time both in turn, at both speeds, and print the figure."""
-    wait_for(endpoint)
-    verdict = HubAdapter(endpoint, None).verdict("m", _REPOSITORY, "main")
-    print(f"{len(verdict.files)} files, {verdict.total_bytes / 1e9:.2f} GB, {AT_ONCE} at once")
-    found = {}
-    for name, rate in (("paced", PACE), ("unlimited", None)):
-        limit = {"bytes_per_second": rate}
-        httpx.post(f"{endpoint}/_sandbox/rate", json=limit, trust_env=False).raise_for_status()
-        found[name] = compared(name, endpoint, verdict, folder)
-    ratios = {name: statistics.median(one.ratio for one in pairs) for name, pairs in found.items()}
-    peak = max(one.memory for pairs in found.values() for one in pairs)
-    pace = statistics.median(one.curl for one in found["paced"])
+        # In a process of its own: what it takes would count as the peak of those begun from here.
+        subprocess.run([sys.executable, __file__, "make", name], check=True)
+        verdict = repository(folder)
+        print(f"{len(verdict.files)} files, {verdict.total_bytes / 1e9:.2f} GB, {AT_ONCE} at once")
+        paced = measured("paced", PACE, verdict, folder)
+        unlimited = measured("unlimited", 0, verdict, folder)
+    ratios = [statistics.median(one.ratio for one in pairs) for pairs in (paced, unlimited)]
+    speeds = [statistics.median(one.curl for one in pairs) for pairs in (paced, unlimited)]
+    peak = max(one.memory for one in paced + unlimited)
     print(
-        f"weights: FIGURE {ratios['paced']:.2f} times the throughput of `curl` for the same files "
-        f"from the same Hub where it sends {pace:.2f} GB/s, checking included; "
-        f"{ratios['unlimited']:.2f} times without a limit, on {os.cpu_count()} cores that the Hub "
-        f"shares (medians of {ROUNDS} pairs); peak memory {peak / 1e6:.0f} MB"
+        f"weights: FIGURE {ratios[0]:.2f} times the throughput of `curl` for the same files from "
+        f"the same Hub where it sends {speeds[0]:.2f} GB/s, checking included; {ratios[1]:.2f} "
+        f"times without a limit, where curl has {speeds[1]:.2f} GB/s, on {os.cpu_count()} cores "
+        f"that the Hub shares (medians of {ROUNDS} pairs); peak memory {peak / 1e6:.0f} MB"
     )
+
+
+def make(folder: Path) -> None:
+    """Make the files of one repository, and `made.json`: each one's place, size and hashes."""
+    sample = next(one for one in SAMPLES if one.repo_id == _REPOSITORY)
+    store = Store(folder / "hub", [replace(sample, shards=_SHARDS)])
+    commit = store.repositories[_REPOSITORY].find("main")
+    if commit is None:
+        sys.exit("the sample has no main branch")
+    files = commit.files.values()
+    made = {one.path: (str(one.location), one.size, one.sha256, one.blob_id) for one in files}
+    (folder / "made.json").write_text(json.dumps({"commit": commit.sha, "files": made}))
+
+
+def repository(folder: Path) -> Verdict:
+    """Return the repository as the Hub would list it."""
+    made = json.loads((folder / "made.json").read_text())
+    listed = tuple(HubFile(name, *entry[1:]) for name, entry in made["files"].items())
+    return Verdict("m", _REPOSITORY, made["commit"], files=listed)
+
+
+def serve(folder: Path, port: int, rate: int) -> None:
+    """Be the Hub for whole files; `rate` in bytes per second of each download, 0 without limit."""
+    places = json.loads((folder / "made.json").read_text())["files"]
+
+    class Files(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            if name not in places:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            place = Path(places[name][0])
+            size = place.stat().st_size
+            self.send_response(200)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            send(self.connection, place, size, rate)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: it would be part of what is measured."""
+
+    ThreadingHTTPServer(("127.0.0.1", port), Files).serve_forever()
+
+
+def send(connection: socket.socket, place: Path, size: int, rate: int) -> None:
+    """Let the kernel send a file, in parts as far apart as the rate says."""
+    begin = time.monotonic()
+    with place.open("rb") as source:
+        for start in range(0, size, _PART if rate else max(size, 1)):
+            connection.sendfile(source, start, min(_PART, size - start) if rate else None)
+            if rate:
+                time.sleep(max(0.0, begin + (start + _PART) / rate - time.monotonic()))
+
+
+def measured(name: str, rate: int, verdict: Verdict, folder: Path) -> list[Pair]:
+    """Serve at a rate and return the pairs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    command = [sys.executable, __file__, "serve", str(folder), str(port), str(rate)]
+    with subprocess.Popen(command) as server:
+        try:
+            wait_for(port)
+            return compared(name, f"http://127.0.0.1:{port}", verdict, folder)
+        finally:
+            server.terminate()
 
 
 def compared(name: str, endpoint: str, verdict: Verdict, folder: Path) -> list[Pair]:
@@ -113,14 +166,14 @@ def compared(name: str, endpoint: str, verdict: Verdict, folder: Path) -> list[P
     return pairs
 
 
-def wait_for(endpoint: str) -> None:
-    """Return once the Hub has made its files and answers."""
+def wait_for(port: int) -> None:
+    """Return once the Hub listens."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         try:
-            httpx.get(f"{endpoint}/_sandbox/requests", trust_env=False).raise_for_status()
-        except httpx.TransportError:
-            time.sleep(0.5)
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.1)
         else:
             return
     sys.exit("the Hub did not start")

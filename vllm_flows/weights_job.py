@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from vllm_flows.weights_blobs import Partial, Record, size_of
+from vllm_flows.weights_blobs import Partial, Record, give_back_memory, size_of
 from vllm_flows.weights_download import Hub
 from vllm_flows.weights_markers import by_age, mark, withdraw_markers
 from vllm_flows.weights_order import Order, TemporaryError, UnfixableError, order_from
@@ -138,6 +138,7 @@ def fetch(hub: Hub, partial: Partial, record: Record) -> None:
             if hub.closed.is_set():
                 return
             hub.complete(partial)
+        give_back_memory()
         if partial.keep(partial.path, record):
             return
         if not last:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vllm_flows.weights_blobs import Partial, Record
+from vllm_flows.weights_blobs import Partial, Record, give_back_memory
 from vllm_flows.weights_download import Hub
 from vllm_flows.weights_job import complete, fetch
 from vllm_flows.weights_order import Order, UnfixableError
@@ -90,3 +90,10 @@ def test_no_further_file_begins_when_one_has_failed(order: Order, watch: Watch):
     later.closed.set()
     fetch(later, Partial(order.unique[1], order.blobs), Record(order.folder))
     assert all(each is not later for each in begun)
+
+
+def test_a_c_library_that_gives_no_memory_back_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):
+    asked: list[None] = []
+    monkeypatch.setattr("ctypes.CDLL", lambda name: asked.append(name) or object())
+    give_back_memory()
+    assert asked == [None]
