@@ -92,6 +92,7 @@ def _act(run: Decision, asking: Session) -> list[Outcome]:
     results(
         remember_served.submit(run.session, run.claim(model.name), run.served(model))
         for model in run.news()
+        if model.name not in rolling.remembered
     )
     return outcomes
 

@@ -6,17 +6,19 @@ after it are not begun: what they would have changed serves on as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
+from flows.running import results
 from tasks.outage import measured
 from tasks.readiness import restart_newest, wait_ready
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
+from tasks.weights import remember_served
 from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
@@ -44,7 +46,8 @@ class Rolling:
 
     `asking` is a session that only asks.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
-    `answers` what they said, and `silence` for how long nobody answered.
+    `answers` what they said, and `silence` for how long nobody answered; of those that were
+    `remembered` the claims know it.
     """
 
     run: Decision
@@ -52,6 +55,7 @@ class Rolling:
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     silence: dict[str, Outage] = field(default_factory=dict)
+    remembered: set[str] = field(default_factory=set)
 
     def through(self) -> None:
         """Bring the release to its values.
@@ -78,8 +82,19 @@ class Rolling:
             failed = self._once_more(self._prove(wave.models))
             gone_back = self._go_back(wave, failed)
         self.silence |= outages
+        self._remember(name for name in wave.models if name not in {*failed, *gone_back})
         if failed:
             raise failure(failed, gone_back, self.silence)
+
+    def _remember(self, names: Iterable[str]) -> None:
+        """Note on their claims what models answered with: what comes later may go back to it."""
+        proven = self.ready.keys() & set(names)
+        results(
+            remember_served.submit(self.run.session, self.run.claim(one.name), self.run.served(one))
+            for one in self.run.news()
+            if one.name in proven
+        )
+        self.remembered |= proven
 
     def waves(self) -> Sequence[Wave]:
         """Return the waves, from what helm holds to what should be."""
@@ -102,14 +117,16 @@ class Rolling:
         desired = self.run.desired
         apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
 
-    def _prove(self, names: Sequence[str], *, keyless: bool = False) -> dict[str, VllmFlowsError]:
+    def _prove(
+        self, names: Sequence[str], *, back: bool = False, keyless: bool = False
+    ) -> dict[str, VllmFlowsError]:
         """Wait for the models and ask them; return who does not answer, and why.
 
-        `keyless`: they are made without the API key, be there one or not.
+        `back`: they went back. `keyless`: they are made without the API key, be there one or not.
         """
         models = [model for model in self.run.desired.models if model.name in names]
         session, desired = replace(self.run.session, keyless=keyless), self.run.desired
-        waits = {one.name: wait_model_ready(session, desired, one) for one in models}
+        waits = {one.name: wait_model_ready(session, desired, one, back=back) for one in models}
         ready, unready = sorted_out(waits)
         asked = [one for one in models if one.name in ready and answers_prompts(one)]
         answers, silent = sorted_out({one.name: prove.submit(session, one) for one in asked})
@@ -140,7 +157,7 @@ class Rolling:
             roll_back_release(self.run.session, way, reason)
         else:
             self._apply(way.values, f"back to what served ({reason})")
-        still = self._prove(way.models, keyless=not has_api_key(way.values))
+        still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
         return {name: still.get(name) or way.commit(name) for name in way.models}
 
     def _past(self, name: str) -> Past | None:
@@ -155,10 +172,12 @@ class Rolling:
         return next(model for model in self.run.desired.models if model.name == name)
 
 
-def wait_model_ready(session: Session, desired: Desired, model: Model) -> PrefectFuture[float]:
+def wait_model_ready(
+    session: Session, desired: Desired, model: Model, *, back: bool = False
+) -> PrefectFuture[float]:
     """Start waiting for a model's Deployment, for as long as its size may take."""
     budget = startup_seconds(desired.verdicts[model.name].total_bytes)
-    return wait_ready.submit(session, model.name, engine_deployment(model.name), budget)
+    return wait_ready.submit(session, model.name, engine_deployment(model.name), budget, back=back)
 
 
 def sorted_out(

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 from prefect import task
 
-from tasks.running import ONCE, RETRIED, speaker
+from tasks.running import ONCE, RETRIED, say, speaker
+from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import newest_pods, rollout_complete
 from vllm_flows.diagnosis_watch import ReadinessWatch
-from vllm_flows.errors import NotReadyError, TimedOutError
+from vllm_flows.errors import NoRightError, NotReadyError, TimedOutError
 from vllm_flows.session import Session
+from vllm_flows.standing_aside import LACKS_ROOM, in_the_way
 from vllm_flows.waiting import Pending, wait_for
 
 _POLL_SECONDS = 1.0
 
 
 @task(task_run_name="wait until {subject} is ready", **ONCE)
-def wait_ready(session: Session, subject: str, deployment: str, budget: float = 0.0) -> float:
+def wait_ready(
+    session: Session,
+    subject: str,
+    deployment: str,
+    budget: float = 0.0,
+    *,
+    back: bool = False,
+) -> float:
     """Return the seconds until all replicas of the Deployment were ready.
 
     Raises NotReadyError as soon as waiting cannot help, and TimedOutError after `helm_timeout`, or
     `budget` seconds where that is longer, both with the diagnosis and the command to run next.
+    Where no room is free, older pods of the Deployment that are not ready are ended; if it goes
+    `back`, those that are ready too: they failed their proof.
     """
-    say = speaker(subject)
+    told = speaker(subject)
     clock = session.clock
     autoscaling = session.settings.autoscaling
     watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
     begin = clock.now()
     wait_for(
-        lambda: _look(session, watch, subject, deployment),
+        lambda: _look(session, watch, subject, deployment, back=back),
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
-        say=say,
+        say=told,
         out_of_time=lambda last: _too_late(session, watch, subject, last),
         clock=clock,
     )
-    say("ready")
+    told("ready")
     return clock.now() - begin
 
 
@@ -58,7 +69,9 @@ def restart_newest(session: Session, subject: str, deployment: str) -> None:
         session.cluster.delete("Pod", pod["metadata"]["name"])
 
 
-def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> bool | Pending:
+def _look(
+    session: Session, watch: ReadinessWatch, subject: str, name: str, *, back: bool
+) -> bool | Pending:
     deployment = session.cluster.get("Deployment", name)
     if deployment is None:
         raise NotReadyError(
@@ -69,6 +82,8 @@ def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> b
     if rollout_complete(deployment):
         return True
     diagnosis = watch.diagnose(deployment)
+    if diagnosis.category in LACKS_ROOM and made_way(session, subject, deployment, back=back):
+        return Pending(f"{diagnosis.summary}; older pods end")
     if diagnosis.definite:
         raise NotReadyError(
             f"{diagnosis.summary} [{diagnosis.category}]",
@@ -77,6 +92,23 @@ def _look(session: Session, watch: ReadinessWatch, subject: str, name: str) -> b
             model=subject,
         )
     return Pending(diagnosis.summary)
+
+
+def made_way(session: Session, subject: str, deployment: Object, *, back: bool) -> bool:
+    """End older pods of a Deployment that hold the room; say whether there were any.
+
+    `back` as in `wait_ready`.
+    """
+    try:
+        sets = session.cluster.find("ReplicaSet")
+        found = in_the_way(deployment, sets, answering=back)
+        for one in found:
+            name = one["metadata"]["name"]
+            session.cluster.merge("ReplicaSet", name, {"spec": {"replicas": 0}})
+            say(f"{subject}: the older pods of ReplicaSet {name} end, they hold its room")
+    except NoRightError:
+        return False
+    return bool(found)
 
 
 def _too_late(session: Session, watch: ReadinessWatch, subject: str, said: str) -> TimedOutError:

@@ -73,7 +73,7 @@ def roll_back_release(session: Session, way: WayBack, reason: str) -> None:
     past, attempt = way.past, _Attempt(session)
     say(f"helm rollback to revision {past.revision}, chart {past.chart_version} ({reason})")
     wait_for(
-        lambda: attempt.roll_back(past, way.models if way.stops else ()),
+        lambda: attempt.roll_back(past),
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
@@ -99,14 +99,12 @@ class _Attempt:
         hand_over(self._session, wanted)
         return self._session.helm.upgrade(chart, values)
 
-    def roll_back(self, past: Past, stopped: Sequence[str]) -> bool | Pending:
-        """Act on the release's state; the pods of `stopped` end before those of before start."""
+    def roll_back(self, past: Past) -> bool | Pending:
+        """Act on the release's state; return once helm is through."""
         waiting = self._free()
         if waiting:
             return waiting
-        cluster, helm = self._session.cluster, self._session.helm
-        for model in stopped:
-            cluster.delete("Deployment", engine_deployment(model))
+        helm = self._session.helm
         objects = helm.manifest(past.revision)
         hand_over(self._session, selectors(one for one in objects if one["kind"] == "Deployment"))
         helm.roll_back(past.revision)

@@ -44,13 +44,12 @@ class WayBack:
     """The models that go back, and the values by which.
 
     `past` is there when the chart has to go back too: then Helm brings back that revision as it
-    was, and `stops` says that the pods of now end first, as there is no room for both.
+    was.
     """
 
     models: tuple[str, ...]
     values: Values
     past: Past | None = None
-    stops: bool = False
 
     def commit(self, model: str) -> str:
         """Return the first digits of the commit that the model serves again."""
@@ -73,8 +72,7 @@ def way_back(now: Values, chart_version: str, pasts: Mapping[str, Past]) -> WayB
     models = tuple(name for name in entries(whole.values) if name in entries(now))
     if whole.chart_version == chart_version:
         return WayBack(models, values_back(whole.values, now))
-    limits = now["servingEngineSpec"]["strategy"]["rollingUpdate"]
-    return WayBack(models, whole.values, whole, stops=bool(limits["maxUnavailable"]))
+    return WayBack(models, whole.values, whole)
 
 
 def failure(failed: Failures, gone_back: GoneBack, silence: Mapping[str, Outage]) -> RolloutError:

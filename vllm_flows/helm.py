@@ -148,8 +148,11 @@ class Helm:
 
     def left(self, release: Release) -> bool:
         """Say whether it was a helm of this product, on this machine, that left it unfinished."""
-        since = self._lock().unfinished_since()
-        return since is not None and 0 <= release.updated - since + 1 <= LONGEST_HELM_SECONDS
+        unfinished = self._lock().unfinished()
+        if unfinished is None:
+            return False
+        since, until = unfinished
+        return since - 1 <= release.updated <= min(until, since + LONGEST_HELM_SECONDS)
 
     def _lock(self) -> HelmLock:
         return HelmLock.of(self.place or self.namespace)
@@ -209,8 +212,8 @@ class Helm:
                 process.wait(seconds)
                 raise
             answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
-            if hold and not code:
-                hold.done()
+            if hold:
+                (hold.failed if code else hold.done)()
         if code < 0:
             raise killed(arguments[0], -code)
         if check and answer.returncode != 0:

@@ -1,8 +1,8 @@
 """Whether a helm of ours writes on this machine, also when the run that started it was killed.
 
 The lock is a file that the helm process inherits open: it lasts just as long as that process, and
-needs no cleaning up. While a helm is at work the file says since when; that stays when it did not
-come to a good end. What happens on other machines it does not tell.
+needs no cleaning up. While a helm is at work the file says since when; that stays, with the time of
+its end, when it did not come to a good one. What happens on other machines it does not tell.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import pwd
 import time
@@ -44,16 +45,20 @@ class HelmLock:
         except ReleaseUnavailableError:
             return True
 
-    def unfinished_since(self) -> float | None:
-        """Return when the helm started that came to no good end, in seconds since the epoch."""
+    def unfinished(self) -> tuple[float, float] | None:
+        """Return from when to when a helm was at work that came to no good end, if one was.
+
+        In seconds since the epoch; endless when nobody saw it end.
+        """
         try:
-            return float(self.path.read_text())
+            since, *until = map(float, self.path.read_text().split())
         except (OSError, ValueError):
             return None
+        return since, until[0] if until else math.inf
 
     @contextmanager
     def taken(self) -> Iterator[Hold]:
-        """Yield what the helm process has to inherit, and call its `done` at a good end.
+        """Yield what the helm process has to inherit, and call its `done` or `failed` at its end.
 
         Raises ReleaseUnavailableError, which a retry can help, when another helm holds it.
         """
@@ -82,6 +87,10 @@ class Hold:
     def done(self) -> None:
         """Note that helm came to a good end."""
         os.ftruncate(self.descriptor, 0)
+
+    def failed(self) -> None:
+        """Note that helm ended otherwise: what is begun after this moment is somebody else's."""
+        os.pwrite(self.descriptor, f" {time.time()}".encode(), os.fstat(self.descriptor).st_size)
 
 
 def account_folder() -> Path:

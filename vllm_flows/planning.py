@@ -48,8 +48,12 @@ class Decision:
 
     @property
     def writes(self) -> bool:
-        """Say whether anything is to be written, be it that a model was never seen to answer."""
-        return self.changes or bool(self.news())
+        """Say whether anything may have to be written: what a plan says, or what comes of asking.
+
+        That a model was seen to answer is written down, and one that is not ready may need room.
+        """
+        unready = any(one.ready < one.replicas for one in self.state.deployments.values())
+        return self.changes or bool(self.news()) or unready
 
     @property
     def changes(self) -> bool:

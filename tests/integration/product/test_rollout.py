@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from vllm_flows.names import engine_deployment
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 
@@ -158,6 +159,23 @@ def test_on_a_full_cluster_a_bad_revision_gives_way_to_the_one_that_served(
     done = crowded.run("upgrade", "--yes", "--allow-downtime")
     assert "phi4: answered in" in done.stderr
     assert "silent for" in done.stdout
+
+
+def test_the_bad_pods_of_a_model_do_not_hold_the_room_that_going_back_takes(
+    crowded: Product, monkeypatch: pytest.MonkeyPatch
+):
+    crowded.only_free(1)
+    good = commit(crowded)
+    crowded.install(phi(good, DOWNTIME))
+    session = session_of(crowded, monkeypatch)
+    # As people do who need the GPU for something else: nothing of the model is left to go back to.
+    crowded.kubectl("delete", "deployment", engine_deployment("phi4"))
+    bad = commit(crowded, "crash")
+    crowded.install(phi(bad, DOWNTIME), code=1)
+    said = crowded.install(phi(bad, DOWNTIME), code=1)
+    assert f"{good[:8]} serves again, as before" in said
+    assert served(session) == good[:8]
+    assert "nothing to change" in crowded.install(phi(good, DOWNTIME))
 
 
 def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import subprocess
@@ -56,37 +57,46 @@ def test_a_link_in_the_locks_place_is_not_followed(lock: HelmLock, tmp_path: Pat
 
 
 def test_only_a_helm_without_a_good_end_is_remembered(lock: HelmLock):
-    assert lock.unfinished_since() is None
+    assert lock.unfinished() is None
     begin = time.time()
     with lock.taken() as hold:
         hold.done()
-    assert lock.unfinished_since() is None
+    assert lock.unfinished() is None
     with lock.taken():
         pass
-    since = lock.unfinished_since()
-    assert since is not None
-    assert begin <= since <= time.time()
+    unfinished = lock.unfinished()
+    assert unfinished
+    assert begin <= unfinished[0] <= time.time()
+    assert unfinished[1] == math.inf
     assert not lock.held()
+
+
+def test_when_a_helm_failed_is_remembered_with_it(lock: HelmLock):
+    with lock.taken() as hold:
+        hold.failed()
+    unfinished = lock.unfinished()
+    assert unfinished
+    assert unfinished[0] <= unfinished[1] <= time.time()
 
 
 def test_asking_who_holds_it_forgets_nothing(lock: HelmLock):
     with lock.taken():
         assert lock.held()
     assert not lock.held()
-    assert lock.unfinished_since() is not None
+    assert lock.unfinished() is not None
 
 
 def test_asking_who_holds_it_leaves_no_mark_of_a_helm(lock: HelmLock):
     assert not lock.held()
-    assert lock.unfinished_since() is None
+    assert lock.unfinished() is None
 
 
 def test_the_mark_of_a_helm_replaces_whatever_was_there(lock: HelmLock):
     lock.path.write_text("no time, and longer than any time is written" * 2)
-    assert lock.unfinished_since() is None
+    assert lock.unfinished() is None
     with lock.taken():
         pass
-    assert lock.unfinished_since() is not None
+    assert lock.unfinished() is not None
 
 
 def test_only_the_account_itself_may_open_it(lock: HelmLock):

@@ -92,7 +92,7 @@ def test_values_that_could_not_be_read_are_not_taken_for_none(helm: Made):
 
 
 @pytest.mark.parametrize(
-    ("updated", "ours"), [(2.0, True), (-30.0, False), (LONGEST_HELM_SECONDS + 60.0, False)]
+    ("updated", "ours"), [(0.0, True), (-30.0, False), (LONGEST_HELM_SECONDS + 60.0, False)]
 )
 def test_a_revision_that_a_killed_helm_of_ours_left_is_known_by_its_time(
     helm: Made, *, updated: float, ours: bool
@@ -103,6 +103,14 @@ def test_a_revision_that_a_killed_helm_of_ours_left_is_known_by_its_time(
         made.upgrade(CHART, {})
     release = Release(ReleaseState.PENDING_UPGRADE, 4, updated=begin + updated)
     assert made.left(release) is ours
+
+
+@pytest.mark.parametrize("end", ["exit 1", "kill -KILL $$"])
+def test_what_was_begun_after_a_helm_of_ours_had_ended_is_somebody_elses(helm: Made, end: str):
+    made = helm(f"echo 'Error: pull: the registry answered 503' >&2; {end}")
+    with pytest.raises(ReleaseError):
+        made.upgrade(CHART, {})
+    assert not made.left(Release(ReleaseState.PENDING_UPGRADE, 4, updated=time.time()))
 
 
 def test_a_helm_that_ended_well_left_nothing(helm: Made):

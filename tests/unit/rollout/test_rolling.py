@@ -13,6 +13,7 @@ import pytest
 from flows import rolling
 from flows.rolling import Rolling
 from vllm_flows.chart import Chart
+from vllm_flows.claims import Served
 from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
@@ -100,17 +101,21 @@ class Tasks:
     said: list[str] = field(default_factory=list)
     asked_history: list[str] = field(default_factory=list)
     budgets: dict[str, float] = field(default_factory=dict)
+    made_way: list[str] = field(default_factory=list)
+    remembered: list[str] = field(default_factory=list)
     applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(rolling, "say", self.said.append)
         patch.setattr(rolling, "wait_ready", SimpleNamespace(submit=self.wait))
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
+        patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rolling, "apply_release", self.apply_release)
         patch.setattr(rolling, "roll_back_release", self.roll_back_release)
         for name in ("restart_newest", "set_right", "remove_left_behind"):
             patch.setattr(rolling, name, getattr(self, name))
         patch.setattr(rolling, "measured", self.measured)
+        patch.setattr(rolling, "results", list)
 
     def apply_release(
         self, _session: object, _chart: object, values: Mapping[str, Any], reason: str, *_: object
@@ -136,10 +141,14 @@ class Tasks:
     def measured(self, _session: object, models: Sequence[str]) -> Iterator[dict[str, Outage]]:
         yield {model: Outage(self.silent) for model in models}
 
-    def wait(self, _session: object, model: str, deployment: str, budget: float) -> Any:
+    def wait(
+        self, _session: object, model: str, deployment: str, budget: float, *, back: bool
+    ) -> Any:
         assert deployment == engine_deployment(model)
         self.budgets[model] = budget
         self.done.append(f"wait {model}")
+        if back:
+            self.made_way.append(model)
         error = next(iter(self.failing.get(model, [])), None)
         unready = isinstance(error, NotReadyError)
         return self.future(self.failing[model].pop(0) if unready else 2.0)
@@ -150,13 +159,18 @@ class Tasks:
         error = left.pop(0) if left else None
         return self.future(error or Answer(model.name, "Paris", 0.1))
 
+    def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:
+        assert served.commit == NEW
+        self.remembered.append(claim.model)
+        return self.future(None)
+
     def past(self, model: str, digest: str) -> Past | None:
         self.asked_history.append(model)
         return self.kept.get(digest)
 
     @staticmethod
     def future(result: object) -> Any:
-        return SimpleNamespace(result=lambda raise_on_failure: result)  # noqa: ARG005 -- as Prefect's
+        return SimpleNamespace(result=lambda raise_on_failure=True: result)  # noqa: ARG005 -- as Prefect's
 
 
 @pytest.fixture
@@ -289,6 +303,20 @@ def test_models_after_the_one_that_failed_serve_on_as_they_are(tasks: Tasks):
     failure(tasks, aim(*models), serving(aim(*models, commit=OLD)))
     assert [revision(values["b"]) for values in tasks.applied] == [OLD, OLD]
     assert "ask b" not in tasks.done
+
+
+def test_what_answered_is_remembered_before_a_later_model_fails(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    tasks.failing = {"b": [UNREADY]}
+    failure(tasks, aim(*models), serving(aim(*models, commit=OLD)))
+    assert tasks.remembered == ["a"]
+
+
+def test_only_a_model_that_goes_back_ends_older_pods_that_are_ready(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    tasks.failing = {"b": [UNREADY]}
+    failure(tasks, aim(*models), serving(aim(*models, commit=OLD)))
+    assert tasks.made_way == ["b"]
 
 
 def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(tasks: Tasks):
