@@ -29,10 +29,11 @@ from vllm_flows.names import engine_deployment
 from vllm_flows.outage import Outage
 from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
+from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
 from vllm_flows.startup import startup_seconds
 from vllm_flows.values import has_api_key
-from vllm_flows.waves import Change, Wave, waves
+from vllm_flows.waves import Change, Wave, stops_pods, waves, with_strategy
 
 Result = TypeVar("Result")
 
@@ -158,6 +159,8 @@ class Rolling:
         else:
             self._apply(way.values, f"back to what served ({reason})")
         still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
+        if not way.past and stops_pods(way.values):
+            self._apply(with_strategy(way.values, AT_REST), "no pods stop before others start")
         return {name: still.get(name) or way.commit(name) for name in way.models}
 
     def _past(self, name: str) -> Past | None:

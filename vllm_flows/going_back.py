@@ -104,7 +104,7 @@ def _what_serves(model: str, gone_back: GoneBack, silence: Mapping[str, Outage])
     gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
     gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
     if state is None:
-        return f"it stays as it is, nothing of before was brought back; {gap}"
+        return f"it stays as it is, nothing of before was brought back; {gap}, and since"
     if isinstance(state, VllmFlowsError):
         return f"going back did not help either: {state.what}; {gap}"
     return f"{state} serves again, as before; {gap}"

@@ -15,7 +15,7 @@ from typing import Any
 from vllm_flows.capacity import unknown_room, weights_hosts
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
-from vllm_flows.common_changes import change_together, chart_change, made_anew
+from vllm_flows.common_changes import change_together, chart_change, made_anew, new_key
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
 from vllm_flows.models import Model, answers_prompts
@@ -83,7 +83,7 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
     steps = [_step(draft, rooms.get(draft.model.name), desired, state) for draft in drafts]
     steps += [_destroy(state.deployments[name]) for name in gone]
     reason = _release_reason(state, desired, steps)
-    notes = (*made_anew(replaced), *unknown_room(state.around))
+    notes = (*made_anew(replaced), *new_key(desired, state), *unknown_room(state.around))
     return Plan(tuple(steps), reason, notes, replaced, together)
 
 

@@ -52,7 +52,7 @@ class Rollout:
     def text(self) -> str:
         """Say it in words."""
         if self.strategy is Strategy.SURGE:
-            return f"surge of {self.surge}: the old replicas answer until the new ones are ready"
+            return f"surge of {self.surge}: old replicas that answer do so until new ones are ready"
         if self.downtime:
             return "stop, then start: no replica answers until the new ones are ready"
         if self.strategy is Strategy.ONE_AT_A_TIME:

@@ -112,7 +112,7 @@ def test_what_runs_is_handed_over_to_deployments_that_select_otherwise(
     said = product.run("plan", "--chart", str(chart)).stderr
     assert "2 Deployments are made anew, as by this chart they select other pods" in said
     assert f"{ROUTER}, {ENGINE}" in said
-    assert "qwen3: surge of 1: the old replicas answer until the new ones are ready" in said
+    assert "qwen3: surge of 1: old replicas that answer do so until new ones are ready" in said
     with asked(product, monkeypatch) as heard:
         said = upgrade(product, chart)
     assert f"Deployment {ENGINE} deleted without its pods, which serve on" in said

@@ -44,10 +44,12 @@ from vllm_flows.observed import (
 from vllm_flows.outage import Outage
 from vllm_flows.planner import make_plan
 from vllm_flows.planning import Decision
+from vllm_flows.rollout import AT_REST, Rollout, Strategy
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 from vllm_flows.waiting import StoppableClock
+from vllm_flows.waves import Wave, stops_pods, with_strategy
 
 OLDER, OLD, NEW = "a" * 40, "b" * 40, "c" * 40
 UNREADY = NotReadyError("crash loop", why="exit code 1", next_command="look at the log")
@@ -305,6 +307,24 @@ def test_models_after_the_one_that_failed_serve_on_as_they_are(tasks: Tasks):
     assert "ask b" not in tasks.done
 
 
+def test_after_going_back_no_deployment_is_left_to_stop_its_pods_first(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+):
+    tasks.failing = {"qwen": [UNREADY]}
+    values: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(
+        rolling, "apply_release", lambda _session, _chart, given, *_: values.append(given)
+    )
+    state, desired = serving(aim(a_model(), commit=OLD)), aim(a_model())
+    made = rolling_to(tasks, desired, state)
+    wave = Wave(with_strategy(desired.values, Rollout(Strategy.STOP_FIRST)), ("qwen",))
+    monkeypatch.setattr(Rolling, "waves", lambda _: [wave])
+    with pytest.raises(RolloutError):
+        made.through()
+    assert [stops_pods(each) for each in values] == [True, True, False]
+    assert values[2] == with_strategy(values[1], AT_REST)
+
+
 def test_what_answered_is_remembered_before_a_later_model_fails(tasks: Tasks):
     models = (a_model("a"), a_model("b"))
     tasks.failing = {"b": [UNREADY]}
@@ -325,6 +345,7 @@ def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(tasks: T
     told = failure(tasks, aim(keeping), serving(aim(keeping, commit=OLD)))
     assert verbs(tasks) == ["helm", "wait qwen"]
     assert "it stays as it is, nothing of before was brought back" in told.what
+    assert told.what.endswith("of this run, and since")
     assert told.next_command == "look at the log"
 
 

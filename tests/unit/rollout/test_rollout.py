@@ -57,4 +57,4 @@ def test_each_way_is_written_as_limits_of_a_rolling_update(
 
 def test_only_a_way_with_downtime_says_that_nobody_answers():
     assert "no replica answers" in Rollout(Strategy.STOP_FIRST, downtime=True).text
-    assert "the old replicas answer" in Rollout(Strategy.SURGE, 1).text
+    assert "old replicas that answer do so" in Rollout(Strategy.SURGE, 1).text

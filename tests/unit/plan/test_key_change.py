@@ -1,0 +1,45 @@
+"""Another API key: the router and all engines at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vllm_flows.chart import Chart
+from vllm_flows.common_changes import change_together, new_key
+from vllm_flows.desired import Desired
+from vllm_flows.models import Model
+from vllm_flows.observed import ClusterState, Release, ReleaseState, Verdict
+from vllm_flows.settings import load_settings
+from vllm_flows.values import PinnedModel, release_values
+
+COMMIT = "a" * 40
+
+
+def values(*names: str, key: str | None) -> dict[str, Any]:
+    models = [PinnedModel(Model(name=name, modelURL="org/m"), COMMIT) for name in names]
+    return dict(release_values(models, load_settings(), key, "0.1.8"))
+
+
+def change(before: dict[str, Any], after: dict[str, Any]) -> tuple[Desired, ClusterState]:
+    verdicts = {"a": Verdict("a", "org/m", COMMIT)}
+    desired = Desired([], verdicts, after, Chart("vllm-stack", (), "0.1.8"), load_settings())
+    release = Release(ReleaseState.DEPLOYED, 3, "0.1.8", "deployed", before)
+    return desired, ClusterState(release)
+
+
+@pytest.mark.parametrize(("old", "new"), [("one", "two"), (None, "one"), ("one", None)])
+def test_another_key_changes_all_engines_at_once_and_the_plan_says_what_it_means(
+    old: str | None, new: str | None
+):
+    case = change(values("a", "b", key=old), values("a", "b", key=new))
+    assert change_together(*case)
+    (text,) = new_key(*case)
+    assert "answers nobody until its new replicas are ready" in text
+
+
+def test_with_the_same_key_models_come_and_go_one_by_one():
+    case = change(values("a", "b", key="one"), values("a", "c", key="one"))
+    assert not change_together(*case)
+    assert new_key(*case) == []
