@@ -17,6 +17,10 @@ class Heard(Enum):
     """It did not reach the model: the API server, through which it goes, did not answer."""
 
 
+_LONGEST_SECONDS = 15.0
+"""No question takes so long: where more passed before the next, the run itself stood still."""
+
+
 @dataclass
 class Outage:
     """The silence of one model while it was replaced; `seconds` of it so far.
@@ -33,10 +37,11 @@ class Outage:
 
     def hear(self, now: float, heard: Heard) -> None:
         """Take in what became of a question asked at `now` (in seconds)."""
-        if self._heard is Heard.SILENCE:
-            self.seconds += now - self._since
-        elif self._heard is Heard.NOT_ASKED:
-            self.not_measured_seconds += now - self._since
+        passed = now - self._since
+        if self._heard is Heard.SILENCE and passed <= _LONGEST_SECONDS:
+            self.seconds += passed
+        elif self._heard is not Heard.ANSWER:
+            self.not_measured_seconds += passed
         self._since, self._heard = now, heard
 
     @property
@@ -45,4 +50,4 @@ class Outage:
         if not self.not_measured_seconds:
             return ""
         seconds = human_seconds(self.not_measured_seconds)
-        return f"not measured for {seconds}: the API server did not answer"
+        return f"not measured for {seconds}: the API server did not answer, or this run stood still"

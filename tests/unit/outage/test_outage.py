@@ -45,7 +45,14 @@ def test_silence_lasts_from_a_question_without_an_answer_to_the_next_with_one(
 def test_time_in_which_nobody_could_ask_is_not_silence_and_is_named():
     outage = outage_of((0, ANSWER), (1, NOT_ASKED), (2, NOT_ASKED), (61, ANSWER), (70, ANSWER))
     assert outage.seconds == 0
-    assert outage.not_measured == "not measured for 1 min 0 s: the API server did not answer"
+    assert outage.not_measured == (
+        "not measured for 1 min 0 s: the API server did not answer, or this run stood still"
+    )
+
+
+def test_a_run_that_stood_still_knows_nothing_of_the_model_meanwhile():
+    outage = outage_of((0, ANSWER), (1, SILENCE), (61, SILENCE), (66, ANSWER))
+    assert (outage.seconds, outage.not_measured_seconds) == (5, 60)
 
 
 def test_silence_before_and_after_what_was_not_measured_counts():

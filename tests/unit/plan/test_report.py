@@ -106,5 +106,5 @@ def test_silence_is_told_of_replaced_models_and_what_was_not_measured_beside_it(
     assert [row["silent for"] for row in rows] == [
         "-",
         "13 s",
-        "13 s; not measured for 50 s: the API server did not answer",
+        "13 s; not measured for 50 s: the API server did not answer, or this run stood still",
     ]
