@@ -14,7 +14,7 @@ from tasks.preparation import store_secrets
 from tasks.readiness import ready_now, wait_ready
 from tasks.running import say
 from tasks.smoke import prove_all
-from tasks.weights import ensure_claim, fetch_weights, remember_served
+from tasks.weights import ensure_claim, fetch_weights
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import checked, load_models
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
@@ -89,11 +89,7 @@ def _act(run: Decision, asking: Session) -> list[Outcome]:
     rolling = Rolling(run, asking)
     rolling.through()
     outcomes = _proven(run, rolling)
-    results(
-        remember_served.submit(run.session, run.claim(model.name), run.served(model))
-        for model in run.news()
-        if model.name not in rolling.remembered
-    )
+    rolling.remember(model.name for model in run.desired.models)
     return outcomes
 
 

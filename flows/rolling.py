@@ -83,13 +83,13 @@ class Rolling:
             failed = self._once_more(self._prove(wave.models))
             gone_back = self._go_back(wave, failed)
         self.silence |= outages
-        self._remember(name for name in wave.models if name not in {*failed, *gone_back})
+        self.remember(name for name in wave.models if name not in {*failed, *gone_back})
         if failed:
             raise failure(failed, gone_back, self.silence)
 
-    def _remember(self, names: Iterable[str]) -> None:
-        """Note on their claims what models answered with: what comes later may go back to it."""
-        proven = self.ready.keys() & set(names)
+    def remember(self, names: Iterable[str]) -> None:
+        """Note on their claims, once, what models answered with: a later run may go back to it."""
+        proven = self.ready.keys() & set(names) - self.remembered
         results(
             remember_served.submit(self.run.session, self.run.claim(one.name), self.run.served(one))
             for one in self.run.news()

@@ -74,10 +74,10 @@ def _wait_gone(session: Session, name: str) -> None:
     )
 
 
-def delete_left(session: Session, deployments: Collection[str]) -> None:
-    """Delete ReplicaSets, with their pods, that a run left without these Deployments."""
-    for one in left_alone(session.cluster.find("ReplicaSet", LEFT_LABEL)):
-        if deployment_of(one) in deployments:
-            name = one["metadata"]["name"]
-            session.cluster.delete("ReplicaSet", name)
+def delete_left(cluster: Cluster, deployments: Collection[str] | None = None) -> None:
+    """Delete ReplicaSets, with their pods, that a run left without these Deployments, or any."""
+    for one in left_alone(cluster.find("ReplicaSet", LEFT_LABEL)):
+        name = one["metadata"]["name"]
+        wanted = deployments is None or deployment_of(one) in deployments
+        if wanted and cluster.delete("ReplicaSet", name):
             say(f"ReplicaSet {name} was left without its Deployment: deleted")

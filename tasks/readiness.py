@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
-from tasks.running import ONCE, RETRIED, say, speaker
+from tasks.running import ONCE, RETRIED, speaker
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import newest_pods, rollout_complete
 from vllm_flows.diagnosis_watch import ReadinessWatch
@@ -30,9 +30,9 @@ def wait_ready(
     Raises NotReadyError as soon as waiting cannot help, and TimedOutError after `helm_timeout`, or
     `budget` seconds where that is longer, both with the diagnosis and the command to run next.
     Where no room is free, older pods of the Deployment that are not ready are ended; if it goes
-    `back`, those that are ready too: they failed their proof.
+    `back`, those that are ready too.
     """
-    told = speaker(subject)
+    say = speaker(subject)
     clock = session.clock
     autoscaling = session.settings.autoscaling
     watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
@@ -41,11 +41,11 @@ def wait_ready(
         lambda: _look(session, watch, subject, deployment, back=back),
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
-        say=told,
+        say=say,
         out_of_time=lambda last: _too_late(session, watch, subject, last),
         clock=clock,
     )
-    told("ready")
+    say("ready")
     return clock.now() - begin
 
 
@@ -105,7 +105,7 @@ def made_way(session: Session, subject: str, deployment: Object, *, back: bool) 
         for one in found:
             name = one["metadata"]["name"]
             session.cluster.merge("ReplicaSet", name, {"spec": {"replicas": 0}})
-            say(f"{subject}: the older pods of ReplicaSet {name} end, they hold its room")
+            speaker(subject)(f"the older pods of ReplicaSet {name} end, they hold its room")
     except NoRightError:
         return False
     return bool(found)

@@ -196,7 +196,7 @@ def remove_left_behind(session: Session, models: Sequence[str]) -> None:
         ):
             if session.cluster.delete(kind, name):
                 say(f"{model}: {kind} {name} was left behind: deleted")
-    delete_left(session, {engine_deployment(model) for model in models})
+    delete_left(session.cluster, {engine_deployment(model) for model in models})
 
 
 def wait_helm_ended(session: Session) -> None:

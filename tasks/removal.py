@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prefect import task
 
+from tasks.handover import delete_left
 from tasks.running import ONCE, RETRIED, say
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import is_ours
@@ -13,7 +14,6 @@ from vllm_flows.errors import TimedOutError
 from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
-from vllm_flows.selectors import LEFT_LABEL, left_alone
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -45,10 +45,7 @@ def delete_secrets(cluster: Cluster) -> None:
 )
 def delete_unowned(cluster: Cluster) -> None:
     """Delete the ReplicaSets, with their pods, that an interrupted run left without Deployment."""
-    for one in left_alone(cluster.find("ReplicaSet", LEFT_LABEL)):
-        name = one["metadata"]["name"]
-        if cluster.delete("ReplicaSet", name):
-            say(f"ReplicaSet {name} was left without its Deployment: deleted")
+    delete_left(cluster)
 
 
 @task(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_ASKED_EVERY_SECONDS = 0.1
 
 LLAMA_70B: dict[str, Any] = {  # huggingface.co/meta-llama/Llama-3.1-70B/blob/main/config.json
     "architectures": ["LlamaForCausalLM"],
@@ -34,3 +39,25 @@ class VirtualClock:
         """Let that much time pass at once."""
         self.slept.append(seconds)
         self.time += seconds
+
+
+@contextmanager
+def asked_often(alive: Callable[[], bool]) -> Iterator[list[bool]]:
+    """Ask all the time while the block runs; what was heard is in the list.
+
+    What is under way to a pod that ends is lost once: who asks again is heard.
+    """
+    heard: list[bool] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.wait(_ASKED_EVERY_SECONDS):
+            heard.append(alive() or alive())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        done.set()
+        thread.join()

@@ -27,7 +27,8 @@ class Outage:
 
     From when a question was asked that was not answered to when the next one was, so the figure is
     exact to the interval between two questions. `not_measured_seconds` are those from a question
-    that could not be asked to the next that could: nobody knows whether the model was silent.
+    that could not be asked to the next that could, or for which the run stood still: nobody knows
+    whether the model was silent.
     """
 
     seconds: float = 0.0

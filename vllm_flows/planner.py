@@ -38,6 +38,7 @@ from vllm_flows.storage import Storage
 from vllm_flows.waves import same_values, stops_pods
 from vllm_flows.weights_manifests import WeightsOrder
 
+_NOT_ACTING = STAYING | {Action.BLOCKED}
 _NOT_CHECKED = (
     "not checked whether vLLM takes the changed options or has the memory: the model's "
     "configuration could not be read"
@@ -58,8 +59,7 @@ class _Draft:
     @property
     def acts(self) -> bool:
         """Say whether the run changes pods of the model."""
-        staying = self.action in STAYING or self.action is Action.BLOCKED
-        return not staying and not self.findings.problems
+        return self.action not in _NOT_ACTING and not self.findings.problems
 
 
 def make_plan(desired: Desired, state: ClusterState) -> Plan:
@@ -223,7 +223,7 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
     """Say why helm has to run; empty when the release is just as it should be."""
     reason, outside = _own_reason(state, desired), [drift.text for drift in state.drifts]
     if not reason and not outside:
-        outside = [s.model for s in steps if s.action not in STAYING | {Action.BLOCKED}]
+        outside = [s.model for s in steps if s.action not in _NOT_ACTING]
     told = [f"changed outside: {'; '.join(outside)}"] if outside else []
     return "; ".join([reason, *told] if reason else told)
 

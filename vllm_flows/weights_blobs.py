@@ -6,7 +6,6 @@ Part of the program that runs in the engine image: it uses the standard library 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -69,16 +68,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def give_back_memory() -> None:
-    """Return to the system what glibc keeps of freed memory; where there is no such call, nothing.
-
-    It keeps some of each thread's, and every file has threads of its own: without this it grows
-    with the number of files.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # musl has none
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -23,6 +23,7 @@ Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files", "b
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from vllm_flows.weights_blobs import Partial, Record, give_back_memory, size_of
+from vllm_flows.weights_blobs import Partial, Record, size_of
 from vllm_flows.weights_download import Hub
 from vllm_flows.weights_markers import by_age, mark, withdraw_markers
 from vllm_flows.weights_order import Order, TemporaryError, UnfixableError, order_from
@@ -145,6 +146,16 @@ def fetch(hub: Hub, partial: Partial, record: Record) -> None:
             say(f"{AGAIN} {partial.file.name}")
     words = "what comes from the Hub has not the hash that the Hub lists, also when fetched again"
     raise TemporaryError(f"{partial.file.name}: {words}")
+
+
+def give_back_memory() -> None:
+    """Return to the system what glibc keeps of freed memory; where there is no such call, nothing.
+
+    It keeps some of each thread's, and every file has threads of its own: without this it grows
+    with the number of files.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # musl has none
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def at_once(count: int, work: Callable[[Partial], None], partials: list[Partial]) -> None:

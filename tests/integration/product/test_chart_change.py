@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.support import asked_often
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 
@@ -25,7 +25,6 @@ PHI = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
 DOWNTIME = "  allowDowntime: true\n"
 ENGINE, ROUTER = "vllm-qwen3-deployment-vllm", "vllm-deployment-router"
 _OFTEN = 10
-_ASKED_EVERY_SECONDS = 0.1
 
 
 @pytest.fixture
@@ -64,25 +63,13 @@ def asked(product: Product, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bo
     for name, value in product.environ.items():
         monkeypatch.setenv(name, value)
     session = Session.open(load_settings())
-    heard: list[bool] = []
-    done = threading.Event()
 
     def alive() -> bool:
         with session.models_api() as api:
             return api.alive("qwen3")
 
-    def ask() -> None:
-        while not done.wait(_ASKED_EVERY_SECONDS):
-            # What is under way to a pod that ends is lost once; who asks again is heard.
-            heard.append(alive() or alive())
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
+    with asked_often(alive) as heard:
         yield heard
-    finally:
-        done.set()
-        thread.join()
 
 
 def selectors(product: Product) -> dict[str, dict[str, str]]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import TYPE_CHECKING
 
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
 
@@ -33,38 +30,6 @@ SIX = f"""\
 """
 
 
-def filler(node: str, gpus: int) -> dict[str, Any]:
-    """Return somebody else's pod that holds GPUs of a node."""
-    holds = {"nvidia.com/gpu": str(gpus)}
-    container = {
-        "name": "train",
-        "image": "busybox",
-        "command": ["sleep", "3600"],
-        "resources": {"requests": holds, "limits": holds},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"train-{node}"},
-        "spec": {
-            "nodeName": node,
-            "containers": [container],
-            "terminationGracePeriodSeconds": 0,
-        },
-    }
-
-
-@pytest.fixture
-def crowd(product: Product) -> Iterator[None]:
-    """Leave one GPU of the cluster's sixteen."""
-    pods = [filler("gpu-node-1", 8), filler("gpu-node-2", 7)]
-    path = product.folder / "crowd.json"
-    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
-    product.kubectl("-n", "default", "apply", "-f", str(path))
-    yield
-    product.kubectl("-n", "default", "delete", "-f", str(path))
-
-
 def versions(product: Product) -> dict[str, str]:
     """Return the resource version of everything in the cluster that a run could write."""
     kinds = "namespaces,deployments,jobs,pods,services,pvc,pv,configmaps,secrets,roles"
@@ -72,8 +37,9 @@ def versions(product: Product) -> dict[str, str]:
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
 
 
-@pytest.mark.usefixtures("crowd")
-def test_six_models_get_their_verdicts_and_nothing_is_written(product: Product):
+def test_six_models_get_their_verdicts_and_nothing_is_written(crowded: Product):
+    product = crowded
+    product.only_free(1)
     product.models(SIX)
     before = versions(product)
     done = product.run("plan", "-o", "json", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT)

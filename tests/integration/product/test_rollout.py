@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.support import asked_often
 from vllm_flows.names import engine_deployment
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
@@ -33,7 +33,6 @@ MISTRAL = """\
 DEPLOYMENT = "vllm-phi4-deployment-vllm"
 SERVICE = "vllm-phi4-engine-service"
 DOWNTIME = "  allowDowntime: true\n"
-_ASKED_EVERY_SECONDS = 0.1
 _OFTEN = 10
 _HARDLY_SECONDS = 2.0
 """A port-forward that breaks off is opened anew in less."""
@@ -75,22 +74,11 @@ def served(session: Session) -> str:
 @contextmanager
 def asked(session: Session) -> Iterator[list[bool]]:
     """Ask the model all the time while the block runs; what was heard is in the list."""
-    heard: list[bool] = []
-    done = threading.Event()
-    with session.models_api("phi4") as api:
-
-        def ask() -> None:
-            while not done.wait(_ASKED_EVERY_SECONDS):
-                # What is under way to a pod that ends is lost once; who asks again is heard.
-                heard.append(api.alive("phi4") or api.alive("phi4"))
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield heard
-        finally:
-            done.set()
-            thread.join()
+    with (
+        session.models_api("phi4") as api,
+        asked_often(lambda: api.alive("phi4")) as heard,
+    ):
+        yield heard
 
 
 def silence(said: str) -> float:

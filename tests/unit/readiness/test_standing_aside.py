@@ -76,7 +76,11 @@ class FakeCluster:
 @pytest.mark.parametrize("back", [False, True])
 def test_their_pods_are_ended_and_it_is_said(monkeypatch: pytest.MonkeyPatch, *, back: bool):
     said: list[str] = []
-    monkeypatch.setattr(readiness, "say", said.append)
+
+    def speaker(subject: str) -> Any:
+        return lambda text: said.append(f"{subject}: {text}")
+
+    monkeypatch.setattr(readiness, "speaker", speaker)
     cluster = FakeCluster()
     session: Any = type("Session", (), {"cluster": cluster})
     assert readiness.made_way(session, "qwen", deployment(), back=back)

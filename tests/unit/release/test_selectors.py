@@ -120,7 +120,7 @@ def test_of_what_was_left_only_that_of_the_named_deployments_is_deleted(session:
     left = a_replica_set()
     left["metadata"]["labels"][LEFT_LABEL] = "true"
     there, cluster = with_objects(session, left)
-    delete_left(there, {"another"})
+    delete_left(there.cluster, {"another"})
     assert cluster.written == []
-    delete_left(there, {ENGINE})
+    delete_left(there.cluster, {ENGINE})
     assert cluster.written == [("delete", "ReplicaSet", f"{ENGINE}-abc", False)]

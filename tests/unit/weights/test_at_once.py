@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vllm_flows.weights_blobs import Partial, Record, give_back_memory
+from vllm_flows.weights_blobs import Partial, Record
 from vllm_flows.weights_download import Hub
-from vllm_flows.weights_job import complete, fetch
+from vllm_flows.weights_job import complete, fetch, give_back_memory
 from vllm_flows.weights_order import Order, UnfixableError
 from vllm_flows.weights_volume import prepare
 
