@@ -67,7 +67,7 @@ PROGRAMS = {
             "kubectl",
             "1.36.1",
             "k8s.io/kubernetes/cmd/kubectl",
-            (1, 30, 0),
+            (1, 31, 0),  # `wait --for=create`
             ask=("version", "--client", "-o", "json"),
         ),
         Program("kwok", "0.8.0", "sigs.k8s.io/kwok/cmd/kwok", (0, 8, 0), same_minor=True),

@@ -25,6 +25,7 @@ COMPONENTS = (
 )
 _CREATE_SECONDS = 180
 _APPLY_SECONDS = 60
+_SPARE_SECONDS = 10
 
 
 def create(state: SandboxState) -> None:
@@ -61,6 +62,22 @@ def apply(state: SandboxState, objects: list[Manifest]) -> None:
         [state.programs["kubectl"], "--kubeconfig", str(state.kubeconfig), "apply", "-f", "-"],
         timeout=_APPLY_SECONDS,
         text=yaml.safe_dump_all(objects, sort_keys=False),
+    )
+
+
+def wait_for_accounts(state: SandboxState) -> None:
+    """Return when pods can be made in the namespace default: its service account is there.
+
+    The controller manager makes it some time after the API is ready. Raises SandboxError.
+    """
+    _run(
+        state,
+        [
+            *(state.programs["kubectl"], "--kubeconfig", str(state.kubeconfig)),
+            *("wait", "--for=create", "serviceaccount/default", "--namespace=default"),
+            f"--timeout={_APPLY_SECONDS}s",
+        ],
+        timeout=_APPLY_SECONDS + _SPARE_SECONDS,
     )
 
 

@@ -156,6 +156,7 @@ def _start(
     report(f"starting the control plane on {sandbox.api_url}")
     controlplane.create(sandbox)
     controlplane.apply(sandbox, manifests.cluster_objects(cpu_node=cpu_node))
+    controlplane.wait_for_accounts(sandbox)
     report("the control plane is ready, its nodes have joined")
     _start_modules(sandbox, without, report)
     report(f"sandbox {sandbox.name} is up")

@@ -232,7 +232,8 @@ class Watch:
         self._show(progress)
         moved = progress.share - self._said.share
         worth_saying = moved >= _SAID_EVERY_PERCENT or now - self._said_at >= _SAID_EVERY_SECONDS
-        if worth_saying or not (progress.total and self._said.total):
+        new = progress.checking != self._said.checking
+        if worth_saying or new or not (progress.total and self._said.total):
             self._said, self._said_at = progress, now
         return self._said.line
 
@@ -243,7 +244,9 @@ class Watch:
                 self._model, state.text, total, total, node=self._said.node, finished=True
             )
         if state.text in state.setbacks:
-            return Progress(self._model, "the last attempt failed")
+            return Progress(self._model, "another attempt begins soon")
+        if state.checking != self._said.checking:
+            self._meter = Meter()
         rate = self._meter.rate(now, state.done) if state.total else 0.0
         left = (state.total - state.done) / rate if rate > 0 else None
         return Progress(
@@ -254,12 +257,13 @@ class Watch:
             max(rate, 0.0),
             left,
             state.node,
+            checking=state.checking,
             finished=state.phase == "failed",
         )
 
     def _show(self, progress: Progress) -> None:
-        """Bring the bar in the Prefect UI to the share, when it grew by a percent or more."""
-        if progress.share < self._shown + 1:
+        """Bring the bar in the Prefect UI to the share, when it moved by a percent or more."""
+        if abs(progress.share - self._shown) < 1:
             return
         self._shown = progress.share
         description = f"Weights of {self._model}: {progress.line}"

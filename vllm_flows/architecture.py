@@ -78,7 +78,8 @@ class Architecture:
     `names` are its classes; `attention` the layers that keep keys and values; `positions` the
     longest context that some vLLM takes, `usual_length` the one it takes when none is set.
     `intermediate_size` is the width of the widest activations of one token in a feed-forward
-    layer, all its experts together. `quantization` is vLLM's name for that of the weights, ""
+    layer, all its experts together; `shared_width` the width of such a layer that GPUs share, of
+    models without experts. `quantization` is vLLM's name for that of the weights, ""
     for none. `pooling` models are encoders without a cache.
     """
 
@@ -87,6 +88,7 @@ class Architecture:
     layers: int
     hidden_size: int
     intermediate_size: int
+    shared_width: int
     vocabulary: int
     attention_heads: int
     kv_heads: int
@@ -124,6 +126,7 @@ def architecture_of(config: Configuration) -> Architecture | None:
         layers=layer_count(part),
         hidden_size=number(part, *_HIDDEN),
         intermediate_size=_intermediate_size(part),
+        shared_width=0 if number(part, *_EXPERTS_PER_TOKEN) else number(part, *_INTERMEDIATE),
         vocabulary=number(part, "vocab_size"),
         attention_heads=heads,
         kv_heads=kv_heads,

@@ -10,7 +10,7 @@ from typing import Any
 from vllm_flows.errors import PlacementError
 from vllm_flows.manifests import GPU_TOLERATION
 from vllm_flows.models import Model
-from vllm_flows.nodes import GPU, HOSTNAME, Needs, Node, nodes_of
+from vllm_flows.nodes import GPU, Needs, Node, nodes_of
 from vllm_flows.observed import ClusterState, Surroundings
 from vllm_flows.obstacles import Demand
 from vllm_flows.placement import Placement, candidates, place
@@ -66,15 +66,17 @@ def needs_of(model: Model, around: Surroundings) -> Needs:
         resources[name] = resources.get(name, Decimal(0)) + parse_quantity(str(text))
     return Needs(
         resources={name: amount for name, amount in resources.items() if amount},
-        labels={**(scheduling.get("nodeSelector") or {}), **model.node_selector},
+        labels=(*(scheduling.get("nodeSelector") or {}).items(), *model.node_selector.items()),
         tolerations=(GPU_TOLERATION, *(scheduling.get("tolerations") or ())),
     )
 
 
 def possible_nodes(model: Model, state: ClusterState) -> list[Node]:
     """Return the nodes that could take a replica if nothing else ran there; none when unknown."""
-    demand = Demand(model.name, 1, needs_of(model, state.around))
-    return candidates(nodes_of(state.around.nodes or (), ()), demand)
+    nodes = nodes_of(state.around.nodes or (), ())
+    barred = _out_of_reach(state.around.volumes.get(model.name) or {}, nodes)
+    needs = needs_of(model, state.around)
+    return candidates(nodes, Demand(model.name, 1, needs, volume_elsewhere=barred))
 
 
 def meant_nodes(model: Model, state: ClusterState) -> list[Node]:
@@ -131,9 +133,7 @@ def _volume_elsewhere(
     volume: Object, storage: Storage, users: Collection[str], nodes: Sequence[Node]
 ) -> dict[str, str]:
     """Name the hosts that cannot reach the volume: it is another's, or in use on another."""
-    barred = {
-        node.host: "its volume cannot be used there" for node in nodes if not _reaches(volume, node)
-    }
+    barred = _out_of_reach(volume, nodes)
     if storage.once and users:
         where = ", ".join(sorted(users))
         barred |= {
@@ -142,6 +142,12 @@ def _volume_elsewhere(
             if node.name not in users
         }
     return barred
+
+
+def _out_of_reach(volume: Object, nodes: Sequence[Node]) -> dict[str, str]:
+    return {
+        node.host: "its volume cannot be used there" for node in nodes if not _reaches(volume, node)
+    }
 
 
 def _reaches(volume: Object, node: Node) -> bool:
@@ -163,29 +169,6 @@ def _matches(expression: Object, node: Node) -> bool:
     if operator == "NotIn":
         return value not in values
     return (value is not None) == (operator != "DoesNotExist")
-
-
-def weights_hosts(
-    model: Model, place: Placement | None, settings: Settings, state: ClusterState
-) -> tuple[str, ...]:
-    """Return the hosts where the weights Job may run: where the engine runs, or could run.
-
-    Beside the engine where its ReadWriteOnce volume is in use; else where there is room for the
-    new replicas; else wherever the engine could run at all. Empty when that is not known.
-    """
-    users = state.engine_nodes(model.name)
-    if users and Storage(model, state.claims.get(model.name), settings).once:
-        return tuple(sorted({_host(name, state.around) for name in users}))
-    if place and place.nodes:
-        return tuple(sorted(set(place.nodes)))
-    return tuple(sorted({node.host for node in possible_nodes(model, state)}))
-
-
-def _host(name: str, around: Surroundings) -> str:
-    for node in around.nodes or ():
-        if node["metadata"]["name"] == name:
-            return str((node["metadata"].get("labels") or {}).get(HOSTNAME, name))
-    return name
 
 
 def runtime_class_missing(model: Model, settings: Settings, around: Surroundings) -> bool:

@@ -83,13 +83,14 @@ def longest_context(model: Model, config: Configuration, shape: Architecture) ->
 
 
 def splits(shape: Architecture, size: int) -> bool:
-    """Say whether so many GPUs share all heads evenly, as vLLM's model classes assert.
+    """Say whether so many GPUs share all heads and feed-forward layers evenly, as vLLM asserts.
 
-    Heads of keys and values are shared evenly, or each lies on the same number of GPUs.
+    Heads of keys and values are shared evenly, or each lies on the same number of GPUs. Source:
+    vLLM's model classes, and `divide` in distributed/utils.py, which its parallel layers call.
     """
     kv_heads = max(shape.kv_heads, 1)
     even = kv_heads % size == 0 or size % kv_heads == 0
-    return shape.attention_heads % size == 0 and even
+    return shape.attention_heads % size == 0 and even and shape.shared_width % size == 0
 
 
 def possible_sizes(shape: Architecture, most_gpus: int) -> tuple[int, ...]:

@@ -86,17 +86,27 @@ def _length(
 def _heads(model: Model, shape: Architecture, fit: Fit | None) -> Iterator[FitError]:
     """`verify_with_parallel_config` in vLLM's config/model.py."""
     size = model.vllm_config.tensor_parallel_size or 1
-    heads, kv_heads = shape.attention_heads, shape.kv_heads
     if not splits(shape, size):
         yield FitError(
             f"the model cannot be split over {size} GPUs",
-            why=f"Total number of attention heads ({heads}) must be divisible by tensor "
-            f"parallel size ({size})."
-            if heads % size
-            else f"the {kv_heads} heads of keys and values can be shared by no {size} GPUs evenly",
+            why=_uneven(shape, size),
             next_command=_of_fit(fit) or _sizes(size, shape, fit),
             model=model.name,
         )
+
+
+def _uneven(shape: Architecture, size: int) -> str:
+    heads = shape.attention_heads
+    if heads % size:
+        return (
+            f"Total number of attention heads ({heads}) must be divisible by tensor parallel "
+            f"size ({size})."
+        )
+    if shape.shared_width % size:
+        return (
+            f"{shape.shared_width}, the width of a feed-forward layer, is not divisible by {size}"
+        )
+    return f"the {shape.kv_heads} heads of keys and values can be shared by no {size} GPUs evenly"
 
 
 def _of_fit(fit: Fit | None) -> str:

@@ -12,6 +12,8 @@ Object = dict[str, Any]
 HF_TOKEN_SECRET, HF_TOKEN_KEY = "hf-token", "token"
 API_KEY_SECRET, API_KEY_KEY = "vllm-api-key", "api-key"
 GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+WEIGHTS_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+"""What a weights Job's pod asks of its node."""
 
 
 def namespace(name: str) -> Object:

@@ -54,10 +54,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Needs:
-    """What one replica asks of a node: resources, labels, and taints that it tolerates."""
+    """What one replica asks of a node: resources, labels, and taints that it tolerates.
+
+    Of a label that is wanted with two values no node has both.
+    """
 
     resources: Resources
-    labels: Mapping[str, str]
+    labels: tuple[tuple[str, str], ...]
     tolerations: tuple[Object, ...]
 
 
@@ -76,7 +79,8 @@ def _node(item: Object, taken: Resources) -> Node:
     labels = item["metadata"].get("labels") or {}
     allocatable = _amounts((item.get("status") or {}).get("allocatable") or {})
     taints = tuple(item["spec"].get("taints") or ()) if item.get("spec") else ()
-    if (item.get("spec") or {}).get("unschedulable"):
+    cordoned = (item.get("spec") or {}).get("unschedulable")
+    if cordoned and all(taint["key"] != CORDONED for taint in taints):
         taints = (*taints, {"key": CORDONED, "effect": "NoSchedule"})
     return Node(
         name=item["metadata"]["name"],
@@ -139,11 +143,9 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0
 
 
-def missing_label(node: Node, wanted: Mapping[str, str]) -> str:
+def missing_label(node: Node, wanted: Iterable[tuple[str, str]]) -> str:
     """Return the first wanted label that the node lacks, empty when it has them all."""
-    lacking = (
-        f"{key}={value}" for key, value in sorted(wanted.items()) if node.labels.get(key) != value
-    )
+    lacking = (f"{key}={value}" for key, value in sorted(wanted) if node.labels.get(key) != value)
     return next(lacking, "")
 
 

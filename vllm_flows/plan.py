@@ -92,9 +92,10 @@ class Plan:
         blocked = [step for step in self.steps if step.problems]
         if not blocked:
             return
+        listed = [step for step in self.steps if step.action is not Action.DESTROY]
         problems = [problem for step in blocked for problem in step.problems]
         raise BlockedError(
-            f"{len(blocked)} of {len(self.steps)} models cannot be served; nothing was changed",
+            f"{len(blocked)} of {len(listed)} models cannot be served; nothing was changed",
             why="\n".join(map(_with_the_way_out, problems)),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllm_flows.capacity import unknown_room, weights_hosts
+from vllm_flows.capacity import needs_of, possible_nodes, unknown_room
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.common_changes import change_together, chart_change, made_anew, new_key
@@ -32,11 +32,13 @@ from vllm_flows.placement import Placement
 from vllm_flows.plan import STAYING, Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
+from vllm_flows.rollout import Rollout
 from vllm_flows.rooms import Moving, Room, find_rooms
 from vllm_flows.selectors import to_replace
-from vllm_flows.storage import Storage
+from vllm_flows.storage import Storage, may_part
 from vllm_flows.waves import same_values, stops_pods
 from vllm_flows.weights_manifests import WeightsOrder
+from vllm_flows.weights_place import no_room_for_weights, weights_hosts
 
 _NOT_ACTING = STAYING | {Action.BLOCKED}
 _NOT_CHECKED = (
@@ -110,7 +112,7 @@ def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterSta
     model, verdict, findings = draft.model, draft.verdict, draft.findings
     problems = findings.problems + ((room.problem,) if room.problem else ())
     rollout = room.rollout
-    told = (rollout.text,) if rollout and model.replica_count and not problems else ()
+    told = _told(model, rollout, desired, state) if rollout and not problems else ()
     claim = state.claims.get(model.name)
     step = Step(
         model.name,
@@ -130,7 +132,23 @@ def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterSta
     if problems or (claim and verdict.commit in claim.complete):
         return step
     order = _order(model, claim, room.placement, desired, state)
+    crowded = no_room_for_weights(model, tuple(order.nodes), desired.settings, state)
+    if crowded:
+        return replace(step, action=Action.BLOCKED, reason=crowded.what, problems=(crowded,))
     return replace(step, order=order, download_bytes=missing_bytes(verdict, claim))
+
+
+def _told(model: Model, rollout: Rollout, desired: Desired, state: ClusterState) -> tuple[str, ...]:
+    """Say how the model's pods are replaced, and what may come between."""
+    if not model.replica_count:
+        return ()
+    storage = Storage(model, state.claims.get(model.name), desired.settings)
+    parting = (
+        may_part(storage, state.engine_nodes(model.name), possible_nodes(model, state))
+        if rollout.surge
+        else ()
+    )
+    return (rollout.text, *parting)
 
 
 def _order(
@@ -143,6 +161,7 @@ def _order(
     running = state.running(model.name)
     return WeightsOrder(
         nodes=weights_hosts(model, place, desired.settings, state),
+        tolerations=needs_of(model, state.around).tolerations,
         keep=tuple(sorted(running)),
         before=served_before(claim, running) if claim else "",
         budget=Storage(model, claim, desired.settings).bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ READ_WRITE_ONCE = "ReadWriteOnce"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _GIB = 1024**3
 _NEARLY_FULL = 0.9
+_TWO = 2
 _ONE_NODE_ONLY = {
     "ebs.csi.aws.com": "Amazon EBS",
     "pd.csi.storage.gke.io": "Google Persistent Disk",
@@ -180,6 +181,22 @@ def _cannot_grow(storage: Storage, claim: WeightsClaim, name: str) -> PlacementE
         f"kubectl -n {namespace} delete pvc weights-{storage.model.name}, and add it again",
         model=storage.model.name,
     )
+
+
+def may_part(storage: Storage, used: Iterable[str], nodes: Collection[Node]) -> tuple[str, ...]:
+    """Say that a new pod beside the old one may come to a node that cannot mount the volume.
+
+    `used` are the nodes that mount it now, `nodes` those that could take the pod. The scheduler
+    does not look at where a ReadWriteOnce volume is attached.
+    """
+    if not storage.once or storage.model.replica_count > 1 or len(nodes) < _TWO or not used:
+        return ()
+    told = (
+        f"its ReadWriteOnce volume is mounted on {', '.join(sorted(used))}, and {len(nodes)} nodes "
+        "could take the new pod: on another one it would wait for the volume, and the change "
+        "would go back; use VLLM_STORAGE_ACCESS_MODE=ReadWriteMany, or a nodeSelector for one node"
+    )
+    return (told,)
 
 
 def _several_nodes(storage: Storage, nodes: list[Node]) -> Iterable[Said]:

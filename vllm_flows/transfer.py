@@ -16,7 +16,8 @@ class Progress:
 
     `done` and `total` in bytes, `rate` in bytes per second, `left` in seconds (None while nothing
     is known), `node` where the bytes go; `text` says what is going on before there are bytes.
-    `finished`: nothing more is to come, whether it went well or not.
+    `checking`: the bytes are read again from the volume, not fetched. `finished`: nothing more is
+    to come, whether it went well or not.
     """
 
     model: str
@@ -26,6 +27,7 @@ class Progress:
     rate: float = 0.0
     left: float | None = None
     node: str = ""
+    checking: bool = False
     finished: bool = False
 
     @property
@@ -38,7 +40,8 @@ class Progress:
         """Say it in a line: `34 % of 6.43 GB, 85 MB/s, 50 s left, on gpu-node-1`."""
         if not self.total:
             return self.text
-        parts = [f"{self.share:.0f} % of {human_bytes(self.total)}"]
+        verb = "checked " if self.checking else ""
+        parts = [f"{verb}{self.share:.0f} % of {human_bytes(self.total)}"]
         parts += [f"{human_bytes(self.rate)}/s"] if self.rate else []
         parts += [f"{human_seconds(self.left)} left"] if self.left is not None else []
         parts += [f"on {self.node}"] if self.node else []

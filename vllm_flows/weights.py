@@ -23,8 +23,9 @@ _PROGRESS = re.compile(r"(progress|checking) (?P<done>\d+) (?P<total>\d+)")
 class WeightsJobState:
     """`running`, `complete` or `failed`, with a text for people and the bytes present so far.
 
-    `node` is where the newest pod is. `commits` are those that the program found complete on the
-    volume at its end, none when it left no word. `setbacks` are worth a line each, once.
+    `node` is where the newest pod is; `checking`: it reads what an earlier one left. `commits` are
+    those that the program found complete on the volume at its end, none when it left no word.
+    `setbacks` are worth a line each, once.
     """
 
     phase: str
@@ -32,6 +33,7 @@ class WeightsJobState:
     done: int = 0
     total: int = 0
     node: str = ""
+    checking: bool = False
     commits: tuple[str, ...] = ()
     setbacks: tuple[str, ...] = ()
 
@@ -137,10 +139,11 @@ def _running(pod: Object | None, log: str) -> WeightsJobState:
     if found is None:
         return WeightsJobState("running", "the weights pod is starting")
     done, total = found
-    verb = "checking" if _checks(log) else "fetching"
-    text = f"{verb} {human_bytes(total)}"
+    checks = _checks(log)
+    text = f"{'checking' if checks else 'fetching'} {human_bytes(total)}"
     node = pod["spec"].get("nodeName", "")
-    return WeightsJobState("running", text, done, total, node, setbacks=_fetched_again(log))
+    setbacks = _fetched_again(log)
+    return WeightsJobState("running", text, done, total, node, checks, setbacks=setbacks)
 
 
 def _fetched_again(log: str) -> tuple[str, ...]:

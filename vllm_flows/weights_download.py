@@ -223,7 +223,7 @@ def retry_after(headers: Headers, now: float) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return email.utils.parsedate_to_datetime(text).timestamp() - now
     reset = re.search(r"\br=0\b.*\bt=([0-9]+)", headers.get("RateLimit", ""))
     return float(reset[1]) if reset else None

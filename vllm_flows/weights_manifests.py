@@ -14,6 +14,7 @@ from vllm_flows.manifests import (
     GPU_TOLERATION,
     HF_TOKEN_KEY,
     HF_TOKEN_SECRET,
+    WEIGHTS_REQUESTS,
     node_expressions,
 )
 from vllm_flows.models import Model
@@ -41,6 +42,7 @@ class WeightsOrder:
     `nodes` are host names, any node when empty; `keep` are commits that must stay on the volume,
     `before` the one served before, which stays while there is room; `budget` are the volume's
     bytes. `token`: the Secret hf-token is there to be used. `claim`: the uid of the claim to fill.
+    `tolerations` are the engine's, those of its RuntimeClass included: the Job has none.
     """
 
     nodes: Sequence[str] = ()
@@ -49,6 +51,7 @@ class WeightsOrder:
     budget: int = 0
     token: bool = False
     claim: str = ""
+    tolerations: Sequence[Mapping[str, Any]] = (GPU_TOLERATION,)
 
 
 def claim_name(model: str) -> str:
@@ -150,7 +153,7 @@ def _pod(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Object:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "securityContext": _pod_security(settings.weights_user),
-        "tolerations": [GPU_TOLERATION],
+        "tolerations": [dict(one) for one in order.tolerations],
         "containers": [_container(verdict, settings, order)],
         "volumes": [_claim_volume(verdict.model), {"name": "program", "configMap": program}],
     }
@@ -195,7 +198,7 @@ def _container(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Obj
         "command": ["python3", f"{_PROGRAM_MOUNT}/{PROGRAM_NAME}"],
         "env": _environment(verdict, settings, order),
         "resources": {
-            "requests": {"cpu": "500m", "memory": "1Gi"},
+            "requests": dict(WEIGHTS_REQUESTS),
             "limits": {"memory": "4Gi" if settings.weights_xet else "2Gi"},
         },
         "securityContext": _container_security(settings.weights_user),

@@ -7,6 +7,7 @@
   the next N downloads whose path holds `path` go wrong so (kinds: sandbox/hub/faults.py)
 - POST /_sandbox/commit {"repo": ID, "kind": "weights", "docs" or "config", "config": {...}}:
   a new commit on main; the last kind merges these keys into config.json (null takes one out)
+- POST /_sandbox/behave: no limit any more, and no failure or fault that is still to come
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
 
@@ -123,7 +124,7 @@ class Hub:
 
     async def set_rate(self, request: Request) -> Response:
         """Limit every download to so many bytes per second; null lifts the limit."""
-        self.rate = (await request.json())["bytes_per_second"]
+        self.rate = (await request.json()).get("bytes_per_second")
         return JSONResponse({"bytes_per_second": self.rate})
 
     async def fail(self, request: Request) -> Response:
@@ -152,6 +153,11 @@ class Hub:
         if not isinstance(config, dict) or (kind == "config") != bool(config):
             raise RefusedError(400, "config holds keys of config.json, for the kind config alone")
         return JSONResponse({"sha": self.store.add_commit(body["repo"], kind, config).sha})
+
+    async def behave(self, _request: Request) -> Response:
+        """Lift the limit, and forget all failures and faults that are still to come."""
+        self.rate, self.failures, self.faults = None, [], []
+        return JSONResponse({})
 
     async def counters(self, _request: Request) -> Response:
         """Tell how many requests came, by the handler that took them."""
@@ -218,6 +224,7 @@ def build_app(hub: Hub) -> Starlette:
         Route("/_sandbox/fail", hub.fail, methods=["POST"]),
         Route("/_sandbox/faults", hub.add_faults, methods=["POST"]),
         Route("/_sandbox/commit", hub.add_commit, methods=["POST"]),
+        Route("/_sandbox/behave", hub.behave, methods=["POST"]),
         Route("/_sandbox/requests", hub.counters, methods=["GET"]),
     ]
     routes = [Route(path, hub.counted(handler), methods=methods) for path, handler, methods in api]

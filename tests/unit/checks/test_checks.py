@@ -241,8 +241,17 @@ def test_a_verdict_without_the_hub_judges_nothing_it_cannot_know():
 
 def test_heads_of_keys_and_values_that_gpus_cannot_share_are_refused():
     fields = {"requestGPU": 7, "vllmConfig": {"tensorParallelSize": 7}}
-    said = problems(A100, fields=fields)
+    shared = QWEN_7B | {"intermediate_size": 7 * 2704}
+    said = problems(A100, fields=fields, config=shared)
     assert "the 4 heads of keys and values can be shared by no 7 GPUs evenly" in said
+    assert "tensorParallelSize: 4 in models.yaml" in said
+
+
+def test_a_feed_forward_layer_that_gpus_cannot_share_is_refused():
+    fields = {"requestGPU": 7, "vllmConfig": {"tensorParallelSize": 7}}
+    heads = {"num_attention_heads": 28, "num_key_value_heads": 28}
+    said = problems(A100, fields=fields, config=QWEN_7B | heads)
+    assert "18944, the width of a feed-forward layer, is not divisible by 7" in said
     assert "tensorParallelSize: 4 in models.yaml" in said
 
 

@@ -90,7 +90,8 @@ def test_tensor_parallelism_shares_weights_and_cache(model: Maker, verdict: Verd
 
 
 def test_nothing_that_divides_the_heads_is_not_proposed(model: Maker, verdict: Verdicts) -> None:
-    odd = LLAMA_70B | {"num_attention_heads": 66, "num_key_value_heads": 6}
+    heads = {"num_attention_heads": 66, "num_key_value_heads": 6, "intermediate_size": 28800}
+    odd = LLAMA_70B | heads
     fit = fit_of(model(maxModelLen=8192), verdict(odd, LLAMA_70B_PARAMETERS), 48 * GIB)
     assert fit.smallest_tensor_parallel_size == 6  # 4 and 5 do not divide 66
 

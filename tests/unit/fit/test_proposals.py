@@ -105,7 +105,8 @@ def test_sizes_are_proposed_that_one_node_has(model: Maker, llama: Verdict) -> N
 def test_sizes_are_proposed_that_share_the_heads_of_keys_and_values(
     model: Maker, verdict: Verdicts
 ) -> None:
-    odd = LLAMA_70B | {"num_attention_heads": 48, "num_key_value_heads": 4}
+    heads = {"num_attention_heads": 48, "num_key_value_heads": 4, "intermediate_size": 28800}
+    odd = LLAMA_70B | heads
     said = verdict(odd, {"BF16": 1_000_000_000})
     for gpus, proposed in ((3, "2 or 4"), (6, "4 or 8"), (32, "24 or 48")):
         fit = fit_of(model(gpus, maxModelLen=4096), said, 80 * GIB)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from vllm_flows.capacity import Wanted, find_room, needs_of, unknown_room, weights_hosts
+from vllm_flows.capacity import Wanted, find_room, needs_of, unknown_room
 from vllm_flows.models import Model
 from vllm_flows.nodes import GPU, nodes_of, requests_of
 from vllm_flows.observed import (
+    MODEL_LABEL,
     ClusterState,
     EnginePod,
     Release,
@@ -19,6 +20,7 @@ from vllm_flows.observed import (
 )
 from vllm_flows.placement import Placement
 from vllm_flows.settings import load_settings
+from vllm_flows.weights_place import no_room_for_weights, weights_hosts
 
 RWX = {"storage_access_mode": "ReadWriteMany"}
 
@@ -106,6 +108,13 @@ def test_a_cordoned_node_takes_nothing(make: Any):
     assert "unschedulable:NoSchedule" in why(room(a_state(node), a_model()))
 
 
+def test_a_cordoned_node_is_told_of_its_cordon_once(make: Any):
+    node = make.node("a")
+    taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+    node["spec"] |= {"unschedulable": True, "taints": [taint]}
+    assert why(room(a_state(node), a_model())).count("unschedulable:NoSchedule") == 1
+
+
 def test_a_node_selector_names_the_label_that_is_missing(make: Any):
     model = a_model(nodeSelector={"nvidia.com/gpu.product": "H100"})
     found = room(a_state(make.node("a")), model)
@@ -125,6 +134,15 @@ def test_the_runtime_class_brings_labels_tolerations_and_overhead(make: Any):
     assert room(state, a_model())["qwen"].nodes == ("b",)
     needs = needs_of(a_model(requestMemory="16Gi"), state.around)
     assert needs.resources["memory"] == 17 * 1024**3
+
+
+def test_a_label_that_runtime_class_and_model_want_with_two_values_is_on_no_node(make: Any):
+    runtime = {"scheduling": {"nodeSelector": {"pool": "gpu"}}}
+    around = {"runtime_class": runtime}
+    state = a_state(make.node("a", pool="gpu"), make.node("b", pool="big"), around=around)
+    text = why(room(state, a_model(nodeSelector={"pool": "big"})))
+    assert "a: without label pool=big" in text
+    assert "b: without label pool=gpu" in text
 
 
 def test_replicas_on_a_read_write_once_volume_must_share_a_node(make: Any):
@@ -456,3 +474,42 @@ def test_the_weights_job_goes_beside_the_engine_or_where_there_is_room(make: Any
 def test_the_weights_job_never_goes_to_a_node_without_gpus(make: Any):
     state = a_state(make.node("cpu", 0), make.node("gpu"))
     assert weights_hosts(a_model(), None, load_settings(), state) == ("gpu",)
+
+
+def test_the_weights_job_goes_where_its_volume_can_be_used(make: Any):
+    terms = [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["1"]}]}]
+    volume = {"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}
+    nodes = (make.node("a", zone="1"), make.node("b", zone="2"))
+    state = a_state(*nodes, around={"volumes": {"qwen": volume}})
+    assert weights_hosts(a_model(), None, load_settings(), state) == ("a",)
+
+
+def crowded(make: Any, *, pods: Any = (), **settings: Any) -> Any:
+    """Look for room for the weights Job on a node of 96 CPUs and 512Gi."""
+    state = a_state(make.node("a"), pods=pods)
+    return no_room_for_weights(a_model(), ("a",), load_settings(**settings), state)
+
+
+def greedy(make: Any, cpu: str, **metadata: Any) -> Any:
+    pod = make.pod("a", 0, **metadata)
+    pod["spec"]["containers"][0]["resources"]["requests"] = {"cpu": cpu, "memory": "1Gi"}
+    return pod
+
+
+def test_the_weights_job_needs_room_beside_what_runs(make: Any):
+    assert crowded(make, pods=[greedy(make, "95500m")]) is None
+    problem = crowded(make, pods=[greedy(make, "95501m")])
+    assert problem.what == "no room for the Job that fetches its weights"
+    assert problem.why == "it takes 500m cpu and 1Gi memory beside what runs (a: too little cpu)"
+    assert "kubectl get pods -A" in problem.next_command
+
+
+def test_a_weights_job_that_is_at_work_already_needs_no_room_any_more(make: Any):
+    labels = {MODEL_LABEL: "qwen"}
+    assert crowded(make, pods=[greedy(make, "96", labels=labels)]) is None
+
+
+def test_where_nodes_come_when_pods_wait_the_weights_job_may_wait_too(make: Any):
+    assert crowded(make, pods=[greedy(make, "96")], autoscaling=True) is None
+    unseen = ClusterState(Release(ReleaseState.ABSENT), around=Surroundings())
+    assert no_room_for_weights(a_model(), ("a",), load_settings(), unseen) is None

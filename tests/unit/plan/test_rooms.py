@@ -28,6 +28,7 @@ from vllm_flows.planner import make_plan
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
+from vllm_flows.weights_manifests import weights_job
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -243,3 +244,47 @@ def test_replicas_that_change_at_once_do_so_in_turn_where_that_spares_a_model(ma
     }
     alone = a_model("one")
     assert refused(aim(two, alone, **ALL_AT_ONCE), state) == {"one"}
+
+
+def test_the_job_tolerates_what_the_engine_does(make: Any):
+    toleration = {"key": "pool", "operator": "Exists"}
+    state = served(make, {"a": 2}, a_model())
+    around = replace(state.around, runtime_class={"scheduling": {"tolerations": [toleration]}})
+    step = only(aim(a_model()), replace(state, around=around))
+    assert step.order
+    assert toleration in step.order.tolerations
+    job = weights_job(a_model(), Verdict("qwen", "org/qwen", NEW), load_settings(), step.order)
+    assert toleration in job["spec"]["template"]["spec"]["tolerations"]
+
+
+def test_a_model_is_blocked_where_its_weights_job_has_no_room(make: Any):
+    state = served(make, {"a": 2}, a_model())
+    full = make.pod("a", 0)
+    full["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "94800m"}
+    around = replace(state.around, pods=(*(state.around.pods or ()), full))
+    step = only(aim(a_model(requestCPU=0.1)), replace(state, around=around))
+    assert (step.action, step.order) == (Action.BLOCKED, None)
+    assert step.reason == "no room for the Job that fetches its weights"
+
+
+def told(desired: Desired, state: ClusterState) -> str:
+    return "\n".join(only(desired, state).notes)
+
+
+def test_a_new_pod_that_may_come_to_a_node_without_the_volume_is_told(make: Any):
+    state = served(make, {"a": 2, "b": 2}, a_model())
+    words = "its ReadWriteOnce volume is mounted on a, and 2 nodes could take the new pod"
+    assert words in told(aim(a_model()), state)
+
+
+def test_where_the_new_pod_can_only_come_to_the_volume_nothing_is_told(make: Any):
+    pinned = a_model(nodeSelector={"kubernetes.io/hostname": "a"})
+    assert "mounted on" not in told(aim(pinned), served(make, {"a": 2, "b": 2}, pinned))
+    assert "mounted on" not in told(aim(a_model()), served(make, {"a": 2}, a_model()))
+
+
+def test_a_shared_volume_parts_no_pods(make: Any):
+    state = served(make, {"a": 2, "b": 2}, a_model())
+    shared = {"spec": {"accessModes": ["ReadWriteMany"]}}
+    state = replace(state, claims={"qwen": replace(state.claims["qwen"], manifest=shared)})
+    assert "mounted on" not in told(aim(a_model()), state)

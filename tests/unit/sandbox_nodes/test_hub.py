@@ -275,6 +275,15 @@ def test_a_rate_can_be_set_and_lifted(running: Running) -> None:
     assert running.control("rate", bytes_per_second=None) == {"bytes_per_second": None}
 
 
+def test_a_hub_that_was_told_to_misbehave_can_be_told_to_stop(running: Running):
+    running.control("rate", bytes_per_second=1)
+    running.control("fail", status=503, count=1000)
+    running.control("faults", kind="stall", count=1000)
+    running.control("behave")
+    assert (running.hub.rate, running.hub.failures, running.hub.faults) == (None, [], [])
+    assert running.api.model_info(SMALL).sha
+
+
 def test_a_documentation_commit_leaves_the_weights_alone(running: Running) -> None:
     before = running.api.model_info(SMALL, files_metadata=True)
     sha = running.control("commit", repo=SMALL, kind="docs")["sha"]

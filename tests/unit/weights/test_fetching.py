@@ -173,5 +173,16 @@ def test_a_damaged_file_and_a_failed_attempt_are_said_once(said: list[str]):
     waits = task.WeightsJobState("running", failed, 5, 9, setbacks=(again, failed))
     lines = [watch.update(state) for state in (running, running, waits, waits, running)]
     assert said == [again, failed]
-    assert lines[3] == "the last attempt failed"
+    assert lines[3] == "another attempt begins soon"
     assert lines[4].startswith("56 % of 9 B")
+
+
+@pytest.mark.usefixtures("said")
+def test_bytes_that_are_read_again_do_not_count_for_the_rate_of_the_fetching():
+    moments = iter([0.0, 1.0, 2.0, 3.0, 4.0])
+    watch = task.Watch("m", SimpleNamespace(now=lambda: next(moments)))  # type: ignore[arg-type]  # a clock
+    checking = [task.WeightsJobState("running", "", done, 100, checking=True) for done in (0, 50)]
+    fetching = [task.WeightsJobState("running", "", done, 100) for done in (60, 65)]
+    lines = [watch.update(state) for state in (*checking, *fetching)]
+    assert lines[1] == "checked 50 % of 100 B, 50 B/s, 1 s left"
+    assert lines[2] == "60 % of 100 B"

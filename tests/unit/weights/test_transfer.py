@@ -10,6 +10,11 @@ def test_a_transfer_says_share_rate_time_left_and_node():
     assert progress.line == "25 % of 1 GB, 50 MB/s, 15 s left, on gpu-1"
 
 
+def test_what_is_only_read_again_is_not_told_as_fetched():
+    progress = Progress("m", "", 250 * MB, 1000 * MB, 50 * MB, 15.0, "gpu-1", checking=True)
+    assert progress.line == "checked 25 % of 1 GB, 50 MB/s, 15 s left, on gpu-1"
+
+
 def test_before_there_are_bytes_it_says_what_is_going_on():
     assert Progress("m", "the weights pod is starting").line == "the weights pod is starting"
 

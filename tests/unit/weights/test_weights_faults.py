@@ -202,6 +202,7 @@ NOW = 1_767_600_000.0
         ({"Retry_After": "17"}, 17.0),
         ({"Retry_After": email.utils.formatdate(NOW + 40, usegmt=True)}, 40.0),
         ({"Retry_After": "soon"}, None),
+        ({"Retry_After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
         ({"RateLimit": '"resolvers";r=0;t=55'}, 55.0),
         ({}, None),
     ],
