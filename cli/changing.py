@@ -98,7 +98,7 @@ def _deploy(
 @click.option("--delete-namespace", is_flag=True, help="Delete the namespace and all in it.")
 @click.pass_obj
 def uninstall(options: Options, *, yes: bool, delete_weights: bool, delete_namespace: bool) -> None:
-    """Remove the models, the Hub token and the API key; the weights stay unless asked otherwise."""
+    """Remove the models, the Hub token and the API key; the weights stay unless asked for."""
     settings = options.settings()
     gone = ["all models, the Hub token and the API key"]
     gone += ["their weights"] if delete_weights or delete_namespace else []

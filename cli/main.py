@@ -7,9 +7,9 @@ import traceback
 
 import click
 
-from cli import changing, reading, secrets, serving
 from cli.interrupting import INTERRUPTED
 from cli.options import Options
+from cli.verbs import Verbs
 from vllm_flows.errors import VllmFlowsError
 
 _EXIT_CODES = """\b
@@ -26,6 +26,7 @@ _USAGE = 64
 
 
 @click.group(
+    cls=Verbs,
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -50,19 +51,6 @@ def cli(
     context.obj = Options(
         debug=debug, namespace=namespace, models=models, kube_context=kube_context
     )
-
-
-for _command in (
-    changing.install,
-    changing.upgrade,
-    changing.uninstall,
-    reading.plan,
-    reading.validate,
-    secrets.set_hf_token,
-    secrets.set_api_key,
-    serving.serve,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

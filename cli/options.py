@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vllm_flows.models import Model
-from vllm_flows.models_file import load_models
-from vllm_flows.settings import Settings, load_settings
+if TYPE_CHECKING:
+    from vllm_flows.models import Model
+    from vllm_flows.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,17 @@ class Options:
 
     def settings(self, **overrides: object) -> Settings:
         """Return the settings with these options and `overrides` on top."""
-        return load_settings(
-            namespace=self.namespace,
-            kube_context=self.kube_context,
-            models_file=Path(self.models) if self.models else None,
-            **overrides,
-        )
+        from vllm_flows.settings import load_settings
+
+        return load_settings(**self.given(), **overrides)
+
+    def given(self) -> dict[str, object]:
+        """Return what was said before the verb, as overrides of settings."""
+        return {
+            "namespace": self.namespace,
+            "kube_context": self.kube_context,
+            "models_file": Path(self.models) if self.models else None,
+        }
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables that say the same to another process."""
@@ -39,4 +45,6 @@ class Options:
 
     def read_models(self) -> list[Model]:
         """Read the models file. Raises ModelsFileError with every problem in it."""
+        from vllm_flows.models_file import load_models
+
         return load_models(self.settings().models_file)

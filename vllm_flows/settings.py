@@ -1,21 +1,36 @@
-"""What the environment says: one class, one prefix, and a `.env` file beside models.yaml.
+"""What the environment says: one class, one prefix, and a `.env` file in the working directory.
 
 A flag on the command line wins over the environment, the environment over `.env`, `.env`
 over the default. Secrets are `SecretStr`: no repr, log line or Prefect parameter shows them.
+pydantic-settings would read the same, and takes as long to import as a read verb may last.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.quantities import parse_quantity
+
+PREFIX = "VLLM_"
+"""What the variable of a setting begins with; its name in capitals follows."""
+ENV_FILE = ".env"
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -42,16 +57,10 @@ def parse_duration(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The product's settings; each field's variable is its name in capitals after `VLLM_`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="VLLM_",
-        env_file=".env",
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     namespace: str = Field("vllm", description="Kubernetes namespace")
     chart: str = Field(
@@ -152,8 +161,9 @@ def load_settings(**overrides: object) -> Settings:
     Raises ConfigurationError that names each variable that is wrong.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    found = {**_settings_in(_file()), **_settings_in(os.environ), **given}
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic, field by field
+        return Settings.model_validate(found)
     except ValidationError as error:
         problems = "; ".join(
             f"VLLM_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
@@ -164,3 +174,20 @@ def load_settings(**overrides: object) -> Settings:
             why=problems,
             next_command="correct the variable in the environment or in .env, then run again",
         ) from None
+
+
+def _file() -> Mapping[str, str | None]:
+    """Read `.env`, nothing when there is none."""
+    try:
+        return dotenv_values(ENV_FILE, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{ENV_FILE} cannot be read", why=str(error), next_command=f"ls -l {ENV_FILE}"
+        ) from error
+
+
+def _settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:
+    names = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    return {
+        names[key]: text for key, text in variables.items() if key in names and text is not None
+    }

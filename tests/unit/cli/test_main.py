@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli import main as entry
-from cli.main import cli
+from cli.verbs import VERBS
 from vllm_flows import errors
 
 MODELS = """\
@@ -38,7 +38,7 @@ def test_help_lists_every_exit_code_that_an_error_has(
 
 
 def test_every_verb_has_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    for verb in cli.commands:
+    for verb in VERBS:
         assert run(monkeypatch, verb, "--help") == 0
         assert "Usage:" in capsys.readouterr().out
 

@@ -1,0 +1,94 @@
+"""All verbs, by topic, as data; each is imported when it is run or asked for its own help.
+
+The help of the whole and the completion of verbs import none: that is what makes them quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Verb(NamedTuple):
+    """Where a verb's command stands (`module:attribute` below `cli`), and its help in a line."""
+
+    place: str
+    help: str
+
+
+TOPICS: dict[str, dict[str, Verb]] = {
+    "Change the cluster": {
+        "install": Verb(
+            "changing:install",
+            "Bring the cluster to what models.yaml says, and ask every model for an answer.",
+        ),
+        "upgrade": Verb("changing:upgrade", "Apply a changed models.yaml; the same as install."),
+        "uninstall": Verb(
+            "changing:uninstall",
+            "Remove the models, the Hub token and the API key; the weights stay unless asked for.",
+        ),
+    },
+    "Look": {
+        "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
+        "validate": Verb(
+            "reading:validate",
+            "Check a models file and list its models; the cluster and the Hub are not asked.",
+        ),
+    },
+    "Secrets": {
+        "set-hf-token": Verb(
+            "secrets:set_hf_token",
+            "Store a Hugging Face token in the cluster, for gated models.",
+        ),
+        "set-api-key": Verb(
+            "secrets:set_api_key",
+            "Store the API key that protects the endpoint; install applies it to the engines.",
+        ),
+    },
+    "This machine": {
+        "completion": Verb(
+            "completing:completion", "Print the script that completes verbs, options and models."
+        ),
+        "serve": Verb(
+            "serving:serve",
+            "Serve the flows to the Prefect UI, to schedules and to events, on this machine.",
+        ),
+    },
+}
+VERBS = {name: verb for topic in TOPICS.values() for name, verb in topic.items()}
+
+
+class Verbs(click.Group):
+    """The group of all verbs; finds a command by its place when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Return the names of all verbs, topic by topic."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
+        """Import the verb's module and return its command; None for an unknown verb."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module, _, attribute = verb.place.partition(":")
+        command: click.Command = getattr(import_module(f"cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
+        """List the verbs with their help, topic by topic."""
+        for topic, verbs in TOPICS.items():
+            with formatter.section(topic):
+                formatter.write_dl([(name, verb.help) for name, verb in verbs.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the verbs, and the options that stand before them."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=verb.help)
+            for name, verb in VERBS.items()
+            if name.startswith(incomplete)
+        ]
