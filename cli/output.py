@@ -13,6 +13,14 @@ import yaml
 if TYPE_CHECKING:
     from rich.console import Console
 
+output_option = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="Form of the answer on stdout.",
+)
 _SHORT = 14
 _NARROW = 110
 """Columns; a terminal with fewer breaks sentences in the middle of names."""

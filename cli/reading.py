@@ -9,22 +9,14 @@ import click
 
 from cli.agreeing import decide, save, show_notes
 from cli.options import Options
-from cli.output import emit, note
+from cli.output import emit, note, output_option
 from vllm_flows.models_file import load_models
 
-_output = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    help="Form of the answer on stdout.",
-)
 _CHANGES = 2
 
 
 @click.command()
-@_output
+@output_option
 @click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
 @click.option("--chart-version", help="Chart version (VLLM_CHART_VERSION).")
 @click.option(
@@ -61,7 +53,7 @@ def plan(
 
 @click.command()
 @click.argument("file", type=click.Path(), required=False)
-@_output
+@output_option
 @click.pass_obj
 def validate(options: Options, *, file: str | None, form: str) -> None:
     """Check a models file and list its models; the cluster and the Hub are not asked."""

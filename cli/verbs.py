@@ -32,6 +32,10 @@ TOPICS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Look": {
+        "status": Verb(
+            "looking:status",
+            "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
+        ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
         "validate": Verb(
             "reading:validate",

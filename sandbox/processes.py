@@ -73,7 +73,8 @@ def start(
             raise SandboxError(f"{name} cannot be started", why=str(error)) from error
     _started.append(process)
     # The kernel shows a program's environment a moment after it began.
-    while process.poll() is None and not carries_marker(process.pid, state.directory):
+    shown = psutil.Process(process.pid)
+    while shown.status() != psutil.STATUS_ZOMBIE and not carries_marker(shown.pid, state.directory):
         time.sleep(0.001)
     (state.processes / f"{name}.pid").write_text(f"{process.pid}\n", encoding="ascii")
     return process.pid

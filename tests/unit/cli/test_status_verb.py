@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import cli
+from vllm_flows import kubectl, status_reading
+from vllm_flows.status import Health, Status
+
+
+def fake_kubectl(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """Put a program of that name on PATH: what stands for the cluster is at its very edge."""
+    program = folder / "kubectl"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_objects_are_read_in_one_call_of_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    answer = '{"items": [{"kind": "Pod"}]}'
+    script = f"echo \"$@\" > {tmp_path}/said; echo '{answer}'"
+    fake_kubectl(monkeypatch, tmp_path, script)
+    assert kubectl.read_objects(["pods", "services"], "ns", "mine") == [{"kind": "Pod"}]
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("get pods,services --namespace ns --output json")
+    assert said.endswith("--context mine\n")
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "echo '{}'", "exec /no/program"])
+def test_a_kubectl_that_fails_leaves_the_question_to_the_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+):
+    fake_kubectl(monkeypatch, tmp_path, script)
+    assert kubectl.read_objects(["pods"], "ns") is None
+
+
+def test_without_kubectl_the_library_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kubectl.read_objects(["pods"], "ns") is None
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *found: Status) -> None:
+    monkeypatch.setattr(status_reading, "read_status", lambda *_: list(found))
+
+
+def test_status_exits_with_6_while_a_model_is_not_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    told(monkeypatch, Status("qwen", Health.DOWN, diagnosis="no free GPU", next_command="look"))
+    with pytest.raises(SystemExit) as ended:
+        cli(["status"], standalone_mode=False)
+    assert ended.value.code == 6
+    shown = capsys.readouterr()
+    assert "no free GPU" in shown.out
+    assert "qwen: next: look" in shown.err
+
+
+def test_the_data_of_a_status_has_a_stable_shape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    told(monkeypatch, Status("qwen", Health.READY, "a" * 40, 1, 1, 2, ("n",), 61.5, 3, "http://x"))
+    cli(["status", "-o", "json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "model": "qwen",
+            "state": "ready",
+            "revision": "a" * 40,
+            "replicas": 1,
+            "ready": 1,
+            "gpus": 2,
+            "nodes": ["n"],
+            "ageSeconds": 62,
+            "restarts": 3,
+            "endpoint": "http://x",
+            "diagnosis": "",
+            "category": "",
+            "next": "",
+        }
+    ]
+
+
+def test_where_nothing_is_deployed_the_way_to_begin_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    told(monkeypatch)
+    cli(["status"], standalone_mode=False)
+    assert "next: vllm-flows install" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""How each model is, from Kubernetes objects as the API has them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from vllm_flows.observed import DIGEST_ANNOTATION, PROVEN_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.status import ROUTER, Health, Status, status_of
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+COMMIT = "a" * 40
+
+
+def deployment(
+    model: str, wanted: int = 1, ready: int = 1, *, updated: int | None = None, total: int = 1
+) -> dict[str, Any]:
+    annotations = {REVISION_ANNOTATION: COMMIT, DIGEST_ANNOTATION: "d1"}
+    status = {"observedGeneration": 2, "replicas": total or wanted, "readyReplicas": ready}
+    return {
+        "kind": "Deployment",
+        "metadata": {
+            "name": f"vllm-{model}-deployment-vllm",
+            "labels": {"model": model},
+            "generation": 2,
+        },
+        "spec": {
+            "replicas": wanted,
+            "selector": {"matchLabels": {"model": model}},
+            "template": {"metadata": {"annotations": annotations}},
+        },
+        "status": status | {"updatedReplicas": wanted if updated is None else updated},
+    }
+
+
+def pod(model: str, node: str | None = "gpu-1", *, restarts: int = 0, **status: Any) -> Any:
+    limits = {"limits": {"nvidia.com/gpu": "2"}}
+    return {
+        "kind": "Pod",
+        "metadata": {"labels": {"model": model}, "creationTimestamp": "2026-01-02T11:00:00Z"},
+        "spec": {"containers": [{"resources": limits}], **({"nodeName": node} if node else {})},
+        "status": {"containerStatuses": [{"restartCount": restarts}], **status},
+    }
+
+
+def claim(model: str, digest: str) -> Any:
+    annotations = {PROVEN_ANNOTATION: digest}
+    metadata = {"name": f"weights-{model}", "annotations": annotations}
+    return {"kind": "PersistentVolumeClaim", "metadata": metadata}
+
+
+def service(name: str) -> Any:
+    return {"kind": "Service", "metadata": {"name": name}}
+
+
+def only(*objects: Any, listed: tuple[str, ...] = ("qwen",)) -> Status:
+    (found,) = status_of(objects, listed, "ns", NOW)
+    return found
+
+
+def test_a_model_that_serves_is_told_with_all_that_it_has():
+    found = only(
+        deployment("qwen"),
+        pod("qwen", restarts=3),
+        claim("qwen", "d1"),
+        service("vllm-router-service"),
+    )
+    endpoint = "http://vllm-router-service.ns.svc.cluster.local"
+    wanted = Status("qwen", Health.READY, COMMIT, 1, 1, 2, ("gpu-1",), 3600.0, 3, endpoint)
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("item", "health"),
+    [
+        (deployment("qwen", 0, 0, total=0), Health.AT_REST),
+        (deployment("qwen", 1, 0), Health.DOWN),
+        (deployment("qwen", 2, 1, total=2), Health.DEGRADED),
+        (deployment("qwen", 1, 1, updated=0), Health.UNSETTLED),
+        (deployment("qwen", 1, 1, total=2), Health.UNSETTLED),
+        (deployment("qwen", 1, 1), Health.READY),
+    ],
+)
+def test_the_replicas_say_how_it_is(item: Any, health: Health):
+    assert only(item, claim("qwen", "d1")).health is health
+
+
+def test_a_change_that_kubernetes_has_not_seen_yet_is_no_rest():
+    item = deployment("qwen")
+    item["metadata"]["generation"] = 3
+    assert only(item).health is Health.UNSETTLED
+
+
+def test_a_model_that_was_not_seen_to_answer_with_these_options_is_not_proven():
+    assert only(deployment("qwen"), claim("qwen", "")).health is Health.UNPROVEN
+    assert only(deployment("qwen"), claim("qwen", "d0")).health is Health.UNPROVEN
+
+
+def test_a_pod_that_waits_for_a_node_holds_no_gpu_and_one_that_ended_does_not_count():
+    found = only(
+        deployment("qwen", 2, 1, total=2),
+        pod("qwen"),
+        pod("qwen", node=None),
+        pod("qwen", restarts=9, phase="Failed"),
+    )
+    assert (found.gpus, found.nodes, found.restarts) == (2, ("gpu-1",), 0)
+
+
+def test_models_stand_as_in_models_yaml_then_the_others_and_the_router_last():
+    router = deployment("")
+    router["metadata"] = {"name": "vllm-deployment-router", "labels": {}, "generation": 1}
+    stranger = deployment("")
+    stranger["metadata"] = {"name": "somebody-elses"}
+    objects = [router, stranger, deployment("old"), deployment("b"), deployment("a")]
+    found = status_of(objects, ["b", "new", "a"], "ns", NOW)
+    assert [one.name for one in found] == ["b", "new", "a", "old", ROUTER]
+    assert found[1].health is Health.ABSENT
+    assert found[1].next_command == "vllm-flows install"
+
+
+def test_without_a_router_each_model_has_an_address_of_its_own():
+    own = service("vllm-qwen-engine-service")
+    address = "http://vllm-qwen-engine-service.ns.svc.cluster.local"
+    assert only(deployment("qwen"), own).endpoint == address
+    assert only(deployment("qwen")).endpoint == ""

@@ -1,0 +1,191 @@
+"""How the deployed models are, from the cluster's objects. Pure; objects in, data out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
+from vllm_flows.observed import DIGEST_ANNOTATION, PROVEN_ANNOTATION, REVISION_ANNOTATION
+
+Object = Mapping[str, Any]
+
+ROUTER = "(router)"
+"""The router's name among the models; no model can have it."""
+_GPU = "nvidia.com/gpu"
+
+
+class Health(StrEnum):
+    """How one model, or the router, is.
+
+    UNPROVEN: its replicas are ready, and it was not yet seen to answer with these options.
+    UNSETTLED: enough replicas are ready, and more or others are on their way.
+    """
+
+    READY = "ready"
+    UNPROVEN = "not proven"
+    UNSETTLED = "changing"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    AT_REST = "at rest"
+    ABSENT = "not deployed"
+
+
+UNHEALTHY = frozenset({Health.DEGRADED, Health.DOWN, Health.ABSENT})
+
+
+@dataclass(frozen=True)
+class Status:
+    """One model, or the router. `age` in seconds is that of its oldest pod, None without one.
+
+    `gpus` are those that its pods hold. `restarts` counts those of all containers of its pods.
+    `diagnosis` says why it is not ready, `next_command` what to do about it; "" when it is.
+    """
+
+    name: str
+    health: Health
+    revision: str = ""
+    wanted: int = 0
+    ready: int = 0
+    gpus: int = 0
+    nodes: tuple[str, ...] = ()
+    age: float | None = None
+    restarts: int = 0
+    endpoint: str = ""
+    diagnosis: str = ""
+    category: str = ""
+    next_command: str = ""
+
+
+def status_of(
+    objects: Iterable[Object], listed: Sequence[str], namespace: str, now: datetime
+) -> list[Status]:
+    """Return the models in the order of models.yaml, then those no longer listed, the router last.
+
+    `objects` are Deployments, pods, Services and claims of the namespace, in any order.
+    """
+    kinds: dict[str, list[Object]] = {}
+    for item in objects:
+        kinds.setdefault(item["kind"], []).append(item)
+    services = {item["metadata"]["name"] for item in kinds.get("Service", [])}
+    proven = _proven(kinds.get("PersistentVolumeClaim", []))
+    deployed = {name: one for one in kinds.get("Deployment", []) if (name := _subject(one))}
+    names = [*listed, *sorted(deployed.keys() - {*listed, ROUTER})]
+    names += [ROUTER] if ROUTER in deployed else []
+    found = []
+    for name in names:
+        endpoint = _endpoint(name, services, namespace)
+        if name not in deployed:
+            found.append(_absent(name))
+            continue
+        pods = _pods_of(deployed[name], kinds.get("Pod", []))
+        found.append(_one(name, deployed[name], pods, proven.get(name), endpoint, now))
+    return found
+
+
+def _subject(deployment: Object) -> str:
+    """Return whose Deployment it is, "" for somebody else's."""
+    if deployment["metadata"]["name"] == ROUTER_DEPLOYMENT:
+        return ROUTER
+    return str((deployment["metadata"].get("labels") or {}).get("model", ""))
+
+
+def deployment_of(objects: Iterable[Object], name: str) -> Object | None:
+    """Return the Deployment of a model or of the router, None without one."""
+    found = (item for item in objects if item["kind"] == "Deployment" and _subject(item) == name)
+    return next(found, None)
+
+
+def _proven(claims: Iterable[Object]) -> dict[str, str]:
+    """Return by model the digest of the configuration that was last seen to answer."""
+    annotations = {
+        claim["metadata"]["name"].removeprefix("weights-"): claim["metadata"].get("annotations")
+        for claim in claims
+    }
+    return {name: (noted or {}).get(PROVEN_ANNOTATION, "") for name, noted in annotations.items()}
+
+
+def _endpoint(name: str, services: Collection[str], namespace: str) -> str:
+    """Return the address in the cluster: the router's for all, where there is one."""
+    own = "" if name == ROUTER else engine_service(name)
+    service = ROUTER_SERVICE if ROUTER_SERVICE in services else own
+    return f"http://{service}.{namespace}.svc.cluster.local" if service in services else ""
+
+
+def _absent(name: str) -> Status:
+    told = "models.yaml lists it, and the cluster does not have it"
+    return Status(name, Health.ABSENT, diagnosis=told, next_command="vllm-flows install")
+
+
+def _pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:
+    wanted = deployment["spec"]["selector"]["matchLabels"].items()
+    return [
+        pod
+        for pod in pods
+        if wanted <= (pod["metadata"].get("labels") or {}).items()
+        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+    ]
+
+
+def _one(
+    name: str,
+    deployment: Object,
+    pods: Sequence[Object],
+    proven: str | None,
+    endpoint: str,
+    now: datetime,
+) -> Status:
+    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    wanted = deployment["spec"].get("replicas", 1)
+    ready = (deployment.get("status") or {}).get("readyReplicas", 0)
+    unproven = proven is not None and proven != annotations.get(DIGEST_ANNOTATION, "")
+    ages = [_age(pod, now) for pod in pods]
+    return Status(
+        name,
+        _health(deployment, wanted, ready, unproven=unproven),
+        revision=annotations.get(REVISION_ANNOTATION, ""),
+        wanted=wanted,
+        ready=ready,
+        gpus=sum(map(_gpus, pods)),
+        nodes=tuple(sorted({pod["spec"]["nodeName"] for pod in pods if _bound(pod)})),
+        age=max(ages, default=None),
+        restarts=sum(map(_restarts, pods)),
+        endpoint=endpoint,
+    )
+
+
+def _health(deployment: Object, wanted: int, ready: int, *, unproven: bool) -> Health:
+    if not wanted:
+        return Health.AT_REST
+    if not ready:
+        return Health.DOWN
+    if ready < wanted:
+        return Health.DEGRADED
+    status = deployment["status"]
+    newest = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    if not newest or status.get("updatedReplicas", 0) < wanted or status.get("replicas") != wanted:
+        return Health.UNSETTLED
+    return Health.UNPROVEN if unproven else Health.READY
+
+
+def _bound(pod: Object) -> bool:
+    return bool(pod["spec"].get("nodeName"))
+
+
+def _gpus(pod: Object) -> int:
+    """Count the GPUs that a pod holds; one that no node took holds none."""
+    limits = [(item.get("resources") or {}).get("limits") for item in pod["spec"]["containers"]]
+    return sum(int((each or {}).get(_GPU, 0)) for each in limits) if _bound(pod) else 0
+
+
+def _restarts(pod: Object) -> int:
+    found = (pod.get("status") or {}).get("containerStatuses") or []
+    return sum(each.get("restartCount", 0) for each in found)
+
+
+def _age(pod: Object, now: datetime) -> float:
+    made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    return max(0.0, (now - made).total_seconds())

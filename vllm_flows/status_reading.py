@@ -1,0 +1,67 @@
+"""Ask the cluster how the models are: one quick look, and a closer one at what is not well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vllm_flows.kubectl import read_objects
+from vllm_flows.status import UNHEALTHY, Health, Status, deployment_of, status_of
+
+if TYPE_CHECKING:
+    from vllm_flows.settings import Settings
+
+_KINDS = {
+    "deployments": "Deployment",
+    "pods": "Pod",
+    "services": "Service",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+}
+
+
+def read_status(settings: Settings, listed: Sequence[str]) -> list[Status]:
+    """Return how the models and the router are; `listed` are the names in models.yaml.
+
+    Raises ClusterError, and ClusterUnavailableError when the API does not answer.
+    """
+    objects = read_objects(list(_KINDS), settings.namespace, settings.kube_context)
+    if objects is None:
+        objects = _from_cluster(settings)
+    found = status_of(objects, listed, settings.namespace, datetime.now(UTC))
+    if not any(_is_unwell(one) for one in found):
+        return found
+    return [_diagnosed(one, objects, settings) if _is_unwell(one) else one for one in found]
+
+
+def _is_unwell(status: Status) -> bool:
+    return status.health in {*UNHEALTHY, Health.UNSETTLED} and status.health is not Health.ABSENT
+
+
+def _from_cluster(settings: Settings) -> list[dict[str, Any]]:
+    from vllm_flows.cluster import Cluster
+
+    cluster = Cluster.connect(settings.namespace, settings.kube_context)
+    # Items of a list do not carry their kind.
+    return [{**item, "kind": kind} for kind in _KINDS.values() for item in cluster.find(kind)]
+
+
+def _diagnosed(status: Status, objects: Sequence[Any], settings: Settings) -> Status:
+    """Say why it is not ready, and what to do."""
+    from vllm_flows.cluster import Cluster
+    from vllm_flows.diagnosis_watch import ReadinessWatch
+
+    deployment = deployment_of(objects, status.name)
+    if deployment is None:
+        return status
+    cluster = Cluster.connect(settings.namespace, settings.kube_context)
+    watch = ReadinessWatch(cluster, time.monotonic, autoscaling=settings.autoscaling)
+    found = watch.diagnose(dict(deployment))
+    return replace(
+        status,
+        diagnosis=found.summary,
+        category=str(found.category),
+        next_command=found.next_command,
+    )
