@@ -87,7 +87,7 @@ def save(decision: Decision, path: Path, *, allow_downtime: bool) -> None:
     document = {
         "fingerprint": decision.fingerprint,
         "allowDowntime": allow_downtime,
-        "models": plan_data(decision.plan),
+        **plan_data(decision),
     }
     try:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -73,12 +73,13 @@ def _sentences(rows: Sequence[dict[str, Any]]) -> bool:
     return max(map(len, texts), default=0) > 2 * _SHORT
 
 
-def emit(rows: Sequence[dict[str, Any]], form: str) -> None:
-    """Print rows as a table, JSON or YAML on stdout."""
+def emit(rows: Sequence[dict[str, Any]], form: str, *, data: object = None) -> None:
+    """Print rows as a table, or `data` (else the rows) as JSON or YAML, on stdout."""
+    document = list(rows) if data is None else data
     if form == "json":
-        click.echo(json.dumps(list(rows), indent=2))
+        click.echo(json.dumps(document, indent=2))
     elif form == "yaml":
-        click.echo(yaml.safe_dump(list(rows), sort_keys=False), nl=False)
+        click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
     else:
         table(rows)
 

@@ -41,8 +41,10 @@ def plan(
     from vllm_flows.report import plan_data, plan_rows
 
     made = decision.plan
-    emit(plan_rows(made) if form == "table" else plan_data(made), form)
+    emit(plan_rows(made), form, data=plan_data(decision))
     show_notes(decision)
+    if out and made.blocked:
+        note(f"no plan was written to {out}, as a model is blocked")
     made.raise_if_blocked()
     if out:
         save(decision, out, allow_downtime=allow_downtime)

@@ -87,9 +87,14 @@ class Plan:
             for step in self.steps
         )
 
+    @property
+    def blocked(self) -> list[Step]:
+        """The models that something stands against."""
+        return [step for step in self.steps if step.problems]
+
     def raise_if_blocked(self) -> None:
         """Raise BlockedError with all problems of every blocked model, if there is one."""
-        blocked = [step for step in self.steps if step.problems]
+        blocked = self.blocked
         if not blocked:
             return
         listed = [step for step in self.steps if step.action is not Action.DESTROY]

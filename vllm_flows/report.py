@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vllm_flows.chart import CHART_NAME
 from vllm_flows.fit import Fit
 from vllm_flows.observed import Verdict
 from vllm_flows.outage import Outage
 from vllm_flows.plan import Plan, Step
+from vllm_flows.planning import Decision
 from vllm_flows.repository_files import has_safetensors
 from vllm_flows.sizes import human_bytes, human_seconds
 
@@ -46,7 +48,22 @@ class Report:
         return "all models answer" if self.changed else "nothing to change; all models answer"
 
 
-def plan_data(plan: Plan) -> list[dict[str, object]]:
+def plan_data(decision: Decision) -> dict[str, object]:
+    """Return the plan with stable keys: its models, the release, notes, and if it changes any."""
+    plan = decision.plan
+    return {
+        "models": models_data(plan),
+        "release": {
+            "reason": plan.release_reason,
+            "chart": CHART_NAME,
+            "version": decision.desired.chart.version,
+        },
+        "notes": [*plan.notes, *(f"to be written: {text}" for text in decision.unsaved())],
+        "changes": decision.changes,
+    }
+
+
+def models_data(plan: Plan) -> list[dict[str, object]]:
     """Return one record for each model, with stable keys; sizes in bytes, None what is unknown."""
     return [_step_data(step) for step in plan.steps]
 

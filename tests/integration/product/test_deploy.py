@@ -237,5 +237,8 @@ def test_without_a_terminal_nothing_asks(product: Product, verb: str):
 def test_plan_shows_what_would_happen_as_data_and_by_exit_code(product: Product):
     product.models(QWEN)
     done = product.run("plan", "-o", "json", "--detailed-exitcode", code=2)
-    (row,) = json.loads(done.stdout)
+    document = json.loads(done.stdout)
+    (row,) = document["models"]
     assert (row["model"], row["action"]) == ("qwen3", "create")
+    assert document["release"]["reason"] == "not installed"
+    assert document["changes"] is True

@@ -43,7 +43,7 @@ def test_six_models_get_their_verdicts_and_nothing_is_written(crowded: Product):
     product.models(SIX)
     before = versions(product)
     done = product.run("plan", "-o", "json", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT)
-    rows = {row["model"]: row for row in json.loads(done.stdout)}
+    rows = {row["model"]: row for row in json.loads(done.stdout)["models"]}
     said = {name: "; ".join(one["what"] for one in row["problems"]) for name, row in rows.items()}
     assert rows["fine"]["action"] == "create"
     assert rows["fine"]["nodes"] == ["gpu-node-2"]
@@ -66,7 +66,7 @@ def test_six_models_get_their_verdicts_and_nothing_is_written(crowded: Product):
 def test_what_models_yaml_allows_is_served_and_recorded_in_the_plan(product: Product):
     product.models(PICKLE + "  allowPickle: true\n")
     done = product.run("plan", "-o", "json")
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(done.stdout)["models"]
     assert row["action"] == "create"
     assert "weights as pickles only, allowed by allowPickle" in row["notes"][0]
 
@@ -75,7 +75,7 @@ def test_a_hub_that_is_down_does_not_stop_what_is_deployed(product: Product):
     product.install("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n")
     silent = {"VLLM_HUB_ENDPOINT": "http://127.0.0.1:9"}
     done = product.run("plan", "-o", "json", **silent)
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(done.stdout)["models"]
     assert row["action"] == "none"
     assert "does not answer: stays at" in row["notes"][0]
     new = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"

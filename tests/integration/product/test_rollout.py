@@ -189,7 +189,7 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert annotations["vllm-flows.io/revision"] == bad
     planned = product.run("plan", "-o", "json", "--detailed-exitcode", code=2)
-    (row,) = json.loads(planned.stdout)
+    (row,) = json.loads(planned.stdout)["models"]
     assert row["action"] == "prove"
     assert row["reason"] == "not proven: it is asked first, and stays if it does not answer"
     said = product.install(phi(bad), code=1)
@@ -300,7 +300,7 @@ def test_what_somebody_changed_is_named_field_by_field_and_set_right(product: Pr
     product.kubectl("scale", f"deployment/{DEPLOYMENT}", "--replicas=2")
     change_port(product)
     done = product.run("plan", "-o", "json", "--detailed-exitcode", code=2)
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(done.stdout)["models"]
     template = "spec.template.spec.containers[vllm]"
     assert row["action"] == "restart"
     assert "spec.replicas: 1 -> 2" in row["reason"]

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli import agreeing
 from cli import main as entry
+from vllm_flows.chart import Chart
 from vllm_flows.errors import ConfigurationError, DowntimeError, PlacementError, VllmFlowsError
 from vllm_flows.plan import Action, Plan, Step
 from vllm_flows.rollout import Rollout, Strategy
 
+CHART = Chart("vllm-stack", (), "0.1.8")
 STOPPING = Rollout(Strategy.STOP_FIRST, downtime=True)
 
 
@@ -36,6 +39,7 @@ class Decided:
     changes: bool = True
     allowed: Plan | None = None
     fingerprint: str = field(default="as asked")
+    desired: Any = field(default_factory=lambda: SimpleNamespace(chart=CHART))
 
     def unsaved(self) -> list[str]:
         return []

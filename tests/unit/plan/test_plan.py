@@ -27,7 +27,7 @@ from vllm_flows.observed import (
 )
 from vllm_flows.plan import Action, ClaimAction, Plan
 from vllm_flows.planner import make_plan
-from vllm_flows.report import plan_data
+from vllm_flows.report import models_data
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -566,10 +566,10 @@ def test_a_repository_without_bytes_is_ordered_all_the_same():
     assert step.download_bytes == 0
 
 
-def test_the_plan_as_data_has_stable_keys(make: Any):
+def test_the_models_of_a_plan_as_data_have_stable_keys(make: Any):
     aim = desired(a_model("good"), a_model("large", requestGPU=2, vllmConfig=TWO))
     state = on_nodes(NOTHING, make.node("a", 1))
-    good, large = plan_data(make_plan(aim, state))
+    good, large = models_data(make_plan(aim, state))
     keys = (
         "model action reason modelURL revision gpus downloadBytes access fit nodes problems notes"
     )

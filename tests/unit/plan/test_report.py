@@ -10,7 +10,7 @@ from vllm_flows.errors import AccessError, HubUnavailableError
 from vllm_flows.observed import Access, HubFile, Verdict
 from vllm_flows.outage import Heard, Outage
 from vllm_flows.plan import Action, Plan, Step
-from vllm_flows.report import Outcome, outcome_rows, plan_data
+from vllm_flows.report import Outcome, models_data, outcome_rows
 
 SHA = "a" * 40
 FILES = (HubFile("model.safetensors", 1000),)
@@ -29,7 +29,7 @@ def row(verdict: Verdict | None, *, download: int = 0) -> dict[str, Any]:
     problems = verdict.problems if verdict else ()
     action = Action.BLOCKED if problems else Action.CREATE
     step = Step("m", action, "", download_bytes=download, verdict=verdict, problems=problems)
-    (record,) = plan_data(Plan((step,), ""))
+    (record,) = models_data(Plan((step,), ""))
     return record
 
 
