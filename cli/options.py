@@ -21,10 +21,16 @@ class Options:
     kube_context: str | None = None
 
     def settings(self, **overrides: object) -> Settings:
-        """Return the settings with these options and `overrides` on top."""
+        """Return the settings with these options and `overrides` on top.
+
+        Raises ConfigurationError when they are wrong, or ask a chart's folder for another version.
+        """
+        from vllm_flows.chart import check_chart_version
         from vllm_flows.settings import load_settings
 
-        return load_settings(**self.given(), **overrides)
+        settings = load_settings(**self.given(), **overrides)
+        check_chart_version(settings, overrides.get("chart_version"))
+        return settings
 
     def given(self) -> dict[str, object]:
         """Return what was said before the verb, as overrides of settings."""

@@ -15,6 +15,7 @@ from tasks.plain_errors import tell_errors_plainly
 from tasks.preparation import ensure_namespace
 from tasks.release import wait_helm_ended
 from tasks.running import say
+from vllm_flows.chart import check_chart_version
 from vllm_flows.errors import ClusterUnavailableError, VllmFlowsError
 from vllm_flows.lease import Lock, current_holder, wall_clock
 from vllm_flows.session import Session
@@ -31,7 +32,9 @@ def session_for(**overrides: object) -> Iterator[Session]:
 
     When the run is interrupted or fails, every task that still waits is woken to end.
     """
-    session = Session.open(load_settings(**overrides))
+    settings = load_settings(**overrides)
+    check_chart_version(settings, overrides.get("chart_version"))
+    session = Session.open(settings)
     _say_where()
     try:
         # A wrong address fails at once; only who answered before is waited for.

@@ -23,6 +23,12 @@ class Chart:
     arguments: tuple[str, ...]
     version: str
 
+    @property
+    def own_version(self) -> str | None:
+        """The version that a folder's Chart.yaml says; None where helm is told which to take."""
+        local = not self.arguments and not self.reference.endswith(".tgz")
+        return self.version if local else None
+
 
 def locate_chart(settings: Settings) -> Chart:
     """Decide how helm is told where the chart is: a folder or archive, OCI, or a repository.
@@ -39,6 +45,34 @@ def locate_chart(settings: Settings) -> Chart:
     if path.exists() or reference.startswith(("/", ".", "~")):
         return Chart(str(path.resolve()), (), _folder_version(path))
     return Chart(reference, ("--version", version), version)
+
+
+def check_chart_version(settings: Settings, asked: object) -> None:
+    """Raise ConfigurationError when a chart's folder is of another version than was asked for.
+
+    `asked` is what a flag or a form said, None where it said nothing; the environment is no matter.
+    """
+    own = locate_chart(settings).own_version if asked else None
+    if own in {None, asked}:
+        return
+    raise ConfigurationError(
+        f"chart version {asked} was asked for, and the chart in {settings.chart} is {own}",
+        why="a folder holds one version, and is taken as it is",
+        next_command=f"leave out --chart-version, name a folder of {asked} with --chart, "
+        f"or take it from the repository: --chart {_DEFAULT_CHART}",
+    )
+
+
+def overruled_version(settings: Settings, chart: Chart) -> list[str]:
+    """Say that the environment names another version than the chart's folder is of."""
+    own, named = chart.own_version, settings.chart_version
+    if "chart_version" not in settings.model_fields_set or own in {None, named}:
+        return []
+    text = (
+        f"VLLM_CHART_VERSION={named} counts for nothing: the chart in {settings.chart} is {own}, "
+        "and a folder is taken as it is"
+    )
+    return [text]
 
 
 def _folder_version(path: Path) -> str:

@@ -45,7 +45,8 @@ class Step:
     stands to the GPUs' memory. `order` is there when the commit is not complete on the volume;
     `download_bytes` of it are yet to be fetched. `nodes` are those that have room for the new
     replicas, as many as there are to be placed; `rollout` says how they replace the old ones.
-    With `problems` the model is blocked; `notes` are what a reader should know beside them.
+    With `problems` the model is blocked, and `wanted` is what would be done without them, None
+    where that is not known; `notes` are what a reader should know beside them.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Step:
     fit: Fit | None = None
     nodes: tuple[str, ...] = ()
     rollout: Rollout | None = None
+    wanted: Action | None = None
     problems: tuple[VllmFlowsError, ...] = ()
     notes: tuple[str, ...] = ()
 

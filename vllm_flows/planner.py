@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_flows.capacity import needs_of, possible_nodes, unknown_room
+from vllm_flows.chart import overruled_version
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.common_changes import change_together, chart_change, made_anew, new_key
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
+from vllm_flows.errors import VllmFlowsError
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -85,7 +87,12 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
     steps = [_step(draft, rooms.get(draft.model.name), desired, state) for draft in drafts]
     steps += [_destroy(state.deployments[name]) for name in gone]
     reason = _release_reason(state, desired, steps)
-    notes = (*made_anew(replaced), *new_key(desired, state), *unknown_room(state.around))
+    notes = (
+        *overruled_version(desired.settings, desired.chart),
+        *made_anew(replaced),
+        *new_key(desired, state),
+        *unknown_room(state.around),
+    )
     return Plan(tuple(steps), reason, notes, replaced, together)
 
 
@@ -116,8 +123,8 @@ def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterSta
     claim = state.claims.get(model.name)
     step = Step(
         model.name,
-        Action.BLOCKED if problems else draft.action,
-        problems[0].what if problems else draft.reason,
+        draft.action,
+        draft.reason,
         repository=model.model_url,
         commit=verdict.commit,
         gpus=model.request_gpu * model.replica_count,
@@ -126,16 +133,29 @@ def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterSta
         fit=findings.fit,
         nodes=room.nodes,
         rollout=rollout,
-        problems=problems,
         notes=(*findings.notes, *room.notes, *told),
     )
-    if problems or (claim and verdict.commit in claim.complete):
+    if problems:
+        return _blocked(step, problems, state)
+    if claim and verdict.commit in claim.complete:
         return step
     order = _order(model, claim, room.placement, desired, state)
     crowded = no_room_for_weights(model, tuple(order.nodes), desired.settings, state)
     if crowded:
-        return replace(step, action=Action.BLOCKED, reason=crowded.what, problems=(crowded,))
+        return _blocked(step, (crowded,), state)
     return replace(step, order=order, download_bytes=missing_bytes(verdict, claim))
+
+
+def _blocked(step: Step, problems: tuple[VllmFlowsError, ...], state: ClusterState) -> Step:
+    """Return the step with what stands against it; of a deployed model with what it keeps back."""
+    kept_back = step.model in state.deployments and step.action not in _NOT_ACTING
+    return replace(
+        step,
+        action=Action.BLOCKED,
+        reason=problems[0].what + (f" (wanted: {step.action}, {step.reason})" if kept_back else ""),
+        wanted=None if step.action is Action.BLOCKED else step.action,
+        problems=problems,
+    )
 
 
 def _told(model: Model, rollout: Rollout, desired: Desired, state: ClusterState) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ def _step_data(step: Step) -> dict[str, object]:
         "model": step.model,
         "action": str(step.action),
         "reason": step.reason,
+        "wanted": str(step.wanted) if step.wanted else None,
         "modelURL": step.repository,
         "revision": step.commit,
         "gpus": step.gpus,

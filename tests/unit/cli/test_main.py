@@ -113,3 +113,15 @@ def test_a_cluster_that_does_not_answer_is_said_with_its_address(
     said = capsys.readouterr().err
     assert "the Kubernetes API does not answer" in said
     assert "next: kubectl cluster-info" in said
+
+
+@pytest.mark.parametrize("verb", ["plan", "install", "upgrade"])
+def test_a_chart_version_that_the_folder_has_not_is_refused_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+):
+    Path("models.yaml").write_text(MODELS)
+    Path("chart").mkdir()
+    Path("chart/Chart.yaml").write_text("name: vllm-stack\nversion: 0.1.12\n")
+    assert run(monkeypatch, verb, "--chart", "./chart", "--chart-version", "0.1.9") == 64
+    said = capsys.readouterr().err
+    assert "chart version 0.1.9 was asked for, and the chart in ./chart is 0.1.12" in said

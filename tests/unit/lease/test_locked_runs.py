@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from flows import running
 from vllm_flows.errors import (
     ClusterUnavailableError,
     CompletionError,
+    ConfigurationError,
     LockedError,
     LockLostError,
     StoppedError,
 )
 from vllm_flows.lease import Lock, current_holder
 from vllm_flows.lease_rules import LEASE
+from vllm_flows.settings import load_settings
 from vllm_flows.waiting import StoppableClock
 
 if TYPE_CHECKING:
@@ -252,3 +255,14 @@ def test_a_run_that_ends_badly_wakes_every_task_that_waits(opened: Opened, error
         raise error
     with pytest.raises(StoppedError):
         session.clock.sleep(1000)
+
+
+def test_a_form_that_asks_a_charts_folder_for_another_version_is_refused(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "load_settings", load_settings)
+    Path("Chart.yaml").write_text("version: 0.1.12\n")
+    asked = {"chart": ".", "chart_version": "0.1.9"}
+    with pytest.raises(ConfigurationError), running.session_for(**asked):
+        pass
+    assert not opened.patience

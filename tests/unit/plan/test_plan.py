@@ -538,6 +538,42 @@ def test_what_a_lowered_replica_count_frees_goes_to_other_models_of_the_run(
     assert plan.steps[1].nodes == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("now", "commit", "wanted", "told"),
+    [
+        ({}, OTHER_SHA, Action.UPDATE, " (wanted: update, revision aaaaaaaa -> bbbbbbbb)"),
+        ({"replicaCount": 3}, SHA, Action.SCALE, " (wanted: scale, replicas 1 -> 3)"),
+    ],
+)
+def test_a_blocked_model_that_is_deployed_says_what_would_have_changed(
+    make: Any, now: dict[str, Any], commit: str, wanted: Action, told: str
+):
+    model = a_model(**now)
+    state = as_deployed(desired(a_model()))
+    state = on_nodes(state, make.node("a", 1), pods=[engine_on(make, "qwen")])
+    (step,) = make_plan(desired(model, verdicts=[verdict(model, commit)]), state).steps
+    assert (step.action, step.wanted) == (Action.BLOCKED, wanted)
+    assert step.reason == step.problems[0].what + told
+
+
+def test_a_blocked_model_of_which_nothing_was_to_change_gives_the_problem_alone():
+    gated = AccessError("gated", model="qwen")
+    pickle = replace(verdict(a_model()), files=(HubFile("pytorch_model.bin", 1000),))
+    refused = Verdict("qwen", "org/qwen", problems=(gated,))
+    state = as_deployed(desired(a_model()))
+    for found, wanted in ((refused, None), (pickle, Action.NONE)):
+        (step,) = make_plan(desired(a_model(), verdicts=[found]), state).steps
+        assert (step.action, step.wanted) == (Action.BLOCKED, wanted)
+        assert step.reason == step.problems[0].what
+
+
+def test_a_new_model_that_is_blocked_gives_the_problem_alone():
+    large = verdict(a_model(), size=60 * 1024**3)
+    (step,) = make_plan(desired(a_model(), verdicts=[large]), NOTHING).steps
+    assert (step.action, step.wanted) == (Action.BLOCKED, Action.CREATE)
+    assert step.reason == step.problems[0].what
+
+
 def test_a_blocked_model_frees_nothing(make: Any):
     old, new = a_model("old", replicaCount=0), a_model("new")
     state = as_deployed(desired(a_model("old")))
@@ -566,14 +602,20 @@ def test_a_repository_without_bytes_is_ordered_all_the_same():
     assert step.download_bytes == 0
 
 
+def test_the_plan_notes_a_version_in_the_environment_that_the_charts_folder_overrules(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("VLLM_CHART_VERSION", "0.1.9")
+    aim = replace(desired(a_model()), chart=Chart("/charts/vllm-stack", (), "0.1.8"))
+    assert "VLLM_CHART_VERSION=0.1.9 counts for nothing" in make_plan(aim, NOTHING).notes[0]
+
+
 def test_the_models_of_a_plan_as_data_have_stable_keys(make: Any):
     aim = desired(a_model("good"), a_model("large", requestGPU=2, vllmConfig=TWO))
     state = on_nodes(NOTHING, make.node("a", 1))
     good, large = models_data(make_plan(aim, state))
-    keys = (
-        "model action reason modelURL revision gpus downloadBytes access fit nodes problems notes"
-    )
-    assert list(good) == list(large) == keys.split()
+    known = "model action reason wanted modelURL revision gpus downloadBytes"
+    assert list(good) == list(large) == f"{known} access fit nodes problems notes".split()
     assert good["nodes"] == ["a"]
     assert good["access"] == {
         "state": "open",

@@ -264,7 +264,7 @@ def test_a_model_is_blocked_where_its_weights_job_has_no_room(make: Any):
     around = replace(state.around, pods=(*(state.around.pods or ()), full))
     step = only(aim(a_model(requestCPU=0.1)), replace(state, around=around))
     assert (step.action, step.order) == (Action.BLOCKED, None)
-    assert step.reason == "no room for the Job that fetches its weights"
+    assert step.problems[0].what == "no room for the Job that fetches its weights"
 
 
 def told(desired: Desired, state: ClusterState) -> str:

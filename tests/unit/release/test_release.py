@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vllm_flows.chart import Chart, locate_chart
+from vllm_flows.chart import Chart, check_chart_version, locate_chart, overruled_version
 from vllm_flows.errors import ConfigurationError, MissingProgramError, ReleaseError
 from vllm_flows.helm import Helm
 from vllm_flows.observed import DIGEST_ANNOTATION, ReleaseState
@@ -71,6 +71,60 @@ def test_a_folder_is_taken_as_it_is_with_its_own_version(tmp_path: Path):
     (tmp_path / "Chart.yaml").write_text("name: vllm-stack\nversion: 0.1.12\n")
     chart = locate_chart(load_settings(chart=str(tmp_path)))
     assert (chart.reference, chart.arguments, chart.version) == (str(tmp_path), (), "0.1.12")
+
+
+def overruled(**given: str) -> list[str]:
+    settings = load_settings(**given)
+    return overruled_version(settings, locate_chart(settings))
+
+
+def a_chart(folder: Path) -> str:
+    (folder / "Chart.yaml").write_text("name: vllm-stack\nversion: 0.1.12\n")
+    return str(folder)
+
+
+def test_another_version_than_the_folders_own_is_refused_when_it_was_asked_for(tmp_path: Path):
+    settings = load_settings(chart=a_chart(tmp_path), chart_version="0.1.9")
+    with pytest.raises(ConfigurationError) as refused:
+        check_chart_version(settings, "0.1.9")
+    assert refused.value.exit_code == 64
+    assert refused.value.what == (
+        f"chart version 0.1.9 was asked for, and the chart in {tmp_path} is 0.1.12"
+    )
+    assert "--chart-version" in refused.value.next_command
+
+
+@pytest.mark.parametrize(("chart", "asked"), [(True, "0.1.12"), (True, None), (False, "0.1.9")])
+def test_the_folders_own_version_none_and_one_of_a_repository_may_be_asked_for(
+    tmp_path: Path, *, chart: bool, asked: str | None
+):
+    given = {"chart": a_chart(tmp_path)} if chart else {}
+    check_chart_version(load_settings(chart_version=asked, **given), asked)
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_a_variable_that_the_folder_overrules_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    if where == "file":
+        Path(".env").write_text("VLLM_CHART_VERSION=0.1.9\n")
+    else:
+        monkeypatch.setenv("VLLM_CHART_VERSION", "0.1.9")
+    (note,) = overruled(chart=a_chart(tmp_path))
+    assert note == (
+        f"VLLM_CHART_VERSION=0.1.9 counts for nothing: the chart in {tmp_path} is 0.1.12, "
+        "and a folder is taken as it is"
+    )
+    assert overruled() == overruled(chart="oci://registry/charts/vllm-stack") == []
+
+
+@pytest.mark.parametrize("variable", [None, "0.1.12"])
+def test_the_default_version_and_an_equal_one_are_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+):
+    if variable:
+        monkeypatch.setenv("VLLM_CHART_VERSION", variable)
+    assert overruled(chart=a_chart(tmp_path)) == []
 
 
 @pytest.mark.parametrize("content", [None, "", "name: x\n", "- 1\n", "a: b: c"])
