@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
 from vllm_flows.chart import locate_chart
+from vllm_flows.errors import VllmFlowsError
 from vllm_flows.report import Report, outcome_rows
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -77,7 +79,8 @@ def _deploy(
         require_terminal(f"vllm-flows {verb} --yes")
         chosen = {"chart": chart, "chart_version": chart_version}
         agreement = agree(options, verb, allow_downtime=allow_downtime, **chosen)
-    report = run_flow(
+    run = partial(
+        run_flow,
         _load_deploy,
         models=models,
         models_file=str(settings.models_file),
@@ -88,6 +91,12 @@ def _deploy(
         allow_downtime=agreement.allow_downtime,
         expected_plan=agreement.expected,
     )
+    try:
+        report = run()
+    except VllmFlowsError as error:
+        if error.table:
+            table(error.table)
+        raise
     table(outcome_rows(report.outcomes))
     note(report.sentence)
 

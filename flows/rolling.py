@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
-from flows.running import results
+from flows.running import all_ended, results
 from tasks.outage import measured
 from tasks.readiness import restart_newest, wait_ready
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
@@ -37,7 +37,7 @@ from vllm_flows.waves import Change, Wave, stops_pods, waves, with_strategy
 
 Result = TypeVar("Result")
 
-_OF_NO_MODEL = (ClusterUnavailableError, LockedError, StoppedError)
+OF_NO_MODEL = (ClusterUnavailableError, LockedError, StoppedError)
 """Errors that end the run: nothing is taken back for them, and the next run asks the model."""
 
 
@@ -48,15 +48,24 @@ class Rolling:
     `asking` is a session that only asks.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
     `answers` what they said, and `silence` for how long nobody answered; of those that were
-    `remembered` the claims know it.
+    `remembered` the claims know it. Of the others, `failed` has why they do not answer, and
+    `gone_back` what serves again. `applied` are the values that helm brought last, None before.
     """
 
     run: Decision
     asking: Session
+    applied: Mapping[str, Any] | None = None
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     silence: dict[str, Outage] = field(default_factory=dict)
     remembered: set[str] = field(default_factory=set)
+    failed: dict[str, VllmFlowsError] = field(default_factory=dict)
+    gone_back: dict[str, VllmFlowsError | str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values that the release has now."""
+        return self.run.state.release.values if self.applied is None else self.applied
 
     def through(self) -> None:
         """Bring the release to its values.
@@ -81,11 +90,26 @@ class Rolling:
             if not applied:
                 self._apply(wave.values, self._reason(wave))
             failed = self._once_more(self._prove(wave.models))
+            self.failed |= failed
             gone_back = self._go_back(wave, failed)
+        self.gone_back |= gone_back
         self.silence |= outages
         self.remember(name for name in wave.models if name not in {*failed, *gone_back})
         if failed:
             raise failure(failed, gone_back, self.silence)
+
+    def fail(self, failed: Failures) -> None:
+        """Note who failed, if anybody did, and raise the first failure."""
+        self.failed |= failed
+        for error in failed.values():
+            raise error
+
+    def hear(self, name: str, found: Answer | VllmFlowsError) -> None:
+        """Note what came of asking a model."""
+        if isinstance(found, VllmFlowsError):
+            self.failed[name] = found
+        else:
+            self.answers[name] = found
 
     def remember(self, names: Iterable[str]) -> None:
         """Note on their claims, once, what models answered with: a later run may go back to it."""
@@ -116,7 +140,14 @@ class Rolling:
 
     def _apply(self, values: Mapping[str, Any], reason: str) -> None:
         desired = self.run.desired
-        apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
+        try:
+            apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
+        except VllmFlowsError as error:
+            known = entries(self.values)
+            brought = [name for name, one in entries(values).items() if known.get(name) != one]
+            self.failed = dict.fromkeys(brought, error) | self.failed
+            raise
+        self.applied = values
 
     def _prove(
         self, names: Sequence[str], *, back: bool = False, keyless: bool = False
@@ -156,6 +187,7 @@ class Rolling:
         reason = "; ".join(f"{name}: {failed[name].what}" for name in back)
         if way.past:
             roll_back_release(self.run.session, way, reason)
+            self.applied = way.values
         else:
             self._apply(way.values, f"back to what served ({reason})")
         still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
@@ -186,15 +218,15 @@ def wait_model_ready(
 def sorted_out(
     futures: Mapping[str, PrefectFuture[Result]],
 ) -> tuple[dict[str, Result], dict[str, VllmFlowsError]]:
-    """Wait for all; return the results and the errors, each of these said when it is known.
+    """Wait for all; return the results and the errors, each of these said when it happens.
 
     Raises what tells nothing of a model.
     """
+    all_ended(futures.values())
     found, failed = {}, {}
     for name, future in futures.items():
         result: Any = future.result(raise_on_failure=False)
-        if isinstance(result, VllmFlowsError) and not isinstance(result, _OF_NO_MODEL):
-            say(f"failed: {name}: {result.what}")
+        if isinstance(result, VllmFlowsError) and not isinstance(result, OF_NO_MODEL):
             failed[name] = result
         elif isinstance(result, BaseException):
             raise result

@@ -118,12 +118,17 @@ def run_name() -> str:
 def results(futures: Iterable[PrefectFuture[Result]]) -> list[Result]:
     """Wait for all and return their results in order.
 
-    A failure is said when it happens; the first one is raised once all have ended, so that one
-    model's trouble does not hide how the others fare.
+    The first failure is raised once all have ended, so that one model's trouble does not hide how
+    the others fare.
     """
     pending = list(futures)
-    for future in as_completed(pending):
+    all_ended(pending)
+    return [future.result() for future in pending]
+
+
+def all_ended(futures: Iterable[PrefectFuture[Result]]) -> None:
+    """Wait for all; a failure is said when it happens."""
+    for future in as_completed(list(futures)):
         error = future.result(raise_on_failure=False)
         if isinstance(error, VllmFlowsError):
             say(f"failed: {error.model}: {error.what}" if error.model else f"failed: {error.what}")
-    return [future.result() for future in pending]

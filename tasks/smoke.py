@@ -6,19 +6,22 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from contextvars import copy_context
+from typing import TypeVar
 
 from prefect import task
 
 from tasks.running import ONCE, say_few, speaker
 from vllm_flows.completions import Answer, ModelsApi
-from vllm_flows.errors import CompletionError
+from vllm_flows.errors import CompletionError, VllmFlowsError
 from vllm_flows.model_problems import printable
 from vllm_flows.models import Model
 from vllm_flows.proof import ask_again, prove_model
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 
-Ask = Callable[[Session, Model, "ModelsApi | None"], "Answer | None"]
+Result = TypeVar("Result")
+Ask = Callable[[Session, Model, "ModelsApi | None"], Result]
+Hear = Callable[[str, "Answer | VllmFlowsError"], None]
 
 _ASKED_AT_ONCE = 8
 
@@ -34,9 +37,9 @@ def prove(session: Session, model: Model) -> Answer:
 
 @task(name="ask all models", task_run_name="ask all models", **ONCE)
 def prove_all(
-    session: Session, models: Sequence[Model], proven: Collection[str] = ()
-) -> dict[str, Answer]:
-    """Return the answers of all models by name, asked at the same time.
+    session: Session, models: Sequence[Model], proven: Collection[str], hear: Hear
+) -> None:
+    """Ask all models at the same time; tell `hear` of each model what came of it.
 
     Of those that were `proven` as they are now, one completion is enough, unless it does not come.
     Raises the first of their errors once all were asked.
@@ -45,14 +48,29 @@ def prove_all(
         shared = stack.enter_context(session.models_api()) if session.shared_api else None
         pool = stack.enter_context(ThreadPoolExecutor(_ASKED_AT_ONCE))
 
-        def start(ask: Ask, model: Model) -> Future[Answer | None]:
+        def start(ask: Ask[Result], model: Model) -> Future[Result]:
             return pool.submit(copy_context().run, ask, session, model, shared)
 
         short = {one.name: start(_again, one) for one in models if one.name in proven}
         answers = {name: found for name, one in short.items() if (found := one.result())}
         _tell(answers)
         whole = {one.name: start(_answer, one) for one in models if one.name not in answers}
-    return answers | {name: found for name, one in whole.items() if (found := one.result())}
+    for name, answer in answers.items():
+        hear(name, answer)
+    _hear_all(whole, hear)
+
+
+def _hear_all(asked: Mapping[str, Future[Answer]], hear: Hear) -> None:
+    """Tell what came of all; raise the first error."""
+    first: VllmFlowsError | None = None
+    for name, one in asked.items():
+        try:
+            hear(name, one.result())
+        except VllmFlowsError as error:
+            hear(name, error)
+            first = first or error
+    if first:
+        raise first
 
 
 def _answer(session: Session, model: Model, shared: ModelsApi | None) -> Answer:

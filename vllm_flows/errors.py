@@ -41,6 +41,7 @@ class VllmFlowsError(Exception):
 
     `what` is a sentence without a full stop; `why` explains it; `next_command` is
     something to run or open; `model` is the model's name when the error is about one.
+    `table` has a row for each model when it ended a run that was bringing them.
     """
 
     exit_code: ClassVar[int] = 1
@@ -54,6 +55,7 @@ class VllmFlowsError(Exception):
         self.why = why
         self.next_command = next_command
         self.model = model
+        self.table: list[dict[str, str | int]] = []
 
     def __reduce__(self) -> tuple[object, ...]:
         """Prefect pickles exceptions between processes; keyword arguments must survive."""

@@ -22,7 +22,10 @@ _AT_ONCE_SECONDS = 1
 class Outcome:
     """What a run ended with for one model; times in seconds.
 
-    `silence` is for how long it did not answer while it was replaced, None when it was not.
+    `ready_seconds` and `answer_seconds` are None when it was not seen to be ready, or to answer;
+    `commit` is empty when the release does not have it. `silence` is for how long it did not answer
+    while it was replaced, None when it was not. `result` says what became of it in a run that
+    failed, and is empty in one that did not.
     """
 
     model: str
@@ -30,9 +33,10 @@ class Outcome:
     commit: str
     gpus: int
     replicas: int
-    ready_seconds: float
+    ready_seconds: float | None
     answer_seconds: float | None
     silence: Outage | None = None
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,25 +154,31 @@ def plan_notes(plan: Plan) -> list[str]:
 
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:
-    """Return one row for each model that is served."""
+    """Return one row for each model; all rows have the same columns."""
     changed = any(outcome.silence is not None for outcome in outcomes)
     return [_outcome_row(outcome, changed=changed) for outcome in outcomes]
 
 
 def _outcome_row(outcome: Outcome, *, changed: bool) -> Row:
     """Write an outcome; with `changed`, a model of the table was replaced while it served."""
-    at_once = outcome.ready_seconds < _AT_ONCE_SECONDS
     answer = outcome.answer_seconds
     row: Row = {
         "model": outcome.model,
         "action": outcome.action,
-        "revision": outcome.commit[:8],
+        "revision": outcome.commit[:8] or "-",
         "GPUs": outcome.gpus,
         "replicas": outcome.replicas,
-        "ready in": "was ready" if at_once else human_seconds(outcome.ready_seconds),
+        "ready in": _ready_in(outcome.ready_seconds),
         "answered in": "-" if answer is None else human_seconds(answer),
     }
-    return row | {"silent for": _silent_for(outcome.silence)} if changed else row
+    row |= {"silent for": _silent_for(outcome.silence)} if changed else {}
+    return row | {"result": outcome.result} if outcome.result else row
+
+
+def _ready_in(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return "was ready" if seconds < _AT_ONCE_SECONDS else human_seconds(seconds)
 
 
 def _silent_for(silence: Outage | None) -> str:

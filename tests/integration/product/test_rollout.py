@@ -81,6 +81,13 @@ def asked(session: Session) -> Iterator[list[bool]]:
         yield heard
 
 
+def shown_in_prefect(product: Product) -> str:
+    """Return the newest table of models among the artifacts of the Prefect server."""
+    wanted = {"key": {"any_": ["models"]}}
+    newest, *_ = product.prefect("artifacts/filter", artifacts=wanted, sort="CREATED_DESC")
+    return str(newest["data"])
+
+
 def silence(said: str) -> float:
     """Return the seconds that nobody answered, as the error says them."""
     found = re.search(r"nobody answered for ([\d.]+) (ms|s)\b", said)
@@ -179,8 +186,14 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     assert silence(said) < _HARDLY_SECONDS
     assert len(heard) > _OFTEN
     assert all(heard)
-    said = product.install(phi(commit(product, "wrong-id")), code=1)
-    assert "the engine serves another name" in said
+    product.models(phi(commit(product, "wrong-id")), QWEN)
+    done = product.run("install", "--yes", code=1)
+    assert "the engine serves another name" in done.stderr
+    (back,) = (line for line in done.stdout.splitlines() if line.startswith("phi4 "))
+    (new,) = (line for line in done.stdout.splitlines() if line.startswith("qwen3 "))
+    assert back.endswith(f"went back: {good[:8]} answers")
+    assert "answers" in new
+    assert f"went back: {good[:8]} answers" in shown_in_prefect(product)
     assert served(session) == good[:8]
     bad = commit(product, "empty")
     said = product.install(phi(bad, "onFailure: keep"), code=1)

@@ -101,7 +101,9 @@ def test_every_replica_is_asked_with_the_key_and_without(product: Product):
 def test_a_rotten_replica_that_the_router_hides_fails_the_run(product: Product):
     product.install(QWEN + "  replicaCount: 2\n")
     with running(product, rotten_replica(product)):
-        said = product.run("install", "--yes", code=1).stderr
+        done = product.run("install", "--yes", code=1)
+    said = done.stderr
+    assert "failed: replica rotten: the answer has no text" in done.stdout
     assert "replica rotten: the answer has no text" in said
     assert f"next: kubectl -n {product.namespace} logs rotten" in said
     assert "all 2 replicas" in product.run("install", "--yes").stderr

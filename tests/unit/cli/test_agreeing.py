@@ -15,7 +15,13 @@ import pytest
 from cli import agreeing
 from cli import main as entry
 from vllm_flows.chart import Chart
-from vllm_flows.errors import ConfigurationError, DowntimeError, PlacementError, VllmFlowsError
+from vllm_flows.errors import (
+    ConfigurationError,
+    DowntimeError,
+    PlacementError,
+    TimedOutError,
+    VllmFlowsError,
+)
 from vllm_flows.plan import Action, Plan, Step
 from vllm_flows.rollout import Rollout, Strategy
 
@@ -215,3 +221,24 @@ def test_a_file_that_holds_no_plan_is_refused_with_how_to_make_one(text: str | N
 def test_a_folder_holds_no_plan():
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         agreeing.saved(Path())
+
+
+# --- the end of a run
+
+
+def test_the_table_of_a_run_that_failed_is_shown_before_its_error(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def run_flow(*_: object, **__: object) -> None:
+        error = TimedOutError("not ready after 30 m", model="b")
+        error.table = [{"model": "a", "result": "answers"}, {"model": "b", "result": "failed"}]
+        raise error
+
+    monkeypatch.setattr("cli.changing.run_flow", run_flow)
+    assert install(Decided(Plan((step("a"),), "values changed")), "y\n") == 4
+    told = capsys.readouterr()
+    assert [line.split() for line in told.out.splitlines()][-3:-1] == [
+        ["a", "answers"],
+        ["b", "failed"],
+    ]
+    assert "error: b: not ready after 30 m" in told.err

@@ -25,6 +25,7 @@ class Models:
     hasty: dict[str, CompletionError] = field(default_factory=dict)
     """Those that fail only when they are asked once."""
     asked: set[str] = field(default_factory=set)
+    heard: dict[str, Any] = field(default_factory=dict)
     ways: list[str] = field(default_factory=list)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,9 +64,11 @@ def named(*names: str) -> list[Model]:
     return [Model(name=name, modelURL=f"org/{name}") for name in names]
 
 
-def prove_all(models: Models, *names: str, proven: set[str]) -> dict[str, Answer]:
+def prove_all(models: Models, *names: str, proven: set[str]) -> dict[str, Any]:
+    """Ask all; what is heard of each is in `models.heard`, also when it raises."""
     session: Any = models
-    return smoke.prove_all.fn(session, named(*names), proven)
+    smoke.prove_all.fn(session, named(*names), proven, models.heard.__setitem__)
+    return models.heard
 
 
 def test_only_who_was_proven_as_it_is_now_is_asked_just_once(models: Models):
@@ -91,6 +94,12 @@ def test_the_first_error_is_raised_once_all_were_asked(models: Models):
     assert caught.value.model == "b"
     assert {f"all of {name} by shared" for name in "abc"} <= models.asked
     assert "once d by shared" in models.asked
+    assert {name: type(found) for name, found in models.heard.items()} == {
+        "a": Answer,
+        "b": CompletionError,
+        "c": CompletionError,
+        "d": Answer,
+    }
 
 
 def test_one_way_serves_all_models_where_they_share_one(models: Models):

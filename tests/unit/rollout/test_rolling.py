@@ -2,177 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flows import rolling
 from flows.rolling import Rolling
+from tests.unit.rollout.stand_ins import (
+    NEW,
+    OLD,
+    OLDER,
+    RUBBISH,
+    UNREADY,
+    Tasks,
+    a_model,
+    aim,
+    digests,
+    rolling_to,
+    serving,
+)
 from vllm_flows.chart import Chart
-from vllm_flows.claims import Served
-from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.drift import Drift
 from vllm_flows.errors import (
     ClusterUnavailableError,
-    CompletionError,
     LockLostError,
-    NotReadyError,
     RolloutError,
     StoppedError,
     VllmFlowsError,
 )
-from vllm_flows.going_back import Past, WayBack
-from vllm_flows.models import Model
-from vllm_flows.names import engine_deployment
+from vllm_flows.going_back import Past
 from vllm_flows.observed import (
-    DIGEST_ANNOTATION,
     REVISION_ANNOTATION,
     ClusterState,
-    DeployedModel,
-    HubFile,
-    Release,
-    ReleaseState,
-    Verdict,
-    WeightsClaim,
 )
-from vllm_flows.outage import Outage
-from vllm_flows.planner import make_plan
-from vllm_flows.planning import Decision
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
-from vllm_flows.session import Session
-from vllm_flows.settings import load_settings
-from vllm_flows.values import PinnedModel, release_values
-from vllm_flows.waiting import StoppableClock
 from vllm_flows.waves import Wave, stops_pods, with_strategy
-
-OLDER, OLD, NEW = "a" * 40, "b" * 40, "c" * 40
-UNREADY = NotReadyError("crash loop", why="exit code 1", next_command="look at the log")
-RUBBISH = CompletionError("the answer has no text", next_command="look at the answer")
-
-
-def a_model(name: str = "qwen", **fields: Any) -> Model:
-    return Model(name=name, modelURL=f"org/{name}", **fields)
-
-
-def aim(
-    *models: Model, commit: str = NEW, size: int = 1000, key: str | None = "one", **shared: Any
-) -> Desired:
-    files = (HubFile("model.safetensors", size),)
-    verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
-    settings = load_settings(**shared)
-    values = release_values([PinnedModel(model, commit) for model in models], settings, key)
-    return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), settings)
-
-
-def digests(desired: Desired) -> dict[str, str]:
-    return {
-        name: entry["podAnnotations"][DIGEST_ANNOTATION]
-        for name, entry in entries(desired.values).items()
-    }
-
-
-def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> ClusterState:
-    """Return a cluster that runs just that; claims remember the digests that were `proven`."""
-    commits = {name: verdict.commit for name, verdict in deployed.verdicts.items()}
-    marks = digests(deployed)
-    return ClusterState(
-        Release(ReleaseState.DEPLOYED, 3, "0.1.8", "deployed", deployed.values),
-        {name: DeployedModel(name, 1, 1, commits[name], marks[name]) for name in commits},
-        {
-            name: WeightsClaim(name, "50Gi", {NEW: 1}, proven=(proven or marks)[name])
-            for name in commits
-        },
-        router=True,
-    )
-
-
-@dataclass
-class Tasks:
-    """Stands for the tasks: notes what is done; models fail as often as `failing` tells."""
-
-    failing: dict[str, list[Exception]] = field(default_factory=dict)
-    kept: dict[str, Past] = field(default_factory=dict)
-    silent: float = 0.0
-    done: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    asked_history: list[str] = field(default_factory=list)
-    budgets: dict[str, float] = field(default_factory=dict)
-    made_way: list[str] = field(default_factory=list)
-    remembered: list[str] = field(default_factory=list)
-    applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
-
-    def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(rolling, "say", self.said.append)
-        patch.setattr(rolling, "wait_ready", SimpleNamespace(submit=self.wait))
-        patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
-        patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
-        patch.setattr(rolling, "apply_release", self.apply_release)
-        patch.setattr(rolling, "roll_back_release", self.roll_back_release)
-        for name in ("restart_newest", "set_right", "remove_left_behind"):
-            patch.setattr(rolling, name, getattr(self, name))
-        patch.setattr(rolling, "measured", self.measured)
-        patch.setattr(rolling, "results", list)
-
-    def apply_release(
-        self, _session: object, _chart: object, values: Mapping[str, Any], reason: str, *_: object
-    ) -> None:
-        self.applied.append(entries(values))
-        self.done.append(f"helm: {reason}")
-
-    def roll_back_release(self, _session: object, way: WayBack, _reason: str) -> None:
-        assert way.past
-        self.done.append(f"rollback to {way.past.revision}")
-
-    def restart_newest(self, _session: object, subject: str, deployment: str) -> None:
-        assert deployment == engine_deployment(subject)
-        self.done.append(f"restart {subject}")
-
-    def set_right(self, _session: object, drifts: Sequence[Drift]) -> None:
-        self.done.append(f"set right {[drift.name for drift in drifts]}")
-
-    def remove_left_behind(self, _session: object, models: Sequence[str]) -> None:
-        self.done.append(f"remove {models}")
-
-    @contextmanager
-    def measured(self, _session: object, models: Sequence[str]) -> Iterator[dict[str, Outage]]:
-        yield {model: Outage(self.silent) for model in models}
-
-    def wait(
-        self, _session: object, model: str, deployment: str, budget: float, *, back: bool
-    ) -> Any:
-        assert deployment == engine_deployment(model)
-        self.budgets[model] = budget
-        self.done.append(f"wait {model}")
-        if back:
-            self.made_way.append(model)
-        error = next(iter(self.failing.get(model, [])), None)
-        unready = isinstance(error, NotReadyError)
-        return self.future(self.failing[model].pop(0) if unready else 2.0)
-
-    def ask(self, session: Session, model: Model) -> Any:
-        self.done.append(f"ask {model.name}" + (" without a key" if session.keyless else ""))
-        left = self.failing.get(model.name)
-        error = left.pop(0) if left else None
-        return self.future(error or Answer(model.name, "Paris", 0.1))
-
-    def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:
-        assert served.commit == NEW
-        self.remembered.append(claim.model)
-        return self.future(None)
-
-    def past(self, model: str, digest: str) -> Past | None:
-        self.asked_history.append(model)
-        return self.kept.get(digest)
-
-    @staticmethod
-    def future(result: object) -> Any:
-        return SimpleNamespace(result=lambda raise_on_failure=True: result)  # noqa: ARG005 -- as Prefect's
 
 
 @pytest.fixture
@@ -180,12 +48,6 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
     found = Tasks()
     found.put_in_place(monkeypatch)
     return found
-
-
-def rolling_to(tasks: Tasks, desired: Desired, state: ClusterState) -> Rolling:
-    session = Session(desired.settings, cast("Any", None), cast("Any", tasks), StoppableClock())
-    run = Decision(session, desired, state, make_plan(desired, state), None, None)
-    return Rolling(run, session)
 
 
 def failure(tasks: Tasks, desired: Desired, state: ClusterState) -> RolloutError:
