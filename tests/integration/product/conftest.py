@@ -247,6 +247,8 @@ class Product:
             path = self.folder / f"{node}.json"
             path.write_text(json.dumps(pod))
             self.kubectl("-n", "default", "apply", "-f", str(path))
+        ready = "--for=condition=Ready"
+        self.kubectl("-n", "default", "wait", "pods", "-l", "app=train", ready, "--timeout=60s")
 
     def assert_settled(self, model: str = "qwen3") -> None:
         """Insist that nothing is left of interrupted runs, and nothing is there twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
@@ -37,11 +38,20 @@ def versions(product: Product) -> dict[str, str]:
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
 
 
+def settled_versions(product: Product) -> dict[str, str]:
+    """Return the versions once nothing changes any more: a cluster writes much when it is new."""
+    before, now = {"": ""}, versions(product)
+    while now != before:
+        time.sleep(1)
+        before, now = now, versions(product)
+    return now
+
+
 def test_six_models_get_their_verdicts_and_nothing_is_written(crowded: Product):
     product = crowded
     product.only_free(1)
     product.models(SIX)
-    before = versions(product)
+    before = settled_versions(product)
     done = product.run("plan", "-o", "json", code=1, VLLM_HF_TOKEN=TOKEN_WITHOUT_GRANT)
     rows = {row["model"]: row for row in json.loads(done.stdout)["models"]}
     said = {name: "; ".join(one["what"] for one in row["problems"]) for name, row in rows.items()}
