@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from typing import NoReturn
 
 import click
 
 from cli.interrupting import INTERRUPTED
 from cli.options import Options
+from cli.output import note
 from cli.verbs import Verbs
 from vllm_flows.errors import VllmFlowsError
 
@@ -57,7 +60,11 @@ def cli(
 def main() -> None:
     """Run one verb and end the process with its exit code."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        _nobody_reads()
     except VllmFlowsError as error:
         _fail(str(error), error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -74,8 +81,14 @@ def main() -> None:
         )
 
 
+def _nobody_reads() -> NoReturn:
+    """End without a word when who read the output (`head`) has gone; Python would still write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
 def _fail(text: str, code: int) -> None:
     if "--debug" in sys.argv:
         traceback.print_exc()
-    click.echo(f"error: {text}", err=True)
+    note(f"error: {text}")
     sys.exit(code)

@@ -6,6 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -132,5 +133,6 @@ def emit(rows: Sequence[Row], form: str, *, data: object = None) -> None:
 
 
 def note(text: str) -> None:
-    """Say something to the person; never data."""
-    click.echo(text, err=True)
+    """Say something to the person; never data. A run goes on when the person has gone away."""
+    with suppress(BrokenPipeError):
+        click.echo(text, err=True)

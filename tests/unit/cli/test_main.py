@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,3 +130,32 @@ def test_a_chart_version_that_the_folder_has_not_is_refused_before_anything_is_a
     assert run(monkeypatch, verb, "--chart", "./chart", "--chart-version", "0.1.9") == 64
     said = capsys.readouterr().err
     assert "chart version 0.1.9 was asked for, and the chart in ./chart is 0.1.12" in said
+
+
+def program(*arguments: str, stdout: int, stderr: int) -> int:
+    """Run the program as a process with these ends of pipes; return its exit code."""
+    command = [sys.executable, "-c", "from cli.main import main; main()", *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=stderr, check=False).returncode
+
+
+def test_a_reader_that_has_gone_away_ends_it_without_a_word():
+    Path("models.yaml").write_text(MODELS)
+    with closed_pipe() as gone, tempfile.TemporaryFile() as said:
+        assert program("validate", stdout=gone, stderr=said.fileno()) == 1
+        said.seek(0)
+        assert said.read() == b""
+
+
+def test_a_person_that_has_gone_away_stops_nothing():
+    Path("models.yaml").write_text(MODELS)
+    with closed_pipe() as gone:
+        assert program("validate", "missing.yaml", stdout=gone, stderr=gone) == 64
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """Yield the writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
