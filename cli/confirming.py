@@ -22,7 +22,7 @@ def confirm(question: str, verb: str) -> None:
     Raises ConfigurationError without a terminal, naming the flag that answers beforehand.
     """
     require_terminal(f"vllm-flows {verb} --yes")
-    if not _asked(lambda: click.confirm(question, err=True)):
+    if not asked(lambda: click.confirm(question, err=True)):
         _decline()
 
 
@@ -31,11 +31,11 @@ def confirm_by_name(question: str, name: str, verb: str, *, yes: bool) -> None:
     if yes:
         return
     require_terminal(f"vllm-flows {verb} --yes")
-    if _asked(lambda: click.prompt(f"{question} Type {name!r} to go on", err=True)) != name:
+    if asked(lambda: click.prompt(f"{question} Type {name!r} to go on", err=True)) != name:
         _decline()
 
 
-def _asked(ask: Callable[[], Answer]) -> Answer:
+def asked(ask: Callable[[], Answer]) -> Answer:
     """Return the answer; what is said after a Ctrl-C begins on a line of its own."""
     try:
         return ask()

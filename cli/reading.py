@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.agreeing import decide, save, show_notes
+from cli.listing import model_rows
 from cli.options import Options
 from cli.output import emit, note, output_option
 from vllm_flows.models_file import load_models
@@ -60,15 +61,4 @@ def plan(
 def validate(options: Options, *, file: str | None, form: str) -> None:
     """Check a models file and list its models; the cluster and the Hub are not asked."""
     models = load_models(Path(file)) if file else options.read_models()
-    rows = [
-        {
-            "name": model.name,
-            "modelURL": model.model_url,
-            "revision": model.revision,
-            "replicas": model.replica_count,
-            "GPUs": model.request_gpu * model.replica_count,
-            "storage": model.pvc_storage,
-        }
-        for model in models
-    ]
-    emit(rows, form)
+    emit(model_rows(models), form)

@@ -31,16 +31,30 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Remove the models, the Hub token and the API key; the weights stay unless asked for.",
         ),
     },
+    "models.yaml": {
+        "list-models": Verb(
+            "listing:list_models",
+            "List the models of models.yaml; the cluster and the Hub are not asked.",
+        ),
+        "add-model": Verb(
+            "editing:add_model",
+            "Add a model to models.yaml; on a terminal it asks for what is not given.",
+        ),
+        "remove-model": Verb(
+            "editing:remove_model",
+            "Take models out of models.yaml; the cluster is changed by the next upgrade.",
+        ),
+        "validate": Verb(
+            "reading:validate",
+            "Check a models file and list its models; the cluster and the Hub are not asked.",
+        ),
+    },
     "Look": {
         "status": Verb(
             "looking:status",
             "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
         ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
-        "validate": Verb(
-            "reading:validate",
-            "Check a models file and list its models; the cluster and the Hub are not asked.",
-        ),
     },
     "Secrets": {
         "set-hf-token": Verb(

@@ -36,6 +36,7 @@ from vllm_flows.repository_facts import (
     scan_of,
 )
 from vllm_flows.repository_files import needed_files
+from vllm_flows.retrying import ATTEMPTS
 from vllm_flows.waiting import Clock, StoppableClock
 
 Known = Mapping[str, Description]
@@ -64,6 +65,7 @@ class Hub:
     token_source: str = ""
     timeout_seconds: float = 20.0
     try_seconds: float = 60.0
+    attempts: int = ATTEMPTS
     clock: Clock = field(default_factory=StoppableClock, repr=False, compare=False)
     _remembered: _Remembered = field(
         default_factory=_Remembered, init=False, repr=False, compare=False
@@ -77,7 +79,7 @@ class Hub:
         `known` has descriptions by commit: a commit's files never change, and are not read twice.
         What the Hub refuses comes back as the verdict's `problems`, with what it tells all the
         same (of a gated repository: commit, license and files). Raises HubUnavailableError when
-        the Hub does not answer after several tries, or what answers is no Hub.
+        the Hub does not answer after `attempts` tries, or what answers is no Hub.
         """
         source = (self.token_source or "this run") if self.token else ""
         question = Question(model, repository, revision, self.endpoint, source)
@@ -88,7 +90,12 @@ class Hub:
 
     def _verdict(self, question: Question, known: Known) -> Verdict:
         client = HubClient(
-            self.endpoint, self.token, self.timeout_seconds, self.clock, self.try_seconds
+            self.endpoint,
+            self.token,
+            self.timeout_seconds,
+            self.clock,
+            self.try_seconds,
+            self.attempts,
         )
         found = Verdict(question.model, question.repository)
         try:

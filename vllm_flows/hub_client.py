@@ -26,7 +26,7 @@ from huggingface_hub.utils import httpx as hub_http  # type: ignore[attr-defined
 from vllm_flows.hub_refusals import Account, Refusal
 from vllm_flows.hub_silence import Silence
 from vllm_flows.repository_facts import plain
-from vllm_flows.retrying import TryAgainError, asked_wait, patiently, within
+from vllm_flows.retrying import ATTEMPTS, TryAgainError, asked_wait, patiently, within
 from vllm_flows.waiting import Clock
 
 Result = TypeVar("Result")
@@ -63,8 +63,8 @@ class HubClient:
     """Asks the Hub at one address with one token (or none); for many threads.
 
     Every method raises RefusedError for a refusal, and SilentError when the Hub does not answer
-    after several tries, or what answers is no Hub. No try lasts longer than `try_seconds`, and no
-    wait for the next byte longer than `timeout_seconds`.
+    after `attempts` tries, or what answers is no Hub. No try lasts longer than `try_seconds`, and
+    no wait for the next byte longer than `timeout_seconds`.
     """
 
     endpoint: str
@@ -72,6 +72,7 @@ class HubClient:
     timeout_seconds: float
     clock: Clock
     try_seconds: float = 60.0
+    attempts: int = ATTEMPTS
 
     def model_info(self, repository: str, revision: str) -> ModelInfo:
         """Return the repository's description at a revision, its `sha` a 40-digit commit."""
@@ -99,12 +100,25 @@ class HubClient:
         url = hf_hub_url(repository, name, revision=commit, endpoint=self.endpoint)
         return self._ask(lambda _: self._read(url, limit))
 
+    def search(self, text: str, limit: int) -> list[str]:
+        """Return the ids of repositories in whose ids the text occurs, the most used first."""
+        return self._ask(lambda _: self._search(text, limit))
+
     def account(self) -> Account:
         """Return whose token it is. Tried once: the Hub lets it be asked rarely."""
         try:
             return self._once(lambda api: _account(api.whoami()))
         except TryAgainError as error:
             raise _given_up(error) from error
+
+    def _search(self, text: str, limit: int) -> list[str]:
+        # HfApi.list_models asks again on its own, for half a minute, and says so on stderr.
+        url = f"{self.endpoint}/api/models"
+        wanted: dict[str, str | int] = {"search": text, "sort": "downloads", "limit": limit}
+        headers = build_hf_headers(token=self.token or False)
+        response = get_session().get(url, params=wanted, headers=headers)
+        hf_raise_for_status(response)
+        return [plain(found["id"]) for found in response.json()][:limit]
 
     def _read(self, url: str, limit: int) -> bytes:
         headers = build_hf_headers(token=self.token or False)
@@ -119,7 +133,7 @@ class HubClient:
 
     def _ask(self, call: Callable[[HfApi], Result]) -> Result:
         try:
-            return patiently(lambda: self._once(call), self.clock)
+            return patiently(lambda: self._once(call), self.clock, self.attempts)
         except TryAgainError as error:
             raise _given_up(error) from error
 

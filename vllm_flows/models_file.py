@@ -84,7 +84,6 @@ def read_text(path: Path) -> str:
     Raises ModelsFileError when it is not there, cannot be opened, is larger than 1 MiB or is
     not UTF-8.
     """
-    again = f"vllm-flows validate {shlex.quote(str(path))}"
     try:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
@@ -99,10 +98,20 @@ def read_text(path: Path) -> str:
             why=error.strerror or type(error).__name__,
             next_command=f"ls -ld {shlex.quote(str(path))}",
         ) from None
+    return decoded(data, path, size)
+
+
+def decoded(data: bytes, path: Path, size: int = 0) -> str:
+    """Return the text of bytes of the file at `path`, without a byte order mark.
+
+    `size` is that of the whole file, where `data` may be its beginning. Raises ModelsFileError
+    when it is larger than 1 MiB or is not UTF-8.
+    """
+    again = f"vllm-flows validate {shlex.quote(str(path))}"
     if len(data) > SIZE_LIMIT:
         raise ModelsFileError(
             f"{path} is too large",
-            why=f"it holds {size / SIZE_LIMIT:.1f} MiB; at most 1 MiB is read",
+            why=f"it holds {max(size, len(data)) / SIZE_LIMIT:.1f} MiB; at most 1 MiB is read",
             next_command=f"keep the list of models alone in it, then run: {again}",
         )
     try:

@@ -71,7 +71,7 @@ def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def patiently(ask: Callable[[], Result], clock: Clock) -> Result:
+def patiently(ask: Callable[[], Result], clock: Clock, attempts: int = ATTEMPTS) -> Result:
     """Ask until there is an answer. Raises the last TryAgainError when tries or time are used up.
 
     Any other error ends it at once.
@@ -84,7 +84,7 @@ def patiently(ask: Callable[[], Result], clock: Clock) -> Result:
         except TryAgainError as error:
             tries += 1
             wait = wait_seconds(tries, error.after, random.random())  # noqa: S311 -- no secret
-            if tries == ATTEMPTS or clock.now() + wait - begin > TOTAL_SECONDS:
+            if tries >= attempts or clock.now() + wait - begin > TOTAL_SECONDS:
                 raise
         clock.sleep(wait)
 

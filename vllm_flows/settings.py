@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -178,6 +177,10 @@ def load_settings(**overrides: object) -> Settings:
 
 def _file() -> Mapping[str, str | None]:
     """Read `.env`, nothing when there is none."""
+    if not Path(ENV_FILE).exists():
+        return {}
+    from dotenv import dotenv_values
+
     try:
         return dotenv_values(ENV_FILE, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

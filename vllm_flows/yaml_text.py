@@ -17,7 +17,7 @@ SIZE_LIMIT = 1024 * 1024
 DEPTH_LIMIT = 20
 
 # libyaml's parser is ten times as fast; a PyYAML built without it has the other alone.
-_LOADER: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _HINTS = {
     "mapping values are not allowed": "; a line is indented too far, or a colon wants quotes",
@@ -58,7 +58,7 @@ def compose(text: str) -> yaml.Node | None:
     _check_characters(text)
     _check_structure(text)
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+        node: yaml.Node | None = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise _unreadable(error, text) from None
     return node
@@ -103,7 +103,7 @@ def _check_structure(text: str) -> None:
 
 def _events(text: str) -> Iterator[yaml.Event]:
     try:
-        yield from yaml.parse(text, Loader=_LOADER)
+        yield from yaml.parse(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise _unreadable(error, text) from None
 

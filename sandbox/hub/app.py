@@ -64,6 +64,13 @@ class Hub:
         check_content(repository, user)
         return JSONResponse({})
 
+    async def search(self, request: Request) -> Response:
+        """List the repositories in whose ids a text occurs."""
+        query = request.query_params
+        limit = int(query.get("limit", "1000"))
+        found = documents.search(self.store.repositories.values(), query.get("search", ""))
+        return JSONResponse(found[:limit])
+
     async def model_info(self, request: Request) -> Response:
         """Describe the repository at a revision; a gated one too, as the Hub does."""
         repository, commit = self._commit(request)
@@ -209,6 +216,7 @@ def build_app(hub: Hub) -> Starlette:
     """Return the ASGI application of this Hub."""
     api: list[tuple[str, Handler, list[str]]] = [
         ("/api/whoami-v2", hub.whoami, ["GET"]),
+        ("/api/models", hub.search, ["GET"]),
         (f"{_API}/auth-check", hub.auth_check, ["GET"]),
         (f"{_API}/revision/{{revision:path}}", hub.model_info, ["GET"]),
         (f"{_API}/tree/{{revision}}", hub.tree, ["GET"]),

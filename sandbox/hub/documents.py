@@ -52,6 +52,17 @@ def model_info(
     return document
 
 
+def search(repositories: Iterable[Repository], text: str) -> list[Document]:
+    """Return what `GET /api/models?search=TEXT` answers; upper and lower case are the same."""
+    keys = ("_id", "id", "modelId", "private", "downloads", "likes", "tags", "createdAt")
+    infos = [
+        model_info(repository, repository.head, files=False, security=False, expand=[])
+        for repository in repositories
+        if text.lower() in repository.sample.repo_id.lower()
+    ]
+    return [{key: info[key] for key in keys} for info in infos]
+
+
 def tree(commit: Commit, folder: str) -> list[Document]:
     """Return what `GET .../tree/REVISION/FOLDER` answers; the samples have no folders."""
     return [] if folder.strip("/") else [_tree_entry(each) for each in commit.files.values()]
