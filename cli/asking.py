@@ -39,7 +39,8 @@ def ask_for_rest(given: Mapping[str, Any], names: Collection[str], advice: HubAd
         values["modelURL"], verdict = ask_hub_id(advice, revision)
     proposals = _DEFAULTS | _proposed(values, verdict)
     if "name" not in values:
-        values["name"] = _ask("Name", "name", slug(values["modelURL"].partition("/")[2]), {}, names)
+        usual = slug(values["modelURL"].partition("/")[2])
+        values["name"] = _ask("Name", "name", "" if usual in names else usual, {}, names)
     for field, question in _QUESTIONS.items():
         if field not in values:
             values[field] = _ask(question, field, proposals[field], values)

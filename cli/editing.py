@@ -114,8 +114,9 @@ def remove_model(options: Options, *, names: tuple[str, ...], yes: bool) -> None
     from vllm_flows.models_file import read_text
 
     path = options.settings().models_file
-    read_text(path)
     kept, text = _read(path)
+    if kept.data is None:
+        text = read_text(path)  # says how to make one
     known = names_in(text, str(path))
     chosen = list(dict.fromkeys(names)) or _chosen(known, path)
     result = without_models(text, chosen, str(path))

@@ -127,6 +127,39 @@ def test_a_model_taken_out_of_the_middle_leaves_the_others_and_all_comments_betw
         assert [line for line in result.splitlines() if line.startswith("#")] == left
 
 
+ODD = [
+    "\u2028",
+    "\x85",
+    "\ufeff",
+    "\t",
+    "\r",
+    "#",
+    " - ",
+    "- name: new",
+    "---",
+    "...",
+    "'",
+    "[",
+    "&m1 ",
+]
+
+
+def test_whatever_a_file_holds_it_is_refused_or_comes_back_byte_for_byte():
+    chance = random.Random(20260102)  # noqa: S311 -- repeatable texts, not secrets
+    done = 0
+    for _ in range(500):
+        text = generated(chance)
+        at = chance.randrange(len(text) + 1)
+        text = text[:at] + chance.choice(ODD) + text[at:]
+        try:
+            result = added(text)
+        except ConfigurationError:
+            continue
+        assert removed(result) == text
+        done += 1
+    assert done > 50
+
+
 # --- what it looks like
 
 MORE = "- name: new\n  modelURL: org/new\n"
