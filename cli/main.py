@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -59,6 +60,7 @@ def cli(
 
 def main() -> None:
     """Run one verb and end the process with its exit code."""
+    _open_what_is_closed()
     try:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -79,6 +81,12 @@ def main() -> None:
             "  next: the same command with --debug before the verb shows where",
             1,
         )
+
+
+def _open_what_is_closed() -> None:
+    """Let what is written to an end that the caller closed (`>&-`) go nowhere."""
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the process's end
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
 
 def _nobody_reads() -> NoReturn:

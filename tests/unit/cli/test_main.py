@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,14 @@ def test_a_person_that_has_gone_away_stops_nothing():
     Path("models.yaml").write_text(MODELS)
     with closed_pipe() as gone:
         assert program("validate", "missing.yaml", stdout=gone, stderr=gone) == 64
+
+
+def test_a_closed_stdout_or_stderr_is_no_trouble():
+    Path("models.yaml").write_text(MODELS)
+    words = "from cli.main import main; main()"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"{shlex.quote(sys.executable)} -c '{words}' validate {closed}"
+        assert subprocess.run(command, shell=True, check=False).returncode == 0  # noqa: S602 -- ours
 
 
 @contextmanager
