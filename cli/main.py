@@ -85,8 +85,10 @@ def main() -> None:
 
 def _open_what_is_closed() -> None:
     """Let what is written to an end that the caller closed (`>&-`) go nowhere."""
-    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the process's end
-    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the very end
+            setattr(sys, name, nowhere)
 
 
 def _nobody_reads() -> NoReturn:
