@@ -51,5 +51,10 @@ def _decline() -> NoReturn:
 
 def require_terminal(instead: str) -> None:
     """Raise ConfigurationError when nobody can be asked."""
-    if not sys.stdin.isatty():
+    if not has_terminal():
         raise ConfigurationError("there is no terminal to ask on", next_command=instead)
+
+
+def has_terminal() -> bool:
+    """Say whether somebody can be asked; standard input may be closed altogether."""
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -2,74 +2,260 @@
 
 from __future__ import annotations
 
-import secrets
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import SecretStr
 
+from cli.confirming import confirm, has_terminal
 from cli.options import Options
-from cli.output import note
-from vllm_flows import credentials
-from vllm_flows.cluster import Cluster
-from vllm_flows.credentials import Place
-from vllm_flows.errors import ConfigurationError
+from cli.output import emit, note
+from cli.secret_input import Given, given_value, value_options
+from vllm_flows.errors import ConfigurationError, HubUnavailableError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from vllm_flows.cluster import Cluster
+    from vllm_flows.credentials import Place
+    from vllm_flows.settings import Settings
 
 _GENERATED_BYTES = 32
-_stdin = click.option("--stdin", "from_stdin", is_flag=True, help="Read it from standard input.")
+_APPLY = "next: vllm-flows install   (it gives the engines and the router the key that is set now)"
+_form = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["value", "json", "yaml"]),
+    default="value",
+    help="The bare value, or a document with name, value and source.",
+)
+_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 @click.command("set-hf-token")
-@_stdin
+@value_options
+@click.option("--no-check", is_flag=True, help="Do not ask the Hub whose token it is.")
 @click.pass_obj
-def set_hf_token(options: Options, *, from_stdin: bool) -> None:
+def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_check: bool) -> None:
     """Store a Hugging Face token in the cluster, for gated models.
 
-    It is asked for without echo, or taken from VLLM_HF_TOKEN, or read with --stdin.
+    It is read with --stdin or --file, taken from VLLM_HF_TOKEN, or asked for without echo. The
+    Hub is asked whose it is: a token that it does not know is not stored.
     """
-    given = options.settings().hf_token
-    value = _read("Hugging Face token", credentials.HF_TOKEN, given, from_stdin=from_stdin)
-    _store(options, credentials.HF_TOKEN, value)
+    from vllm_flows.credentials import HF_TOKEN
+
+    _one_source(from_stdin, file)
+    settings = options.settings()
+    given = given_value(HF_TOKEN, settings.hf_token, from_stdin=from_stdin, file=file)
+    if given is None:
+        raise _nothing_given(HF_TOKEN)
+    if not no_check:
+        _check(settings, given)
+    _store(settings, HF_TOKEN, given.value)
+    _warn_of_variable(HF_TOKEN, settings.hf_token, given.value.get_secret_value())
 
 
 @click.command("set-api-key")
-@_stdin
-@click.option("--generate", is_flag=True, help="Make a random key.")
+@value_options
+@click.option("--generate", is_flag=True, help="Make a random key, also where there is one.")
 @click.pass_obj
-def set_api_key(options: Options, *, from_stdin: bool, generate: bool) -> None:
+def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, generate: bool) -> None:
     """Store the API key that protects the endpoint; install applies it to the engines.
 
-    It is asked for without echo, or taken from VLLM_API_KEY, read with --stdin, or generated.
+    It is read with --stdin or --file, taken from VLLM_API_KEY, or asked for without echo. When none
+    is given, a random one is made and printed, once, on stdout; without a terminal that is done
+    only where there is no key yet, or with --generate.
     """
-    if generate:
-        value = SecretStr(secrets.token_urlsafe(_GENERATED_BYTES))
-    else:
-        given = options.settings().api_key
-        value = _read("API key", credentials.API_KEY, given, from_stdin=from_stdin)
-    _store(options, credentials.API_KEY, value)
+    from vllm_flows.credentials import API_KEY
 
-
-def _read(label: str, place: Place, given: SecretStr | None, *, from_stdin: bool) -> SecretStr:
-    """Return the secret; raises ConfigurationError when nobody can be asked."""
-    if from_stdin:
-        return SecretStr(sys.stdin.read())
-    if given is not None:
-        note(f"taken from {place.variable}")
-        return given
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
-            "there is no terminal to ask on",
-            next_command=f"vllm-flows {place.verb} --stdin < FILE",
-        )
-    return SecretStr(str(click.prompt(label, hide_input=True, err=True)))
-
-
-def _store(options: Options, place: Place, value: SecretStr) -> None:
-    credentials.checked(value.get_secret_value(), "what was given", place)
+    _one_source(from_stdin, file, generate)
     settings = options.settings()
-    cluster = Cluster.connect(settings.namespace, settings.kube_context)
+    given = None
+    if not generate:
+        given = given_value(
+            API_KEY,
+            settings.api_key,
+            from_stdin=from_stdin,
+            file=file,
+            empty_means="empty for a new random one",
+        )
+        if given is None and not has_terminal():
+            _insist_on_none(settings)
+    value = given.value if given else _generated()
+    _store(settings, API_KEY, value)
+    if given is None:
+        note("a new random key (vllm-flows get-api-key prints it again):")
+        click.echo(value.get_secret_value())
+    _warn_of_variable(API_KEY, settings.api_key, value.get_secret_value())
+    note(_APPLY)
+
+
+@click.command("get-hf-token")
+@_form
+@click.pass_obj
+def get_hf_token(options: Options, *, form: str) -> None:
+    """Print the stored Hugging Face token, alone, on stdout."""
+    from vllm_flows.credentials import HF_TOKEN
+
+    _print(options.settings(), HF_TOKEN, form)
+
+
+@click.command("get-api-key")
+@_form
+@click.pass_obj
+def get_api_key(options: Options, *, form: str) -> None:
+    """Print the stored API key, alone, on stdout."""
+    from vllm_flows.credentials import API_KEY
+
+    _print(options.settings(), API_KEY, form)
+
+
+@click.command("delete-hf-token")
+@_yes
+@click.pass_obj
+def delete_hf_token(options: Options, *, yes: bool) -> None:
+    """Delete the stored Hugging Face token; models that are served go on."""
+    from vllm_flows.credentials import HF_TOKEN
+
+    settings = options.settings()
+    question = "Without it the weights of gated models cannot be fetched. Delete it?"
+    _delete(settings, HF_TOKEN, settings.hf_token, question, yes=yes)
+
+
+@click.command("delete-api-key")
+@_yes
+@click.pass_obj
+def delete_api_key(options: Options, *, yes: bool) -> None:
+    """Delete the stored API key; install then opens the endpoint to all who reach it."""
+    from vllm_flows.credentials import API_KEY
+
+    settings = options.settings()
+    question = (
+        "The engines keep the key until the next install, which opens the endpoint to all who "
+        "reach it; a pod that starts before that finds no key and does not start. Delete it?"
+    )
+    if _delete(settings, API_KEY, settings.api_key, question, yes=yes):
+        note("next: vllm-flows install   (without a key the endpoint is open to all who reach it)")
+
+
+def _one_source(*sources: object) -> None:
+    if sum(map(bool, sources)) > 1:
+        raise click.UsageError("--stdin, --file and --generate exclude each other: give one.")
+
+
+def _nothing_given(place: Place) -> ConfigurationError:
+    return ConfigurationError(
+        "there is no terminal to ask on",
+        next_command=f"vllm-flows {place.verb} --stdin < FILE",
+    )
+
+
+def _insist_on_none(settings: Settings) -> None:
+    """Refuse to replace a key unasked: a script that runs twice would lock out all clients."""
+    from vllm_flows import credentials
+
+    if credentials.read(_cluster(settings), credentials.API_KEY, None):
+        raise ConfigurationError(
+            "there is an API key already, and no new one was given",
+            next_command="vllm-flows set-api-key --stdin < FILE   (or --generate for a new random "
+            "one; vllm-flows get-api-key prints the one that is set)",
+        )
+
+
+def _generated() -> SecretStr:
+    import secrets
+
+    from pydantic import SecretStr
+
+    return SecretStr(secrets.token_urlsafe(_GENERATED_BYTES))
+
+
+def _check(settings: Settings, given: Given) -> None:
+    """Ask the Hub whose token it is and say so; raises AccessError when it does not know it."""
+    from datetime import UTC, datetime
+
+    from vllm_flows.hub_token import account_of, describe, shortcoming
+
+    try:
+        account = account_of(settings.hub_endpoint, given.value.get_secret_value(), given.source)
+    except HubUnavailableError as error:
+        note(f"warning: the token is not checked: {error}")
+        return
+    note(describe(account))
+    found = shortcoming(account, settings.hub_endpoint, datetime.now(UTC))
+    if found:
+        note(f"warning: {found}")
+
+
+def _cluster(settings: Settings) -> Cluster:
+    from vllm_flows.cluster import Cluster
+
+    return Cluster.connect(settings.namespace, settings.kube_context)
+
+
+@contextmanager
+def _locked(cluster: Cluster, verb: str) -> Iterator[Cluster]:
+    """Hold the namespace's lock: a run that is at work has read the value already."""
+    from dataclasses import replace
+
+    from vllm_flows.lease import Lock
+
+    with Lock.of(cluster, verb, note) as lock:
+        yield replace(cluster, guard=lock.check)
+
+
+def _store(settings: Settings, place: Place, value: SecretStr) -> None:
+    from vllm_flows import credentials
+
+    cluster = _cluster(settings)
     credentials.ensure_namespace(cluster)
-    credential = credentials.read(cluster, place, value)
-    changed = credential is not None and credentials.store(cluster, place, credential)
+    with _locked(cluster, place.verb) as guarded:
+        credential = credentials.read(guarded, place, value)
+        changed = credential is not None and credentials.store(guarded, place, credential)
     state = "is set" if changed else "holds that value already"
     note(f"Secret {place.secret} {state} in namespace {settings.namespace}")
+
+
+def _print(settings: Settings, place: Place, form: str) -> None:
+    from vllm_flows import credentials
+
+    found = credentials.stored(_cluster(settings), place)
+    if form == "value":
+        click.echo(found.value)
+    else:
+        source = f"{found.source} in namespace {settings.namespace}"
+        emit((), form, data={"name": place.secret, "value": found.value, "source": source})
+
+
+def _delete(
+    settings: Settings, place: Place, variable: SecretStr | None, question: str, *, yes: bool
+) -> bool:
+    """Delete the Secret once somebody agreed; return whether there was one."""
+    from vllm_flows import credentials
+
+    cluster, where = _cluster(settings), f"in namespace {settings.namespace}"
+    there = credentials.removable(cluster, place)
+    if not there:
+        note(f"no {place.what} is stored {where}: nothing to delete")
+        return False
+    verb = place.verb.replace("set-", "delete-")
+    if not yes:
+        confirm(f"This deletes Secret {place.secret} {where}. {question}", verb)
+    with _locked(cluster, verb) as guarded:
+        credentials.remove(guarded, place)
+    note(f"Secret {place.secret} is deleted {where}")
+    if variable is not None:
+        note(f"warning: {place.variable} is set: the next install stores its value")
+    return True
+
+
+def _warn_of_variable(place: Place, variable: SecretStr | None, stored: str) -> None:
+    """Say that install would undo what was stored: the environment wins over the cluster."""
+    if variable is not None and variable.get_secret_value() != stored:
+        note(
+            f"warning: {place.variable} is set to another value, and the next install stores that "
+            "one: unset it, also in .env"
+        )

@@ -61,9 +61,21 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "secrets:set_hf_token",
             "Store a Hugging Face token in the cluster, for gated models.",
         ),
+        "get-hf-token": Verb(
+            "secrets:get_hf_token", "Print the stored Hugging Face token, alone, on stdout."
+        ),
+        "delete-hf-token": Verb(
+            "secrets:delete_hf_token",
+            "Delete the stored Hugging Face token; models that are served go on.",
+        ),
         "set-api-key": Verb(
             "secrets:set_api_key",
             "Store the API key that protects the endpoint; install applies it to the engines.",
+        ),
+        "get-api-key": Verb("secrets:get_api_key", "Print the stored API key, alone, on stdout."),
+        "delete-api-key": Verb(
+            "secrets:delete_api_key",
+            "Delete the stored API key; install then opens the endpoint to all who reach it.",
         ),
     },
     "This machine": {

@@ -1,7 +1,8 @@
 """The Hub token and the API key: read, checked, stored; never shown, never taken from others.
 
 A value that cannot stand in an HTTP header is refused here, by the name of where it came from:
-further on, libraries would quote it in their errors.
+further on, libraries would quote it in their errors. Everything that has to do with where they are
+kept goes through the functions here: the command line and the flows know no Secret.
 """
 
 from __future__ import annotations
@@ -16,22 +17,34 @@ from pydantic import SecretStr
 
 from vllm_flows import manifests
 from vllm_flows.cluster import Cluster
-from vllm_flows.errors import ConfigurationError
+from vllm_flows.errors import ConfigurationError, NoSecretError
 from vllm_flows.observed import MANAGED_BY, VERSION_ANNOTATION
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one kind of secret lives: the Secret, its key, the variable that overrides it."""
+    """Where one kind of secret lives: the Secret, its key, the variable that overrides it.
 
+    `what` is its name for people, `verb` the command that stores it.
+    """
+
+    what: str
     secret: str
     key: str
     variable: str
     verb: str
 
 
-HF_TOKEN = Place(manifests.HF_TOKEN_SECRET, manifests.HF_TOKEN_KEY, "VLLM_HF_TOKEN", "set-hf-token")
-API_KEY = Place(manifests.API_KEY_SECRET, manifests.API_KEY_KEY, "VLLM_API_KEY", "set-api-key")
+HF_TOKEN = Place(
+    "Hugging Face token",
+    manifests.HF_TOKEN_SECRET,
+    manifests.HF_TOKEN_KEY,
+    "VLLM_HF_TOKEN",
+    "set-hf-token",
+)
+API_KEY = Place(
+    "API key", manifests.API_KEY_SECRET, manifests.API_KEY_KEY, "VLLM_API_KEY", "set-api-key"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,21 @@ def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential 
     return Credential(value, source, version, stored)
 
 
+def stored(cluster: Cluster, place: Place) -> Credential:
+    """Return what the cluster holds, whatever the environment says.
+
+    Raises NoSecretError when it holds none, and ConfigurationError for a value that cannot be sent.
+    """
+    found = read(cluster, place, None)
+    if found is None:
+        raise NoSecretError(
+            f"no {place.what} is stored in namespace {cluster.namespace}",
+            why=f"there is no Secret {place.secret} with the key {place.key!r}",
+            next_command=f"vllm-flows {place.verb}   (or name another --namespace)",
+        )
+    return found
+
+
 def checked(value: str, source: str, place: Place) -> str:
     """Return the value without surrounding blanks.
 
@@ -75,10 +103,11 @@ def checked(value: str, source: str, place: Place) -> str:
     text = value.strip()
     if text and text.isascii() and text.isprintable() and " " not in text:
         return text
+    unset = f"   (with {place.variable} unset or corrected)" if source == place.variable else ""
     raise ConfigurationError(
         f"{source} holds no usable value",
         why="it is empty, or has blanks, line breaks or other characters that no token has",
-        next_command=f"vllm-flows {place.verb}   (with {place.variable} unset or corrected)",
+        next_command=f"vllm-flows {place.verb}{unset}",
     )
 
 
@@ -98,6 +127,27 @@ def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
         )
     cluster.apply(manifests.secret(place.secret, place.key, credential.value, credential.version))
     return True
+
+
+def removable(cluster: Cluster, place: Place) -> bool:
+    """Say whether there is a Secret to remove.
+
+    Raises ConfigurationError when it was made by somebody else.
+    """
+    existing = cluster.get("Secret", place.secret)
+    if existing is not None and not is_ours(existing):
+        raise ConfigurationError(
+            f"Secret {place.secret} was not made by vllm-flows",
+            why=f"its owner would make it again: {_owner(existing)}",
+            next_command=f"remove it where it comes from, or: kubectl -n {cluster.namespace} "
+            f"delete secret {place.secret}",
+        )
+    return existing is not None
+
+
+def remove(cluster: Cluster, place: Place) -> bool:
+    """Delete the Secret; return whether there was one. Raises as `removable` does."""
+    return removable(cluster, place) and cluster.delete("Secret", place.secret)
 
 
 def ensure_namespace(cluster: Cluster) -> bool:

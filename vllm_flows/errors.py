@@ -15,6 +15,7 @@
     │   ├── NoRightError          exit  1   this account may not do that
     │   ├── ConflictError         exit  1   the object changed since it was read
     │   └── ClusterUnavailableError         it does not answer (retryable)
+    ├── NoSecretError             exit  1   the Hub token or the API key is not stored
     ├── LockedError               exit  5   another run holds the lock of the namespace
     │   └── LockLostError         exit  5   this run held it, and no longer does
     ├── ReleaseError              exit  1   helm failed, or the release is in no state to act on
@@ -142,6 +143,10 @@ class ClusterUnavailableError(ClusterError):
     """The Kubernetes API did not answer, or answered that it cannot now."""
 
     retryable = True
+
+
+class NoSecretError(VllmFlowsError):
+    """The namespace holds no such token or key."""
 
 
 class LockedError(VllmFlowsError):

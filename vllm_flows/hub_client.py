@@ -211,7 +211,22 @@ def _failed_answer(error: BaseException) -> hub_http.Response | None:
 
 def _account(answer: dict[str, Any]) -> Account:
     """Read `whoami`: only a fine-grained token says whether it may read gated repositories."""
-    token = (answer.get("auth") or {}).get("accessToken") or {}
+    auth = answer.get("auth") or {}
+    token = auth.get("accessToken") or {}
     fine_grained = token.get("fineGrained") or {}
-    name = plain(answer.get("name") or "unknown")
-    return Account(name, fine_grained.get("canReadGatedRepos", True) is not False)
+    return Account(
+        name=plain(answer.get("name") or "unknown"),
+        reads_gated=fine_grained.get("canReadGatedRepos", True) is not False,
+        role=plain(token.get("role") or ""),
+        # Where the Hub says it, by huggingface.js (hub/src/lib/who-am-i.ts), now and before.
+        expires=_moment(auth.get("expiresAt") or token.get("expiration")),
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    """Read a date of the Hub's (`2026-01-05T09:00:00.000Z`); None for what is none."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ fine-grained token that may not read gated repositories.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from vllm_flows.errors import AccessError
@@ -40,10 +41,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Account:
-    """Whose token it is by `whoami`, and whether the token may read gated repositories."""
+    """Whose token it is by `whoami`, and what the token may.
+
+    `role` is the Hub's word (`read`, `write`, `fineGrained`), "" when it says none; `expires` is
+    None when the Hub names no end.
+    """
 
     name: str
     reads_gated: bool = True
+    role: str = ""
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)

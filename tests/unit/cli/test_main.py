@@ -87,12 +87,19 @@ def test_without_a_terminal_the_flag_is_named_before_anything_is_asked(
     assert f"next: vllm-flows {verb} --yes" in capsys.readouterr().err
 
 
+def test_a_token_is_not_waited_for_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "set-hf-token") == 64
+    assert "vllm-flows set-hf-token --stdin" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["set-hf-token", "set-api-key"])
-def test_a_secret_is_not_waited_for_without_a_terminal(
+def test_a_secret_has_one_source(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ):
-    assert run(monkeypatch, verb) == 64
-    assert f"vllm-flows {verb} --stdin" in capsys.readouterr().err
+    assert run(monkeypatch, verb, "--stdin", "--file", "token") == 64
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_a_kubeconfig_that_is_not_there_is_said(

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from vllm_flows import credentials
 from vllm_flows.credentials import API_KEY, HF_TOKEN
-from vllm_flows.errors import ConfigurationError
+from vllm_flows.errors import ConfigurationError, NoSecretError
 
 
 class OneNamespace:
@@ -33,6 +33,10 @@ class OneNamespace:
         self.items[body["kind"], body["metadata"]["name"]] = stored
         self.writes += 1
         return body
+
+    def delete(self, kind: str, name: str) -> bool:
+        self.writes += 1
+        return self.items.pop((kind, name), None) is not None
 
 
 def a_secret(value: bytes, **labels: str) -> dict[str, Any]:
@@ -104,6 +108,33 @@ def test_a_secret_that_somebody_else_made_is_used_and_never_overwritten():
     assert other
     with pytest.raises(ConfigurationError, match="vault"):
         credentials.store(cluster, HF_TOKEN, other)
+    assert cluster.writes == 0
+
+
+OURS = {"app.kubernetes.io/managed-by": "vllm-flows"}
+
+
+def test_what_is_stored_is_told_and_what_is_not_is_an_error_with_the_command_that_stores_it():
+    cluster: Any = OneNamespace(a_secret(b"there", **OURS))
+    assert credentials.stored(cluster, HF_TOKEN).value == "there"
+    with pytest.raises(NoSecretError, match="no API key is stored in namespace vllm") as caught:
+        credentials.stored(cluster, API_KEY)
+    assert caught.value.next_command.startswith("vllm-flows set-api-key")
+
+
+def test_a_secret_of_ours_is_removed_once():
+    cluster: Any = OneNamespace(a_secret(b"there", **OURS))
+    assert credentials.removable(cluster, HF_TOKEN)
+    assert credentials.remove(cluster, HF_TOKEN)
+    assert not credentials.removable(cluster, HF_TOKEN)
+    assert not credentials.remove(cluster, HF_TOKEN)
+
+
+@pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "vault"}])
+def test_a_secret_that_somebody_else_made_is_never_removed(labels: dict[str, str]):
+    cluster: Any = OneNamespace(a_secret(b"theirs", **labels))
+    with pytest.raises(ConfigurationError, match="was not made by vllm-flows"):
+        credentials.remove(cluster, HF_TOKEN)
     assert cluster.writes == 0
 
 
