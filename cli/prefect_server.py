@@ -8,10 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +24,8 @@ from vllm_flows.errors import TimedOutError
 
 LOCAL_API = "http://127.0.0.1:4200/api"
 _PROBE_SECONDS = 0.5
+_HEALTH_SECONDS = 5.0
+_LONGEST_HEALTH = 64
 _STARTUP_SECONDS = 120
 _STOP_SECONDS = 20
 _REMIND_SECONDS = 8.0
@@ -86,20 +92,52 @@ def prefect_is_configured() -> bool:
     """Say whether the environment or a Prefect profile names a server."""
     if os.environ.get("PREFECT_API_URL") or os.environ.get("PREFECT_PROFILE"):
         return True
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     try:
-        return "PREFECT_API_URL" in (home / "profiles.toml").read_text()
+        return "PREFECT_API_URL" in _profiles().read_text()
     except OSError:
         return False
 
 
+def configured_address() -> str:
+    """Return the API address that the environment or the active profile names; "" for none."""
+    if address := os.environ.get("PREFECT_API_URL"):
+        return address
+    try:
+        document = tomllib.loads(_profiles().read_text())
+        active = os.environ.get("PREFECT_PROFILE") or document.get("active")
+        return str(document["profiles"][active]["PREFECT_API_URL"])
+    except (OSError, tomllib.TOMLDecodeError, LookupError, TypeError):
+        return ""
+
+
+def _profiles() -> Path:
+    return Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml"
+
+
 def answers(api: str) -> bool:
     """Say whether a Prefect server answers at this address."""
+    return health(api, _PROBE_SECONDS) == HTTPStatus.OK
+
+
+def health(api: str, seconds: float = _HEALTH_SECONDS) -> int | str:
+    """Ask a Prefect server how it is: its HTTP status, 200 when well; or why there is no answer."""
+    headers = {}
+    if key := os.environ.get("PREFECT_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    elif login := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
     try:
-        with urllib.request.urlopen(f"{api}/health", timeout=_PROBE_SECONDS) as reply:  # noqa: S310 -- our own http address
-            return bool(reply.read().strip() == b"true")
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+        request = urllib.request.Request(f"{api.rstrip('/')}/health", headers=headers)  # noqa: S310 -- the user's own address
+        with urllib.request.urlopen(request, timeout=seconds) as reply:  # noqa: S310 -- likewise
+            well = reply.read(_LONGEST_HEALTH).strip() == b"true"
+            return int(reply.status) if well else "what answers there is no Prefect API"
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError, HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
 def _start(api: str, port: int, options: tuple[str, ...]) -> subprocess.Popen[bytes]:

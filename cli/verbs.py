@@ -55,6 +55,14 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
         ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
+        "doctor": Verb(
+            "doctor:doctor",
+            "Check all prerequisites: this machine, the cluster, the Hub; say what mends each.",
+        ),
+        "validate": Verb(
+            "reading:validate",
+            "Check a models file and list its models; the cluster and the Hub are not asked.",
+        ),
     },
     "Secrets": {
         "set-hf-token": Verb(

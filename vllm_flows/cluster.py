@@ -132,7 +132,7 @@ class Cluster:
     def get(self, kind: str, name: str) -> Object | None:
         """Return the object, or None when there is none of that name."""
         resource = self._resource(kind)
-        with _explained(f"read {kind} {name}"):
+        with explained(f"read {kind} {name}"):
             try:
                 return self._request(resource.get, name=name)
             except DynamicApiError as error:
@@ -149,7 +149,7 @@ class Cluster:
         """
         resource = self._resource(kind)
         where = {"namespace": None} if everywhere else {}
-        with _explained(f"list {resource.name}{' of all namespaces' if everywhere else ''}"):
+        with explained(f"list {resource.name}{' of all namespaces' if everywhere else ''}"):
             found = self._request(
                 resource.get,
                 label_selector=selector or None,
@@ -163,7 +163,7 @@ class Cluster:
         """Create the object or bring it to `body`, by server-side apply; return it as it is."""
         kind, name = body["kind"], body["metadata"]["name"]
         resource = self._resource(kind)
-        with _explained(f"write {kind} {name}"):
+        with explained(f"write {kind} {name}"):
             return self._write(
                 resource.server_side_apply,
                 body=dict(body),
@@ -175,7 +175,7 @@ class Cluster:
     def create(self, body: Mapping[str, Any]) -> Object:
         """Create the object; return it as it is. Raises ConflictError when there is one."""
         resource = self._resource(body["kind"])
-        with _explained(f"create {body['kind']} {body['metadata']['name']}"):
+        with explained(f"create {body['kind']} {body['metadata']['name']}"):
             return self._write(resource.create, body=dict(body), field_manager=FIELD_MANAGER)
 
     def replace(self, body: Mapping[str, Any]) -> Object:
@@ -185,7 +185,7 @@ class Cluster:
         """
         what = f"replace {body['kind']} {body['metadata']['name']}"
         resource = self._resource(body["kind"])
-        with _explained(what):
+        with explained(what):
             try:
                 return self._write(resource.replace, body=dict(body), field_manager=FIELD_MANAGER)
             except DynamicApiError as error:
@@ -199,7 +199,7 @@ class Cluster:
         """Return the object as applying `body` would leave it; nothing is written."""
         kind, name = body["kind"], body["metadata"]["name"]
         resource = self._resource(kind)
-        with _explained(f"check {kind} {name}"):
+        with explained(f"check {kind} {name}"):
             return self._request(
                 resource.server_side_apply,
                 body=dict(body),
@@ -216,7 +216,7 @@ class Cluster:
     def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
         """Set (or with None remove) fields of an object that is there; all others stay."""
         resource = self._resource(kind)
-        with _explained(f"change {kind} {name}"):
+        with explained(f"change {kind} {name}"):
             self._write(
                 resource.patch,
                 name=name,
@@ -227,7 +227,7 @@ class Cluster:
     def delete(self, kind: str, name: str, *, alone: bool = False) -> bool:
         """Delete the object and what it owns, or it `alone`; return whether there was one."""
         resource, policy = self._resource(kind), "Orphan" if alone else "Background"
-        with _explained(f"delete {kind} {name}"):
+        with explained(f"delete {kind} {name}"):
             try:
                 self._write(resource.delete, name=name, propagation_policy=policy)
             except DynamicApiError as error:
@@ -250,7 +250,7 @@ class Cluster:
         if previous:
             query.append(("previous", "true"))
         try:
-            with _explained(f"read the log of pod {pod}"):
+            with explained(f"read the log of pod {pod}"):
                 response = self.api.request(
                     "get",
                     path,
@@ -321,7 +321,7 @@ def _in_cluster() -> bool:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn the client's exceptions into ours; 404 is left to those who expect it."""
     try:
         yield

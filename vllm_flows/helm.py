@@ -104,8 +104,21 @@ class Helm:
         Helm 3 always does. Helm 4 applies on the server, which refuses such fields unless forced;
         a release of Helm 3 it would go on applying by itself, and then takes no force at all.
         """
-        version = self._run(["version", "--template", "{{.Version}}"]).stdout.strip()
-        return [] if version.startswith("v3.") else ["--server-side=true", "--force-conflicts"]
+        return (
+            [] if self.version().startswith("v3.") else ["--server-side=true", "--force-conflicts"]
+        )
+
+    def version(self, seconds: int = _READ_SECONDS) -> str:
+        """Return helm's own version, as `v4.3.1`."""
+        command = ["version", "--template", "{{.Version}}"]
+        return self._run(command, seconds=seconds).stdout.strip()
+
+    def described(self, chart: Chart, seconds: int = _READ_SECONDS) -> dict[str, Any]:
+        """Return the chart's Chart.yaml, fetched from where it is."""
+        command = ["show", "chart", chart.reference, *chart.arguments]
+        answer = self._run(command, seconds=seconds)
+        found: dict[str, Any] = yaml.safe_load(answer.stdout)
+        return found
 
     def manifest(self, revision: int) -> list[dict[str, Any]]:
         """Return the objects of a revision as the chart rendered them; [] when it is not kept."""

@@ -7,6 +7,7 @@ own httpx.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ from vllm_flows.waiting import Clock
 
 Result = TypeVar("Result")
 
-_TRY_LATER = {408, 429}
+_UNAUTHORIZED = 401
+_TOO_MANY_REQUESTS = 429
+_TRY_LATER = {408, _TOO_MANY_REQUESTS}
 _SERVER_ERRORS = 500
 _PASSING = (hub_http.TimeoutException, hub_http.NetworkError, hub_http.RemoteProtocolError)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -110,6 +113,17 @@ class HubClient:
             return self._once(lambda api: _account(api.whoami()))
         except TryAgainError as error:
             raise _given_up(error) from error
+
+    def answers(self) -> None:
+        """Return when it is a Hub that answers, if only that it wants a token or fewer requests."""
+        try:
+            self._once(lambda _: json.loads(self._read(f"{self.endpoint}/api/whoami-v2", 1024)))
+        except RefusedError as error:
+            if error.refusal.status != _UNAUTHORIZED:
+                raise
+        except TryAgainError as error:
+            if error.status != _TOO_MANY_REQUESTS:
+                raise _given_up(error) from error
 
     def _search(self, text: str, limit: int) -> list[str]:
         # HfApi.list_models asks again on its own, for half a minute, and says so on stderr.

@@ -7,7 +7,7 @@ from datetime import datetime
 from vllm_flows.errors import AccessError, HubUnavailableError
 from vllm_flows.hub_client import HubClient, RefusedError, SilentError
 from vllm_flows.hub_refusals import Account, Question, explain, reason_of
-from vllm_flows.hub_silence import explain_silence
+from vllm_flows.hub_silence import Silence, explain_silence
 from vllm_flows.waiting import StoppableClock
 
 _NEXT_BYTE_SECONDS = 5.0
@@ -27,12 +27,9 @@ def account_of(endpoint: str, token: str, source: str) -> Account:
     Raises AccessError when the Hub does not accept it, and HubUnavailableError when it does not
     tell. The question is put once: the Hub lets it be asked rarely.
     """
-    client = HubClient(
-        endpoint, token, _NEXT_BYTE_SECONDS, StoppableClock(), try_seconds=_WHOLE_ANSWER_SECONDS
-    )
     question = Question("", "", "", endpoint, source)
     try:
-        return client.account()
+        return _client(endpoint, token).account()
     except RefusedError as error:
         refusal = error.refusal
         if refusal.status == _UNAUTHORIZED:
@@ -44,6 +41,23 @@ def account_of(endpoint: str, token: str, source: str) -> Account:
         ) from None
     except SilentError as error:
         raise explain_silence(error.silence, question) from None
+
+
+def reach(endpoint: str) -> None:
+    """Return when a Hub answers there. Raises HubUnavailableError when none does."""
+    try:
+        _client(endpoint, None).answers()
+    except RefusedError as error:
+        silence = Silence("", error.refusal.status)
+        raise explain_silence(silence, Question("", "", "", endpoint)) from None
+    except SilentError as error:
+        raise explain_silence(error.silence, Question("", "", "", endpoint)) from None
+
+
+def _client(endpoint: str, token: str | None) -> HubClient:
+    return HubClient(
+        endpoint, token, _NEXT_BYTE_SECONDS, StoppableClock(), try_seconds=_WHOLE_ANSWER_SECONDS
+    )
 
 
 def describe(account: Account) -> str:

@@ -96,12 +96,18 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     for ever. A call that is out of time is left to itself: no thread can be ended from outside,
     but this one keeps no process from ending.
     """
-    answer: Future[Result] = Future()
-    threading.Thread(target=_hand_over, args=(call, answer), daemon=True).start()
+    answer = begun(call)
     wait([answer], seconds)
     if not answer.done():
         raise TryAgainError(f"no complete answer within {human_seconds(seconds)}")
     return answer.result()
+
+
+def begun(call: Callable[[], Result]) -> Future[Result]:
+    """Begin the call in a thread that keeps no process from ending; return what it will answer."""
+    answer: Future[Result] = Future()
+    threading.Thread(target=_hand_over, args=(call, answer), daemon=True).start()
+    return answer
 
 
 def _hand_over(call: Callable[[], Result], answer: Future[Result]) -> None:

@@ -159,10 +159,8 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises ConfigurationError that names each variable that is wrong.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    found = {**_settings_in(_file()), **_settings_in(os.environ), **given}
     try:
-        return Settings.model_validate(found)
+        return Settings.model_validate(_found(env_file(), overrides))
     except ValidationError as error:
         problems = "; ".join(
             f"VLLM_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
@@ -175,10 +173,27 @@ def load_settings(**overrides: object) -> Settings:
         ) from None
 
 
-def _file() -> Mapping[str, str | None]:
-    """Read `.env`, nothing when there is none."""
-    if not Path(ENV_FILE).exists():
-        return {}
+def usable_settings(**overrides: object) -> Settings:
+    """Read the settings as `load_settings` does, with the default in place of all that is wrong."""
+    try:
+        file = env_file()
+    except ConfigurationError:
+        file = {}
+    found = _found(file, overrides)
+    try:
+        return Settings.model_validate(found)
+    except ValidationError as error:
+        wrong = {str(item["loc"][0]) for item in error.errors(include_input=False)}
+        return Settings.model_validate({key: found[key] for key in found.keys() - wrong})
+
+
+def _found(file: Mapping[str, str | None], overrides: Mapping[str, object]) -> dict[str, object]:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return {**settings_in(file), **settings_in(os.environ), **given}
+
+
+def env_file() -> Mapping[str, str | None]:
+    """Read `.env`, nothing when there is none. Raises ConfigurationError when it is unreadable."""
     from dotenv import dotenv_values
 
     try:
@@ -189,7 +204,8 @@ def _file() -> Mapping[str, str | None]:
         ) from error
 
 
-def _settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:
+def settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:
+    """Return by the setting's name the texts of those variables that are settings."""
     names = {PREFIX + name.upper(): name for name in Settings.model_fields}
     return {
         names[key]: text for key, text in variables.items() if key in names and text is not None

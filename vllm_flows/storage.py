@@ -25,7 +25,7 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _GIB = 1024**3
 _NEARLY_FULL = 0.9
 _TWO = 2
-_ONE_NODE_ONLY = {
+ONE_NODE_ONLY = {
     "ebs.csi.aws.com": "Amazon EBS",
     "pd.csi.storage.gke.io": "Google Persistent Disk",
     "disk.csi.azure.com": "Azure Disk",
@@ -74,11 +74,16 @@ class Storage:
         name = self.settings.storage_class
         if self.claim and self.claim.manifest:
             name = self.claim.manifest["spec"].get("storageClassName") or name
-        for item in classes:
-            default = (item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-            if item["metadata"]["name"] == name or (not name and default):
-                return item
-        return None
+        return class_named(name, classes)
+
+
+def class_named(name: str, classes: Iterable[Object]) -> Object | None:
+    """Return the StorageClass of that name, with "" the default one; None when there is none."""
+    for item in classes:
+        default = (item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+        if item["metadata"]["name"] == name or (not name and default):
+            return item
+    return None
 
 
 def check_storage(
@@ -135,7 +140,7 @@ def _class(storage: Storage, classes: tuple[Object, ...] | None) -> Iterable[Sai
         return
     name, provisioner = found["metadata"]["name"], found.get("provisioner", "")
     if storage.claim is None:
-        if not storage.once and provisioner in _ONE_NODE_ONLY:
+        if not storage.once and provisioner in ONE_NODE_ONLY:
             yield _not_shared(storage, name, provisioner)
         if found.get("volumeBindingMode", "Immediate") == "Immediate" and storage.once:
             yield (
@@ -165,7 +170,7 @@ def _no_class(storage: Storage, classes: tuple[Object, ...]) -> PlacementError:
 def _not_shared(storage: Storage, name: str, provisioner: str) -> PlacementError:
     return PlacementError(
         f"StorageClass {name} offers no ReadWriteMany",
-        why=f"its volumes are {_ONE_NODE_ONLY[provisioner]} ({provisioner}), which one node mounts",
+        why=f"its volumes are {ONE_NODE_ONLY[provisioner]} ({provisioner}), which one node mounts",
         next_command="set VLLM_STORAGE_CLASS to a shared file system's, or "
         "VLLM_STORAGE_ACCESS_MODE=ReadWriteOnce and keep the replicas on one node",
         model=storage.model.name,

@@ -12,7 +12,8 @@ from vllm_flows.observed import Surroundings, WeightsClaim
 
 Found = TypeVar("Found")
 
-_HOLD_RESOURCES = "status.phase!=Succeeded,status.phase!=Failed"
+HOLD_RESOURCES = "status.phase!=Succeeded,status.phase!=Failed"
+"""Selects by its fields the pods that take what they request from their nodes."""
 
 
 def surroundings(
@@ -30,7 +31,7 @@ def surroundings(
     }
     return Surroundings(
         nodes=_listed(lambda: cluster.find("Node")),
-        pods=_listed(lambda: cluster.find("Pod", fields=_HOLD_RESOURCES, everywhere=True)),
+        pods=_listed(lambda: cluster.find("Pod", fields=HOLD_RESOURCES, everywhere=True)),
         storage_classes=_listed(lambda: cluster.find("StorageClass")),
         volumes={model: volume for model, volume in volumes.items() if volume},
         runtime_class=_permitted(lambda: cluster.get("RuntimeClass", runtime_class) or {})
