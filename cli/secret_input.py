@@ -82,7 +82,7 @@ def _found(
     if not has_terminal():
         return None
     answer = _typed(place, empty)
-    return (answer, "your answer") if answer.strip() or not empty else None
+    return (answer, "your input") if answer.strip() or not empty else None
 
 
 def _in_file(file: Path, place: Place) -> str:

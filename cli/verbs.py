@@ -59,10 +59,6 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "doctor:doctor",
             "Check all prerequisites: this machine, the cluster, the Hub; say what mends each.",
         ),
-        "validate": Verb(
-            "reading:validate",
-            "Check a models file and list its models; the cluster and the Hub are not asked.",
-        ),
     },
     "Secrets": {
         "set-hf-token": Verb(

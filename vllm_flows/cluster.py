@@ -1,7 +1,7 @@
 """The adapter to Kubernetes: plain dictionaries in, plain dictionaries out.
 
-The only module, with `portforward`, that imports the `kubernetes` package. Requests have
-finite timeouts, and every refusal becomes one of our errors with the next command to run.
+Only this module, `cluster_questions` and `portforward` import the `kubernetes` package. Requests
+have finite timeouts, and every refusal becomes one of our errors with the next command to run.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ def chart_failed(error: VllmFlowsError, settings: Settings) -> Finding:
     if settings.chart == Settings.model_fields["chart"].default:
         fix = f"curl -sSI {settings.chart_repository}/index.yaml"
     text = without_credentials(" ".join(f"{error.what}: {error.why}".split()))
-    return Finding("chart", State.PROBLEM, text, without_credentials(fix))
+    state = State.UNKNOWN if error.retryable else State.PROBLEM
+    return Finding("chart", state, text, without_credentials(fix))
 
 
 def _place(settings: Settings) -> str:

@@ -22,6 +22,8 @@ from vllm_flows.storage import ONE_NODE_ONLY, READ_WRITE_ONCE, class_named
 
 Object = Mapping[str, Any]
 
+_FORBIDDEN = " is forbidden: "
+"""The API's words, as helm quotes them, for a right that is missing."""
 _VENDOR = "nvidia.com/"
 # NVIDIA's GPU feature discovery, node feature discovery (PCI vendor 10de, classes 03xx for
 # displays), and Google's own.
@@ -200,6 +202,13 @@ def judge_release(release: Release) -> Finding:
     action = RELEASE_ACTIONS[release.state]
     meant = "brings it in order" if action is ReleaseAction.UPGRADE else "first ends what was begun"
     return Finding("release", State.WARNING, f"{text}; install {meant}", "vllm-flows install")
+
+
+def release_unread(error: ReleaseError) -> Finding:
+    """Say why helm could not read the release; who may not list Secrets knows nothing of it."""
+    if _FORBIDDEN in error.why:
+        return Finding("release", State.UNKNOWN, "no right to list secrets, where helm keeps it")
+    return told("release", error, State.UNKNOWN if error.retryable else State.PROBLEM)
 
 
 def judge_lock(held: Held | None, namespace: str, now: datetime) -> Finding:

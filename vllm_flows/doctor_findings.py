@@ -46,8 +46,9 @@ def failed(check: str, error: BaseException) -> Finding:
         lines = str(error).splitlines()
         text = f"something unexpected: {type(error).__name__}: {lines[0] if lines else ''}"
         return Finding(check, State.UNKNOWN, text, "vllm-flows plan")
-    blind = error.retryable or isinstance(error, NoRightError)
-    return told(check, error, State.UNKNOWN if blind else State.PROBLEM)
+    if isinstance(error, NoRightError):  # the check of the rights says what to do about it
+        return Finding(check, State.UNKNOWN, error.what)
+    return told(check, error, State.UNKNOWN if error.retryable else State.PROBLEM)
 
 
 def told(check: str, error: VllmFlowsError, state: State) -> Finding:

@@ -38,7 +38,7 @@ from vllm_flows.settings import Settings, env_file, load_settings
 from vllm_flows.settings_sources import misspelt, set_settings
 from vllm_flows.surroundings import HOLD_RESOURCES
 
-SECONDS = 8
+SECONDS = 5
 """The longest that helm is given for an answer."""
 
 Answer = list[Finding]
@@ -138,7 +138,10 @@ def _token_stored(cluster: Cluster, settings: Settings) -> Answer:
 
 def _token(settings: Settings, token: str, source: str) -> Answer:
     endpoint = settings.hub_endpoint
-    account = account_of(endpoint, token, source)
+    try:
+        account = account_of(endpoint, token, source)
+    except HubUnavailableError as error:  # the check of the Hub says what to do about it
+        return [Finding("hub token", State.UNKNOWN, f"set ({source}); {error.what}")]
     return [machine.judge_token(account, source, endpoint, datetime.now(UTC))]
 
 
@@ -186,7 +189,10 @@ def _external_secrets(cluster: Cluster) -> Answer:
 
 
 def _release(settings: Settings) -> Answer:
-    return [judged.judge_release(_program(settings).release())]
+    try:
+        return [judged.judge_release(_program(settings).release())]
+    except ReleaseError as error:
+        return [judged.release_unread(error)]
 
 
 def _lock(cluster: Cluster) -> Answer:

@@ -94,6 +94,8 @@ def judge_needed(missing: Iterable[Right], namespace: str, user: str) -> Finding
         return Finding("rights", State.OK, f"all {len(NEEDED)} that are needed in {namespace}")
     fix = f"kubectl -n {namespace} create rolebinding vllm-flows --clusterrole=admin "
     text = f"{_who(user)} may not, in {namespace}: {_listed(lacking)}"
+    if len(lacking) == len(NEEDED):
+        text = f"{_who(user)} has none of the {len(NEEDED)} that are needed in {namespace}"
     return Finding("rights", State.PROBLEM, text, f"{fix}{_subject(user)}   (an administrator)")
 
 

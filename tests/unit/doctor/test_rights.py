@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from vllm_flows.doctor_findings import State
+from vllm_flows.rights import HELPFUL, NEEDED, Right, judge_helpful, judge_needed
+
+LOG = Right("get", "", "pods/log")
+
+
+def test_a_right_is_asked_for_as_the_api_wants_it():
+    attributes = LOG.question("vllm")["spec"]["resourceAttributes"]
+    assert attributes == {
+        "verb": "get",
+        "group": "",
+        "resource": "pods",
+        "subresource": "log",
+        "namespace": "vllm",
+    }
+    everywhere = Right("list", "", "nodes", everywhere=True).question("vllm")
+    assert "namespace" not in everywhere["spec"]["resourceAttributes"]
+
+
+def test_with_all_rights_both_are_well():
+    assert judge_needed([], "vllm", "").state is State.OK
+    assert judge_helpful([], "").state is State.OK
+
+
+def test_missing_rights_are_named_by_their_resource_with_the_command_that_grants_them():
+    missing = [Right("create", "", "secrets"), Right("patch", "", "secrets"), LOG]
+    found = judge_needed(missing, "vllm", "jane")
+    assert found.state is State.PROBLEM
+    assert found.found == "jane may not, in vllm: create, patch secrets; get pods/log"
+    assert "create rolebinding vllm-flows --clusterrole=admin --user=jane" in found.fix
+
+
+def test_a_service_account_is_granted_rights_as_one():
+    found = judge_needed(NEEDED, "vllm", "system:serviceaccount:vllm:worker")
+    assert "--serviceaccount=vllm:worker" in found.fix
+    assert f"none of the {len(NEEDED)}" in found.found
+
+
+def test_rights_beyond_the_namespace_are_a_warning():
+    found = judge_helpful(HELPFUL, "")
+    assert found.state is State.WARNING
+    assert "storageclasses.storage.k8s.io" in found.fix
+    assert "--user=NAME" in found.fix
