@@ -58,8 +58,8 @@ def judge_helm(version: str) -> Finding:
     return Finding("helm", State.PROBLEM, text, "open https://helm.sh/docs/intro/install/")
 
 
-def judge_chart(chart: Mapping[str, Any], settings: Settings) -> Finding:
-    """Judge the chart by its Chart.yaml."""
+def judge_chart(chart: Mapping[str, Any], settings: Settings, notes: Sequence[str] = ()) -> Finding:
+    """Judge the chart by its Chart.yaml; `notes` say what counts for nothing in the settings."""
     name, version = str(chart.get("name")), str(chart.get("version"))
     found = f"{name} {version} ({without_credentials(_place(settings))})"
     if name != CHART_NAME:
@@ -69,6 +69,9 @@ def judge_chart(chart: Mapping[str, Any], settings: Settings) -> Finding:
     if not _CHARTS[0] <= _numbers(version) <= _CHARTS[1]:
         text = f"{found}: {oldest} to {newest} are known to do"
         return Finding("chart", State.WARNING, text, f"VLLM_CHART_VERSION={newest}")
+    if notes:
+        text = "; ".join([found, *notes])
+        return Finding("chart", State.WARNING, text, "unset VLLM_CHART_VERSION   (also in .env)")
     return Finding("chart", State.OK, found)
 
 

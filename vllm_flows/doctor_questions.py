@@ -11,7 +11,7 @@ from functools import partial
 from vllm_flows import credentials
 from vllm_flows import doctor_checks as machine
 from vllm_flows import doctor_cluster as judged
-from vllm_flows.chart import locate_chart
+from vllm_flows.chart import locate_chart, overruled_version
 from vllm_flows.cluster import Cluster
 from vllm_flows.cluster_questions import (
     STORE,
@@ -112,9 +112,10 @@ def _program(settings: Settings) -> Helm:
 def _chart(settings: Settings) -> Answer:
     chart = locate_chart(settings)
     try:
-        return [machine.judge_chart(_program(settings).described(chart, SECONDS), settings)]
+        described = _program(settings).described(chart, SECONDS)
     except ReleaseError as error:
         return [machine.chart_failed(error, settings)]
+    return [machine.judge_chart(described, settings, overruled_version(settings, chart))]
 
 
 def _hub(settings: Settings) -> Answer:

@@ -83,6 +83,13 @@ def test_a_chart_of_a_version_that_nobody_tried_is_a_warning(version: str, state
     assert judge_chart({"name": "vllm-stack", "version": version}, SETTINGS).state is state
 
 
+def test_a_version_that_counts_for_nothing_is_a_warning():
+    chart = {"name": "vllm-stack", "version": "0.1.8"}
+    found = judge_chart(chart, SETTINGS, ["VLLM_CHART_VERSION=0.1.12 counts for nothing"])
+    assert found.state is State.WARNING
+    assert found.fix.startswith("unset VLLM_CHART_VERSION")
+
+
 def test_another_chart_is_a_problem():
     found = judge_chart({"name": "nginx", "version": "0.1.8"}, SETTINGS)
     assert found.state is State.PROBLEM
