@@ -11,6 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from tasks.running import ONCE, RETRIED, speaker, tell
 from vllm_flows import weights_manifests as manifests
 from vllm_flows.claims import Served, record_of, record_with, served_with, weights_claims
+from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
@@ -26,6 +27,7 @@ from vllm_flows.waiting import Clock, Pending, wait_for
 from vllm_flows.weights import WeightsJobState, job_state, may_adopt, newest_pod
 from vllm_flows.weights_keeping import keeping
 from vllm_flows.weights_manifests import Object, WeightsOrder
+from vllm_flows.weights_watch import WeightsWatch
 
 _POLL_SECONDS = 1.0
 _GONE_SECONDS = 60.0
@@ -120,9 +122,11 @@ def _start_job(
 def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
     """Watch the Job until it is complete or has failed."""
     watch = Watch(verdict.model, session.clock)
+    autoscaling = session.settings.autoscaling
+    pod = WeightsWatch(session.cluster, session.clock.now, autoscaling=autoscaling)
 
     def ask() -> WeightsJobState | Pending:
-        state = _look(session, verdict)
+        state = _look(session, verdict, pod)
         text = watch.update(state)
         return Pending(text) if state.phase == "running" else state
 
@@ -131,7 +135,7 @@ def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
         seconds=session.settings.weights_timeout.total_seconds() + _SPARE_SECONDS,
         every=_POLL_SECONDS,
         say=speaker(verdict.model, shown=True),
-        out_of_time=lambda last: _too_late(session, verdict, last),
+        out_of_time=lambda last: _too_late(session, verdict, last, pod.last),
         clock=session.clock,
     )
 
@@ -154,7 +158,8 @@ def _remove_job(session: Session, model: str, name: str) -> None:
     )
 
 
-def _look(session: Session, verdict: Verdict) -> WeightsJobState:
+def _look(session: Session, verdict: Verdict, watch: WeightsWatch) -> WeightsJobState:
+    """Return what the Job is at. Raises WeightsError when its pod can never run."""
     name = manifests.job_name(verdict.model, verdict.commit)
     job = session.cluster.get("Job", name)
     if job is None:
@@ -166,7 +171,18 @@ def _look(session: Session, verdict: Verdict) -> WeightsJobState:
     pods = session.cluster.find("Pod", f"job-name={name}")
     pod = newest_pod(pods)
     log = session.cluster.log(pod["metadata"]["name"], lines=_LOG_LINES) if pod else ""
-    return job_state(job, pods, log)
+    state = job_state(job, pods, log)
+    trouble = watch.trouble(job, pods) if state.idle else None
+    if trouble is None:
+        return state
+    if trouble.definite:
+        raise WeightsError(
+            f"the weights pod: {trouble.summary} [{trouble.category}]",
+            why=trouble.detail,
+            next_command=trouble.next_command,
+            model=verdict.model,
+        )
+    return replace(state, text=f"the weights pod: {trouble.summary}")
 
 
 def _record(session: Session, verdict: Verdict, claim: Object, commits: tuple[str, ...]) -> None:
@@ -197,12 +213,15 @@ def _gave_up(session: Session, verdict: Verdict, why: str) -> WeightsError:
     )
 
 
-def _too_late(session: Session, verdict: Verdict, last: str) -> TimedOutError:
+def _too_late(
+    session: Session, verdict: Verdict, last: str, trouble: Diagnosis | None
+) -> TimedOutError:
     limit = session.settings.weights_timeout
+    again = "run it again to go on, with a larger VLLM_WEIGHTS_TIMEOUT"
     return TimedOutError(
         f"the weights did not arrive in {limit}",
-        why=last,
-        next_command="run it again to go on, with a larger VLLM_WEIGHTS_TIMEOUT",
+        why=f"{last}\n{trouble.detail}".strip() if trouble else last,
+        next_command=trouble.next_command if trouble else again,
         model=verdict.model,
     )
 

@@ -84,7 +84,8 @@ NEXT_COMMANDS: Mapping[Category, str] = {
     Category.HOST_MEMORY: f"raise requestMemory and limitMemory in models.yaml{_THEN}",
     Category.PROBE_KILL: f"{_POD}   (the probe gave up before the load was over)",
     Category.CRASH_LOOP: _LOGS,
-    Category.QUOTA: "kubectl -n {namespace} describe resourcequota",
+    Category.QUOTA: "kubectl -n {namespace} describe resourcequota   (raise it; a limit that it "
+    "demands can be a LimitRange's default)",
     Category.POD_SECURITY: "kubectl get namespace {namespace} --show-labels   (see "
     "pod-security.kubernetes.io/enforce)",
     Category.RUNTIME_CLASS: "kubectl get runtimeclass   (install the GPU operator, or set "

@@ -15,8 +15,13 @@ _KINDS: Sequence[tuple[Category, re.Pattern[str], str]] = tuple(
     for category, pattern, summary in (
         (
             Category.QUOTA,
-            r"exceeded quota|failed quota",
+            r"exceeded quota",
             "the namespace's quota has no room for the pod",
+        ),
+        (
+            Category.QUOTA,
+            r"failed quota",
+            "the namespace's quota demands a limit or request that the pod does not have",
         ),
         (
             Category.POD_SECURITY,
@@ -52,7 +57,7 @@ def _of(deployment: Object, message: str, *, making_room: bool) -> Diagnosis:
     place = place_of(deployment)
     for category, pattern, summary in _KINDS:
         if pattern.search(message):
-            waits = category is Category.QUOTA and making_room
+            waits = "exceeded quota" in message and making_room
             return place.diagnosis(category, summary, message, definite=not waits)
     definite = not _PASSES.search(message)
     return place.diagnosis(

@@ -39,16 +39,18 @@ class ReadinessWatch:
         self._asked = float("-inf")
         self._lasting: tuple[Category, float] | None = None
 
-    def diagnose(self, deployment: Object) -> Diagnosis:
+    def diagnose(self, deployment: Object, *, making_room: bool = False) -> Diagnosis:
         """Return why the Deployment is not complete; definite also once it has lasted long enough.
 
-        Raises what `Cluster` raises, but for rights that only the details would need.
+        `making_room`: what others hold becomes free. Raises what `Cluster` raises, but for rights
+        that only the details would need.
         """
         labels = deployment["spec"]["selector"]["matchLabels"]
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         pods = self._cluster.find("Pod", selector)
         self._look_closer(pods, questions(deployment, pods)[:_PODS_ASKED_ABOUT])
-        found = diagnose(deployment, pods, self._evidence, autoscaling=self._autoscaling)
+        evidence = replace(self._evidence, ending=self._evidence.ending or making_room)
+        found = diagnose(deployment, pods, evidence, autoscaling=self._autoscaling)
         self.last = self._settled(found)
         return self.last
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class WeightsJobState:
     checking: bool = False
     commits: tuple[str, ...] = ()
     setbacks: tuple[str, ...] = ()
+    idle: bool = False
 
     @property
     def lacks_room(self) -> bool:
@@ -68,8 +69,9 @@ def may_adopt(job: Object, pods: Sequence[Object], wanted: Object) -> bool:
     """Say whether a Job that is there does (or did) what is wanted, and where it can get on.
 
     One that runs something else (another image, another Hub), as another user or for another
-    claim of that name would repeat what somebody has just put right. One that is kept to other
-    hosts may wait for a node for ever; one that runs loses time when it starts anew.
+    claim of that name would repeat what somebody has just put right, and so may one without a
+    pod. One that is kept to other hosts may wait for a node for ever; one that runs loses time
+    when it starts anew.
     """
     metadata = job["metadata"]
     same = (
@@ -78,10 +80,11 @@ def may_adopt(job: Object, pods: Sequence[Object], wanted: Object) -> bool:
         and not metadata.get("deletionTimestamp")
     )
     phase = job_state(job, [], "").phase
-    if not same or phase == "failed":
-        return False
+    if not same or phase != "running":
+        return same and phase == "complete"
     hosts = hosts_of(wanted)
-    return phase == "complete" or hosts_of(job) == hosts or _gets_on(newest_pod(pods), hosts)
+    waits = hosts_of(job) == hosts and not at_rest(pods)
+    return waits or _gets_on(newest_pod(pods), hosts)
 
 
 def _gets_on(pod: Object | None, hosts: Collection[str]) -> bool:
@@ -124,18 +127,9 @@ def _checks(log: str) -> bool:
 
 
 def _running(pod: Object | None, log: str) -> WeightsJobState:
-    if pod is None:
-        return WeightsJobState("running", "waiting for the weights pod")
-    for condition in pod.get("status", {}).get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = condition.get("message", "")
-            return WeightsJobState("running", f"no node takes the weights pod: {message}")
-    for status in pod.get("status", {}).get("containerStatuses") or []:
-        waiting = status.get("state", {}).get("waiting")
-        if waiting:
-            reason = waiting.get("message") or waiting.get("reason", "")
-            return WeightsJobState("running", f"the weights pod waits: {reason}")
     found = progress(log)
+    if pod is None or not (found or _has_started(pod)):
+        return WeightsJobState("running", "waiting for the weights pod", idle=True)
     if found is None:
         return WeightsJobState("running", "the weights pod is starting")
     done, total = found
@@ -144,6 +138,38 @@ def _running(pod: Object | None, log: str) -> WeightsJobState:
     node = pod["spec"].get("nodeName", "")
     setbacks = _fetched_again(log)
     return WeightsJobState("running", text, done, total, node, checks, setbacks=setbacks)
+
+
+def _has_started(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return any("waiting" not in (status.get("state") or {}) for status in statuses)
+
+
+def at_rest(pods: Sequence[Object]) -> bool:
+    """Say whether the Job has no pod now: none yet, or the newest has failed."""
+    newest = newest_pod(pods)
+    return newest is None or _has_failed(newest)
+
+
+def refusal_of(events: Iterable[Object], job: Object, newest: Object | None) -> str:
+    """Return why the API refused the Job's next pod, in its words; "" when it did not.
+
+    `events` are those of Jobs of that name; what was refused before the `newest` pod is over.
+    """
+    after = str(newest["metadata"]["creationTimestamp"]) if newest else ""
+    found = [
+        (_moment(event), str(event.get("message", "")))
+        for event in events
+        if event.get("reason") == "FailedCreate"
+        and event["involvedObject"].get("uid") == job["metadata"]["uid"]
+    ]
+    moment, message = max(found, default=("", ""))
+    return message if moment >= after else ""
+
+
+def _moment(event: Object) -> str:
+    times = (event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next(filter(None, times), event["metadata"]["creationTimestamp"]))
 
 
 def _fetched_again(log: str) -> tuple[str, ...]:
@@ -166,7 +192,8 @@ def _failed_attempt(
     final = final or count > job.get("spec", {}).get("backoffLimit", count)
     if not final and _exit_code(pod) != PERMANENT:
         text += "; trying again"
-    return WeightsJobState("running", text, done, total, setbacks=(*_fetched_again(log), text))
+    setbacks = (*_fetched_again(log), text)
+    return WeightsJobState("running", text, done, total, setbacks=setbacks, idle=True)
 
 
 def _has_failed(pod: Object) -> bool:

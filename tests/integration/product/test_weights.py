@@ -93,3 +93,27 @@ def test_going_back_to_the_revision_before_fetches_nothing(product: Product):
     said = product.install(old)
     assert "plan: qwen3: update" in said
     assert "weights complete" not in said
+
+
+def test_a_weights_pod_that_the_cluster_refuses_ends_the_run_and_once_mended_it_goes_on(
+    product: Product,
+):
+    product.kubectl("create", "namespace", product.namespace)
+    largest = {"type": "Container", "max": {"memory": "1Gi"}}
+    path = product.folder / "limits.json"
+    limits = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}}
+    path.write_text(json.dumps(limits | {"spec": {"limits": [largest]}}))
+    product.kubectl("apply", "-f", str(path))
+    said = product.install(QWEN, code=1)
+    assert "qwen3: the weights pod: the cluster refuses the pod [refused]" in said
+    assert "maximum memory usage per Container is 1Gi, but limit is 2Gi" in said
+    product.kubectl("delete", "limitrange", "small")
+    product.install(QWEN)
+
+
+def test_an_engine_image_that_is_not_there_ends_the_run_at_the_weights(product: Product):
+    said = product.install(QWEN, code=1, VLLM_MODEL_TAG="missing")
+    assert "qwen3: the weights pod: the image cannot be pulled: vllm/vllm-openai:missing" in said
+    assert "[image]" in said
+    assert "VLLM_MODEL_TAG" in said
+    assert "waiting for the weights pod" not in said.partition("the image cannot")[2]

@@ -11,6 +11,7 @@ import pytest
 
 from tasks import weights as task
 from vllm_flows.claims import blob_name
+from vllm_flows.diagnosis_categories import Category, Place
 from vllm_flows.errors import WeightsError
 from vllm_flows.models import Model
 from vllm_flows.observed import MODEL_LABEL, WEIGHTS_ANNOTATION, HubFile, Verdict
@@ -186,3 +187,22 @@ def test_bytes_that_are_read_again_do_not_count_for_the_rate_of_the_fetching():
     lines = [watch.update(state) for state in (*checking, *fetching)]
     assert lines[1] == "checked 50 % of 100 B, 50 B/s, 1 s left"
     assert lines[2] == "60 % of 100 B"
+
+
+def test_a_pod_that_can_never_run_ends_the_wait_with_the_next_command(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    cluster = FakeCluster([{}])
+    monkeypatch.setattr(cluster, "end", lambda: None)
+    place = Place("vllm", "weights-m", claim="weights-m")
+    waits = place.diagnosis(Category.CLAIM_UNBOUND, "no volume yet")
+    refused = place.diagnosis(Category.QUOTA, "no room", "exceeded quota: q", definite=True)
+    found = iter([waits, refused])
+    monkeypatch.setattr(task.WeightsWatch, "trouble", lambda *_: next(found))
+    cluster.forgets_pods = True
+    with pytest.raises(WeightsError) as caught:
+        fetch(cluster)
+    assert "the weights pod: no volume yet" in said
+    assert caught.value.what == "the weights pod: no room [quota]"
+    assert caught.value.why == "exceeded quota: q"
+    assert caught.value.next_command == refused.next_command

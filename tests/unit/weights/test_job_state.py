@@ -9,7 +9,7 @@ import pytest
 from vllm_flows.models import Model
 from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.settings import load_settings
-from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
+from vllm_flows.weights import job_state, may_adopt, newest_pod, progress, refusal_of
 from vllm_flows.weights_manifests import WeightsOrder, weights_job
 from vllm_flows.weights_order import MORE_ROOM
 
@@ -97,10 +97,44 @@ def test_a_repository_without_bytes_is_no_division_by_zero():
     assert job_state(a_job(), [a_pod()], "progress 0 0").text == "fetching 0 B"
 
 
-def test_a_pod_that_no_node_takes_is_said():
-    condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}
-    state = job_state(a_job(), [a_pod(conditions=[condition])], "")
-    assert state.text == "no node takes the weights pod: 0/2 nodes"
+def test_a_job_is_idle_until_its_container_runs_and_between_attempts():
+    waiting = a_pod(containerStatuses=[{"state": {"waiting": {"reason": "ErrImagePull"}}}])
+    running = a_pod(containerStatuses=[{"state": {"running": {}}}])
+    for pods in ([], [a_pod()], [waiting], [failed_pod()]):
+        assert job_state(a_job(), pods, "").idle
+    for pods, log in (([running], ""), ([a_pod()], "progress 1 9")):
+        assert not job_state(a_job(), pods, log).idle
+    assert job_state(a_job(), [running], "").text == "the weights pod is starting"
+
+
+def a_refusal(moment: str, message: str = "no", uid: str = "job-1", **event: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"creationTimestamp": moment},
+        "reason": "FailedCreate",
+        "message": message,
+        "involvedObject": {"uid": uid},
+        **event,
+    }
+
+
+def test_the_last_refusal_of_a_jobs_pod_is_told_by_its_events():
+    job = {"metadata": {"uid": "job-1"}}
+    first, last = "2026-01-02T00:00:01Z", "2026-01-02T00:00:02Z"
+    events = [
+        a_refusal(first, "quota", lastTimestamp=last),
+        a_refusal("2026-01-02T00:00:03Z", "of the Job before", uid="job-0"),
+        a_refusal("2026-01-02T00:00:04Z", "made", reason="SuccessfulCreate"),
+        a_refusal(first, "older", eventTime=first),
+    ]
+    assert refusal_of(events, job, None) == "quota"
+    assert refusal_of([], job, None) == ""
+
+
+def test_a_refusal_from_before_the_newest_pod_is_over():
+    job = {"metadata": {"uid": "job-1"}}
+    pod = a_pod("2026-01-02T00:00:05Z")
+    assert refusal_of([a_refusal("2026-01-02T00:00:04Z")], job, pod) == ""
+    assert refusal_of([a_refusal("2026-01-02T00:00:06Z")], job, pod) == "no"
 
 
 def test_a_complete_job_is_complete():
@@ -174,8 +208,10 @@ def test_a_failed_job_whose_pod_says_nothing_gives_the_reason_of_kubernetes():
     assert state.text == "BackoffLimitExceeded"
 
 
-def test_a_job_of_the_same_place_is_adopted_before_it_has_a_pod():
-    assert may_adopt(a_job(), [], wanted())
+def test_a_job_without_a_pod_is_made_anew_as_what_refused_it_may_be_mended():
+    assert not may_adopt(a_job(), [], wanted())
+    assert not may_adopt(a_job(), [failed_pod()], wanted())
+    assert may_adopt(a_job(), [a_pod(phase="Pending")], wanted())
 
 
 def test_a_job_that_filled_an_earlier_claim_of_the_same_name_is_not_adopted():
