@@ -10,7 +10,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.running import ONCE, RETRIED, speaker, tell
 from vllm_flows import weights_manifests as manifests
-from vllm_flows.claims import Served, record_of, record_with, served_with, weights_claims
+from vllm_flows.claims import (
+    Served,
+    has_record,
+    record_of,
+    record_with,
+    served_with,
+    weights_claims,
+)
 from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.errors import ClusterError, TimedOutError, WeightsError
 from vllm_flows.models import Model
@@ -100,6 +107,8 @@ def _start_job(
     if claim is None:
         raise _no_claim(verdict)
     order = replace(order, token=session.token() is not None, claim=claim["metadata"]["uid"])
+    if not has_record(claim):  # nothing was fetched yet, or somebody doubts what is there
+        order = replace(order, recheck=claim["metadata"]["resourceVersion"])
     known = weights_claims([claim]).get(model.name)
     if sparing and known:
         order = keeping(order, verdict, known)

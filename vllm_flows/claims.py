@@ -69,6 +69,11 @@ def _annotations(claim: Object) -> Mapping[str, str]:
     return found
 
 
+def has_record(claim: Object) -> bool:
+    """Say whether a claim has a record: from its first Job on, until somebody takes it away."""
+    return WEIGHTS_ANNOTATION in _annotations(claim)
+
+
 def _record(claim: Object) -> dict[str, dict[str, Any]]:
     """Return the record; what is not of the shape that we write promises nothing."""
     text = _annotations(claim).get(WEIGHTS_ANNOTATION) or "{}"

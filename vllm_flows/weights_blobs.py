@@ -18,6 +18,7 @@ from typing import Any
 
 from vllm_flows.weights_order import OURS, File
 
+CHECKED = "checked"
 _CHUNK = 1 << 20
 WRITING = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 """How to open what this program writes: no link is followed, no pipe waited for."""
@@ -96,7 +97,7 @@ class Record:
     """Which blobs of a repository were read and found right, and what each looked like then."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / OURS / "checked"
+        self._path = folder / OURS / CHECKED
         self._known = read_json(self._path)
         self._lock = threading.Lock()
 

@@ -9,7 +9,8 @@ Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT; WEIGHTS_FILES (path of JSON: a 
 "size", "sha256", "blob_id"}`; sha256 is null for what git itself holds); WEIGHTS_AT_ONCE (files);
 WEIGHTS_XET (1: huggingface_hub fetches large files, which then cannot go on after a kill);
 WEIGHTS_KEEP (commits that must stay), WEIGHTS_BEFORE (one that stays while there is room),
-WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_STALL_SECONDS (60: a connection that is silent, or
+WEIGHTS_BUDGET (the volume's bytes); WEIGHTS_RECHECK (a word; at a new one all is read again);
+WEIGHTS_STALL_SECONDS (60: a connection that is silent, or
 brings less than 1 KiB/s, for so long is dropped; by Xet the library decides),
 WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN; TERMINATION_LOG.
 
@@ -37,7 +38,7 @@ from typing import Any
 
 from vllm_flows.weights_blobs import Partial, Record, size_of
 from vllm_flows.weights_download import Hub
-from vllm_flows.weights_markers import by_age, mark, withdraw_markers
+from vllm_flows.weights_markers import by_age, forget, mark, withdraw_markers
 from vllm_flows.weights_order import Order, TemporaryError, UnfixableError, order_from
 from vllm_flows.weights_redaction import RedactedStream, redacted
 from vllm_flows.weights_volume import link, prepare, present, prune, refused_by_volume, sole_writer
@@ -99,6 +100,7 @@ def bring(order: Order) -> dict[str, Any]:
     try:
         prepare(order)
         with sole_writer(order.cache / ".locks" / "vllm-flows.lock"):
+            forget(order)
             withdraw_markers(order)
             prune(order)
             record = Record(order.folder)

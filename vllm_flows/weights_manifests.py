@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +42,8 @@ class WeightsOrder:
     `nodes` are host names, any node when empty; `keep` are commits that must stay on the volume,
     `before` the one served before, which stays while there is room; `budget` are the volume's
     bytes. `token`: the Secret hf-token is there to be used. `claim`: the uid of the claim to fill.
-    `tolerations` are the engine's, those of its RuntimeClass included: the Job has none.
+    `tolerations` are the engine's, those of its RuntimeClass included: the Job has none. `recheck`
+    is new for each Job that is to read again what earlier ones found right, else "".
     """
 
     nodes: Sequence[str] = ()
@@ -51,6 +52,7 @@ class WeightsOrder:
     budget: int = 0
     token: bool = False
     claim: str = ""
+    recheck: str = ""
     tolerations: Sequence[Mapping[str, Any]] = (GPU_TOLERATION,)
 
 
@@ -108,10 +110,11 @@ def weights_job(model: Model, verdict: Verdict, settings: Settings, order: Weigh
     It runs the engine image, which the node needs anyway. It asks for no GPU: it must run
     beside the engine that still uses them. Its pod meets Pod Security `baseline`, and `restricted`
     when a user is set. Its digest tells one that does the same, for the same claim, as the same
-    user: all but the hosts, for which see `hosts_of`.
+    user: all but the hosts, for which see `hosts_of`, and whether it reads all again.
     """
     pod = _pod(verdict, settings, order)
-    digest = _digest([pod, node_expressions(model.node_selector), _files(verdict), order.claim])
+    lasting = _pod(verdict, settings, replace(order, recheck=""))
+    digest = _digest([lasting, node_expressions(model.node_selector), _files(verdict), order.claim])
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -219,6 +222,7 @@ def _environment(verdict: Verdict, settings: Settings, order: WeightsOrder) -> l
         "WEIGHTS_KEEP": " ".join(sorted(order.keep)),
         "WEIGHTS_BEFORE": order.before,
         "WEIGHTS_BUDGET": str(order.budget),
+        "WEIGHTS_RECHECK": order.recheck,
         "TERMINATION_LOG": _TERMINATION_LOG,
         "HF_HOME": "/tmp",  # noqa: S108 -- the container's own; only the cache must last
         "HF_HUB_CACHE": HUB_CACHE,

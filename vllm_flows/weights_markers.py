@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vllm_flows.weights_blobs import Record, entries, read_json, remove, sync, write_json
+from vllm_flows.weights_blobs import CHECKED, Record, entries, read_json, remove, sync, write_json
 from vllm_flows.weights_order import OURS, Order, TemporaryError
 
 
@@ -21,6 +21,14 @@ def repositories(order: Order) -> list[Path]:
 def markers(folder: Path) -> list[Path]:
     """List a repository's markers."""
     return [path for path in entries(folder / OURS) if path.suffix == ".json"]
+
+
+def forget(order: Order) -> None:
+    """Take nothing on the volume for proven, once for each word of `recheck`: all is read again."""
+    for folder in repositories(order) if order.recheck else ():
+        ours, proven = folder / OURS, folder / OURS / CHECKED
+        if ours.is_dir() and not ours.is_symlink() and read_json(proven).get("") != order.recheck:
+            write_json(proven, {"": order.recheck})
 
 
 def withdraw_markers(order: Order) -> None:

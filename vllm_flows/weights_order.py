@@ -63,6 +63,7 @@ class Order:
     keep: frozenset[str] = frozenset()
     before: str = ""
     budget: int = 0
+    recheck: str = ""
     token: str = ""
     stall: float = 60.0
     wait: float = 1.0
@@ -126,6 +127,7 @@ def order_from(environ: Mapping[str, str]) -> Order:
         keep=frozenset(environ.get("WEIGHTS_KEEP", "").split()),
         before=environ.get("WEIGHTS_BEFORE", ""),
         budget=int(environ.get("WEIGHTS_BUDGET", "0")),
+        recheck=environ.get("WEIGHTS_RECHECK", ""),
         token=token,
         stall=float(environ.get("WEIGHTS_STALL_SECONDS", "60")),
         wait=float(environ.get("WEIGHTS_RETRY_SECONDS", "1")),

@@ -163,3 +163,9 @@ def test_the_claim_names_a_storage_class_only_when_one_is_set():
     assert spec["resources"]["requests"]["storage"] == "20Gi"
     spec = manifests.weights_claim(model, load_settings(storage_class="fast"))["spec"]
     assert spec["storageClassName"] == "fast"
+
+
+def test_a_job_that_reads_all_again_is_told_so_and_marked_as_the_same():
+    again = WeightsOrder(recheck="1234")
+    assert mark(job(again)) == mark(job())
+    assert environment(again)["WEIGHTS_RECHECK"] == "1234"

@@ -93,6 +93,7 @@ class Volume:
             "WEIGHTS_KEEP": " ".join(order.keep),
             "WEIGHTS_BEFORE": order.before,
             "WEIGHTS_BUDGET": str(order.budget),
+            "WEIGHTS_RECHECK": order.recheck,
             "WEIGHTS_STALL_SECONDS": "0.2",
             "WEIGHTS_RETRY_SECONDS": "0.01",
             "TERMINATION_LOG": str(self.folder / "termination-log"),

@@ -39,6 +39,7 @@ class FakeCluster:
     logs: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     records: list[list[str]] = field(default_factory=list)
+    rechecks: list[str] = field(default_factory=list)
     forgets_pods: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class FakeCluster:
         metadata = {
             "name": "weights-m",
             "uid": "u1",
+            "resourceVersion": "42",
             "labels": {MODEL_LABEL: "m"},
             "annotations": {WEIGHTS_ANNOTATION: json.dumps(record)},
         }
@@ -76,6 +78,7 @@ class FakeCluster:
             (container,) = made["spec"]["template"]["spec"]["containers"]
             told = {each["name"]: each.get("value", "") for each in container["env"]}
             self.kept.append(told["WEIGHTS_KEEP"])
+            self.rechecks.append(told["WEIGHTS_RECHECK"])
             self.jobs.append(made | {"ended": self.ends.pop(0)})
             self.end()
 
@@ -118,6 +121,21 @@ def test_the_record_goes_on_promising_what_the_job_must_leave():
     fetch(cluster)
     assert cluster.kept == [f"{OLD} {BEFORE} {RUNS}"]
     assert cluster.records == [[OLD, BEFORE, RUNS], [OLD, BEFORE, RUNS, NEW]]
+
+
+@pytest.mark.usefixtures("said")
+def test_a_volume_whose_record_somebody_took_away_is_read_again():
+    cluster = FakeCluster([{"complete": [NEW]}])
+    cluster.claim["metadata"]["annotations"] = {"vllm-flows.io/served": RUNS}
+    fetch(cluster)
+    assert cluster.rechecks == ["42"]
+
+
+@pytest.mark.usefixtures("said")
+def test_what_is_recorded_is_not_read_again():
+    cluster = FakeCluster([{"complete": [OLD, BEFORE, RUNS, NEW]}])
+    fetch(cluster)
+    assert cluster.rechecks == [""]
 
 
 @pytest.mark.usefixtures("said")

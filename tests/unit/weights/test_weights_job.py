@@ -122,6 +122,30 @@ def test_a_damaged_file_is_found_and_fetched_again(volume: Volume):
     assert volume.is_right(order)
 
 
+def test_bit_rot_that_no_file_time_tells_is_found_by_a_recheck_which_reads_all_once(volume: Volume):
+    order = volume.order("open")
+    assert volume.run(order).code == 0
+    blob = order.blobs / order.unique[0].etag
+    times = blob.stat()
+    with blob.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"rot!")
+    os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert volume.run(order).said["fetched"] == 0
+    again = replace(order, recheck="1234")
+    result = volume.run(again)
+    assert (result.code, result.said["fetched"]) == (0, order.unique[0].size)
+    assert any("checking" in line for line in result.lines)
+    assert volume.is_right(order)
+    assert not any("checking" in line for line in volume.run(again).lines)  # another attempt
+
+
+def test_a_recheck_of_an_empty_volume_reads_nothing_twice(volume: Volume):
+    order = replace(volume.order("open"), recheck="1234")
+    assert volume.run(order).code == 0
+    assert not any("checking" in line for line in volume.run(order).lines)
+
+
 def test_a_truncated_file_goes_on_where_it_ends(volume: Volume):
     order = volume.order("open")
     assert volume.run(order).code == 0
