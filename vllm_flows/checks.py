@@ -26,7 +26,12 @@ from vllm_flows.observed import Access, ClusterState, Verdict
 from vllm_flows.obstacles import shown
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.repository_facts import plain
-from vllm_flows.repository_files import has_safetensors, pickle_files, weight_files
+from vllm_flows.repository_files import (
+    has_safetensors,
+    missing_shards,
+    pickle_files,
+    weight_files,
+)
 from vllm_flows.settings import Settings
 from vllm_flows.sizes import human_bytes
 from vllm_flows.storage import Said, Storage, check_storage
@@ -87,6 +92,8 @@ def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
         return  # what lies on the volume was looked at when it was fetched
     if not weight_files(verdict.files):
         yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")
+    if lost := missing_shards(verdict.files):
+        yield _refused(model, "the repository lacks a part of its weights", _listed(lost), "shards")
     part = "parts" if has_safetensors(verdict.files) else "weights"
     pickles = pickle_files(verdict.files)
     unsafe = "files that the Hub's scan calls unsafe"
@@ -98,8 +105,7 @@ def _allowed(model: Model, name: str, what: str, found: tuple[str, ...]) -> Iter
     """Note what models.yaml allows by its field `name`; refuse what it is silent on."""
     if not found:
         return
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    listed = ", ".join(map(plain, found[:_LISTED])) + more
+    listed = _listed(found)
     said = {
         "allowPickle": model.allow_pickle or None,
         "allowUnsafe": model.allow_unsafe or None,
@@ -111,9 +117,19 @@ def _allowed(model: Model, name: str, what: str, found: tuple[str, ...]) -> Iter
         yield f"{what}, {'allowed' if said else 'not run'} by {name}: {listed}"
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(map(plain, names[:_LISTED])) + more
+
+
 def _refused(model: Model, what: str, why: str, field_name: str) -> AccessError:
     if field_name == "modelURL":
         hint = "correct `modelURL` in models.yaml (GGUF, ONNX and adapters alone are not served)"
+    elif field_name == "shards":
+        hint = (
+            "its upload is not finished, or went wrong: ask its owner, or set another `revision` "
+            "in models.yaml"
+        )
     elif field_name == "trustRemoteCode":
         hint = "read it, then set trustRemoteCode: true in models.yaml (false serves without it)"
     else:

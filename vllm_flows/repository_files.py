@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from vllm_flows.observed import HubFile
 
@@ -105,7 +106,11 @@ _ALL_PICKLES = (*_PICKLES, ".pth", ".ckpt", ".pkl", ".pickle")
 _MODULE_FOLDER = re.compile(r"\d+_\w+")
 """A sentence-transformers module, such as `1_Pooling`."""
 _ADAPTER = re.compile(r"adapter_(model|config)\b")
-_SHARD = re.compile(r"(?P<stem>.+)-\d+-of-\d+(?P<suffix>\.safetensors|\.bin)")
+_SHARD = re.compile(
+    r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<total>\d{1,6})(?P<suffix>\.safetensors|\.bin)"
+)
+_MOST_NAMED = 1000
+"""Numbers are anybody's: a single file can claim to be one of a million."""
 _VARIANT = re.compile(
     r".+\.(fp32|fp16|bf16|f32|f16|fp8|int8|int4|8bit|4bit|ema|non_ema)"
     r"(-\d+-of-\d+)?(\.safetensors|\.bin)"
@@ -145,6 +150,26 @@ def pickle_files(files: Iterable[HubFile]) -> tuple[str, ...]:
     Of `needed_files` these are the ones that would really be loaded.
     """
     return tuple(file.name for file in files if file.name.endswith(_ALL_PICKLES))
+
+
+def missing_shards(files: Iterable[HubFile]) -> tuple[str, ...]:
+    """Return weights that a sequence of shards (`NAME-00002-of-00003.…`) lacks, a thousand at most.
+
+    Of several sequences of one name, which an upload may have left, one that is whole will do.
+    """
+    sequences: dict[tuple[str, str], dict[str, set[int]]] = {}
+    for shard in filter(None, (_SHARD.fullmatch(file.name) for file in files)):
+        totals = sequences.setdefault((shard["stem"], shard["suffix"]), {})
+        totals.setdefault(shard["total"], set()).add(int(shard["number"]))
+    lost = (
+        f"{stem}-{number:0{len(total)}}-of-{total}{suffix}"
+        for (stem, suffix), totals in sequences.items()
+        if not any(len(there) >= int(total) for total, there in totals.items())
+        for total, there in [max(totals.items(), key=lambda item: len(item[1]))]
+        for number in range(1, int(total) + 1)
+        if number not in there
+    )
+    return tuple(islice(lost, _MOST_NAMED))
 
 
 def _unneeded(name: str, *, code: bool) -> bool:

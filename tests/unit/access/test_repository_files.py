@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vllm_flows.observed import HubFile
-from vllm_flows.repository_files import has_safetensors, needed_files, pickle_files, weight_files
+from vllm_flows.repository_files import (
+    has_safetensors,
+    missing_shards,
+    needed_files,
+    pickle_files,
+    weight_files,
+)
 
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 CONFIG = {"config.json", "generation_config.json"}
@@ -171,3 +177,23 @@ def test_the_kind_of_weights_is_told(
     assert weight_files(found) == weights
     assert has_safetensors(found) is safe
     assert pickle_files(found) == pickles
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (SHARDS, ()),
+        (
+            {"model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"},
+            ("model-00002-of-00003.safetensors",),
+        ),
+        ({"pytorch_model-00002-of-00002.bin"}, ("pytorch_model-00001-of-00002.bin",)),
+        ({"w-00000-of-00002.safetensors", "w-00001-of-00002.safetensors"}, ()),  # from 0 on
+        (SHARDS | {"model-00001-of-00009.safetensors"}, ()),  # left by an upload before
+        ({"model-1-of-2.safetensors"}, ("model-2-of-2.safetensors",)),
+        ({"a/m-1-of-2.bin", "b/m-2-of-2.bin"}, ("a/m-2-of-2.bin", "b/m-1-of-2.bin")),
+        ({"model.safetensors"}, ()),
+    ],
+)
+def test_shards_that_a_sequence_lacks_are_named(names: set[str], missing: tuple[str, ...]):
+    assert missing_shards(HubFile(name, 1) for name in sorted(names)) == missing

@@ -150,6 +150,15 @@ def test_a_repository_without_weights_is_refused():
     assert "holds no weights" in problems(A100, files=(HubFile("README.md", 1),))
 
 
+def test_a_repository_that_lacks_a_shard_is_refused():
+    shard = HubFile("model-00001-of-00005.safetensors", 1000, "a" * 64)
+    (problem,) = findings(files=(shard,)).problems
+    assert problem.what == "the repository lacks a part of its weights"
+    names = [f"model-0000{number}-of-00005.safetensors" for number in (2, 3, 4)]
+    assert problem.why == f"{', '.join(names)} and 1 more"
+    assert "another `revision`" in problem.next_command
+
+
 def test_a_model_that_fits_no_gpu_is_blocked_and_told_what_would():
     said = problems(T4)
     assert "does not fit its GPUs" in said
