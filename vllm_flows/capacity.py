@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from vllm_flows.observed import ClusterState, Surroundings
 from vllm_flows.obstacles import Demand
 from vllm_flows.placement import Placement, candidates, place
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.quota import within_quotas
 from vllm_flows.scale_down import remaining
 from vllm_flows.settings import Settings
 from vllm_flows.storage import Storage
@@ -40,6 +41,7 @@ def unknown_room(around: Surroundings) -> tuple[str, ...]:
         "nodes": (around.nodes, "whether a GPU is free, and how large it is, is not known"),
         "pods of all namespaces": (around.pods, "which GPUs are taken is not known"),
         "storageclasses": (around.storage_classes, "the StorageClass is not checked"),
+        "resourcequotas": (around.quotas, "whether the namespace's quota has room is not known"),
     }
     return tuple(
         f"no right to list {what}: {consequence}"
@@ -97,14 +99,28 @@ def find_room(
 
     Of each model in `stays` only so many pods are left, the others count as ended. Without the
     right to see the pods of all namespaces, only what no empty node could take is a problem.
+    What the namespace's quota has no room for is one, unless pods end that cannot be seen.
     """
     around = state.around
-    if around.nodes is None:
-        return {}
-    nodes = nodes_of(around.nodes, remaining(around.pods or (), stays, settings.namespace))
-    ended = {model for model, left in stays.items() if not left}
+    pods = around.pods or ()
+    left = remaining(pods, stays, settings.namespace)
+    nodes = nodes_of(around.nodes or (), left)
+    ended = {model for model, count in stays.items() if not count}
     demands = [_demand(one, settings, state, nodes, ended) for one in wanted if one.replicas]
-    return place(demands, nodes)[0]
+    found = place(demands, nodes)[0] if around.nodes is not None else {}
+    if not around.quotas or (around.pods is None and stays):
+        return found
+    return within_quotas(found, demands, around.quotas, _gone(pods, left, settings.namespace))
+
+
+def _gone(pods: Iterable[Object], left: Iterable[Object], namespace: str) -> list[Object]:
+    """Return the pods of the namespace that are not left."""
+    staying = {id(pod) for pod in left}
+    return [
+        pod
+        for pod in pods
+        if id(pod) not in staying and pod["metadata"].get("namespace") == namespace
+    ]
 
 
 def _demand(
@@ -185,5 +201,23 @@ def no_runtime_class(model: Model, settings: Settings) -> PlacementError:
         why="the API would refuse the engine's pods",
         next_command=f"install the NVIDIA GPU operator, or make RuntimeClass {name}; or set "
         "VLLM_RUNTIME_CLASS= (empty) where the node's default runtime knows GPUs",
+        model=model.name,
+    )
+
+
+def forbidden_by_level(
+    model: Model, settings: Settings, around: Surroundings
+) -> PlacementError | None:
+    """Return the problem that the namespace enforces Pod Security `restricted`.
+
+    The chart's pods run as the image's user, with capabilities: they meet `baseline`.
+    """
+    if around.pod_security != "restricted" or not model.replica_count:
+        return None
+    return PlacementError(
+        "the namespace's Pod Security level forbids the engine's pods",
+        why="it enforces `restricted`; the chart's pods meet `baseline`",
+        next_command=f"kubectl label --overwrite namespace {settings.namespace} "
+        "pod-security.kubernetes.io/enforce=baseline   (or choose another, VLLM_NAMESPACE)",
         model=model.name,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from vllm_flows.capacity import (
+    forbidden_by_level,
     meant_nodes,
     no_runtime_class,
     possible_nodes,
@@ -77,6 +78,8 @@ def check_model(
         said += _host_memory(model, verdict)
         if runtime_class_missing(model, desired.settings, state.around):
             said.append(no_runtime_class(model, desired.settings))
+        if forbidden := forbidden_by_level(model, desired.settings, state.around):
+            said.append(forbidden)
     return Findings(
         problems=tuple(one for one in said if isinstance(one, VllmFlowsError)),
         notes=tuple(one for one in said if isinstance(one, str)),

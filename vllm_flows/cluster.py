@@ -55,6 +55,7 @@ _RESOURCES = {
     "PersistentVolume": ("", "v1", "persistentvolumes", False),
     "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims", True),
     "Pod": ("", "v1", "pods", True),
+    "ResourceQuota": ("", "v1", "resourcequotas", True),
     "Secret": ("", "v1", "secrets", True),
     "Service": ("", "v1", "services", True),
     "ServiceAccount": ("", "v1", "serviceaccounts", True),

@@ -8,6 +8,7 @@
     ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
     ├── FitError                  exit  1   vLLM would refuse the model, or lack memory for it
     ├── PlacementError            exit  1   no node, or no volume, can take the model now
+    │   ├── QuotaError            exit  1   the namespace's quota leaves too little for it
     │   └── DowntimeError         exit  1   it could, were what runs of it stopped first
     ├── BlockedError              exit  1   the plan holds a model that must not be touched
     ├── StalePlanError            exit  1   what was planned is not what would happen now
@@ -113,6 +114,10 @@ class FitError(VllmFlowsError):
 
 class PlacementError(VllmFlowsError):
     """The cluster has no node or no volume that can take the model as it is now."""
+
+
+class QuotaError(PlacementError):
+    """The namespace's ResourceQuota leaves too little for the model's pods."""
 
 
 class DowntimeError(PlacementError):

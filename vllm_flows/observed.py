@@ -207,7 +207,8 @@ class Surroundings:
 
     `nodes` and `pods` (of all namespaces, those that hold resources), `storage_classes` and
     `volumes` (by name, those that our claims are bound to) are objects as the API has them;
-    `runtime_class` is the engines', empty when there is none of that name.
+    `runtime_class` is the engines', empty when there is none of that name. `quotas` are the
+    namespace's ResourceQuotas, `pod_security` the level that its label enforces, "" for none.
     """
 
     nodes: tuple[Mapping[str, Any], ...] | None = None
@@ -215,6 +216,8 @@ class Surroundings:
     storage_classes: tuple[Mapping[str, Any], ...] | None = None
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     runtime_class: Mapping[str, Any] | None = None
+    quotas: tuple[Mapping[str, Any], ...] | None = ()
+    pod_security: str = ""
 
 
 @dataclass(frozen=True)

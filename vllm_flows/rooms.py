@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vllm_flows.capacity import Wanted, find_room
 from vllm_flows.desired import Desired
-from vllm_flows.errors import DowntimeError, PlacementError
+from vllm_flows.errors import DowntimeError, PlacementError, QuotaError
 from vllm_flows.models import Model
 from vllm_flows.observed import ClusterState
 from vllm_flows.placement import Placement
@@ -241,7 +241,7 @@ def _downtime(model: Model, why: PlacementError | None) -> DowntimeError:
 
 
 def _waiting(room: Room) -> Room:
-    """Where nodes come when pods wait, no room now is only told."""
-    if room.problem is None or isinstance(room.problem, DowntimeError):
+    """Where nodes come when pods wait, no room on them now is only told."""
+    if room.problem is None or isinstance(room.problem, DowntimeError | QuotaError):
         return room
     return Room(room.nodes, room.rollout, notes=(f"waits for a node: {room.problem.what}",))

@@ -19,7 +19,7 @@ HOLD_RESOURCES = "status.phase!=Succeeded,status.phase!=Failed"
 def surroundings(
     cluster: Cluster, runtime_class: str, claims: Iterable[WeightsClaim]
 ) -> Surroundings:
-    """Read nodes, the pods on them, storage classes, our volumes and the engines' RuntimeClass.
+    """Read nodes, pods, storage classes, our volumes, the RuntimeClass, the namespace's limits.
 
     What this account may not see is None; the plan then says so instead of deciding by it.
     """
@@ -37,7 +37,14 @@ def surroundings(
         runtime_class=_permitted(lambda: cluster.get("RuntimeClass", runtime_class) or {})
         if runtime_class
         else None,
+        quotas=_listed(lambda: cluster.find("ResourceQuota")),
+        pod_security=_enforced(_permitted(lambda: cluster.get("Namespace", cluster.namespace))),
     )
+
+
+def _enforced(namespace: Object | None) -> str:
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    return str(labels.get("pod-security.kubernetes.io/enforce", ""))
 
 
 def _permitted(ask: Callable[[], Found]) -> Found | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from vllm_flows.capacity import possible_nodes
 from vllm_flows.errors import PlacementError
 from vllm_flows.manifests import WEIGHTS_REQUESTS
@@ -10,6 +12,7 @@ from vllm_flows.nodes import HOSTNAME, lacking, nodes_of
 from vllm_flows.observed import MODEL_LABEL, ClusterState, Surroundings
 from vllm_flows.placement import Placement
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.quota import beyond_quota
 from vllm_flows.settings import Settings
 from vllm_flows.storage import Storage
 
@@ -42,15 +45,19 @@ def no_room_for_weights(
 ) -> PlacementError | None:
     """Return the problem that none of the hosts has room for the Job beside all that runs now.
 
-    It runs before any pod is stopped. None where that is not known, where nodes come when pods
-    wait, and where a Job of the model is at work already.
+    It runs before any pod is stopped, and the namespace's quota counts it too. None where that is
+    not known, where nodes come when pods wait, and where a Job of the model is at work already.
     """
     around = state.around
-    if around.nodes is None or around.pods is None or not hosts or settings.autoscaling:
-        return None
-    if any(_fetches(pod["metadata"].get("labels") or {}, model) for pod in around.pods):
+    if any(_fetches(pod["metadata"].get("labels") or {}, model) for pod in around.pods or ()):
         return None
     needs = {name: parse_quantity(text) for name, text in WEIGHTS_REQUESTS.items()}
+    one_more = {**needs, "pods": Decimal(1)}
+    beyond = beyond_quota(one_more, around.quotas or (), {}, settings.namespace, model.name)
+    if beyond:
+        return beyond
+    if around.nodes is None or around.pods is None or not hosts or settings.autoscaling:
+        return None
     nodes = [node for node in nodes_of(around.nodes, around.pods) if node.host in hosts]
     short = {node.host: lacking(node, needs) for node in nodes}
     if not short or not all(short.values()):

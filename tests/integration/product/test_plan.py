@@ -92,3 +92,19 @@ def test_a_hub_that_is_down_does_not_stop_what_is_deployed(product: Product):
     product.models("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n", new)
     done = product.run("plan", code=1, **silent)
     assert "phi4: the Hub at http://127.0.0.1:9 does not answer" in done.stderr
+
+
+def test_a_namespace_that_would_refuse_the_pods_is_said_before_anything_is_written(
+    product: Product,
+):
+    product.kubectl("create", "namespace", product.namespace)
+    product.kubectl("create", "quota", "team", "--hard=requests.nvidia.com/gpu=0,pods=9")
+    product.models("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n")
+    said = product.run("install", "--yes", code=1).stderr
+    assert "ResourceQuota team leaves 0 requests.nvidia.com/gpu, 1 needed" in said
+    product.kubectl("delete", "quota", "team")
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    product.kubectl("label", "namespace", product.namespace, level)
+    said = product.run("install", "--yes", code=1).stderr
+    assert "the namespace's Pod Security level forbids the engine's pods" in said
+    assert product.objects("pvc") == []

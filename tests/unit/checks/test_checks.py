@@ -61,6 +61,7 @@ def findings(
     runs: bool = False,
     fields: Any = None,
     runtime: Any = None,
+    level: str = "",
     settings: Any = None,
     **verdict: Any,
 ) -> Findings:
@@ -74,7 +75,7 @@ def findings(
     found = Verdict("m", "o/m", **{**facts, **verdict})
     loaded = load_settings(**(settings or {}))
     aim = Desired([model], {"m": found}, {}, Chart("c", (), "0.1.8"), loaded)
-    around = Surroundings(nodes=nodes or None, runtime_class=runtime)
+    around = Surroundings(nodes=nodes or None, runtime_class=runtime, pod_security=level)
     state = ClusterState(Release(ReleaseState.ABSENT), around=around)
     return check_model(model, found, aim, state, runs=runs)
 
@@ -241,6 +242,11 @@ def test_a_runtime_class_that_is_missing_is_a_problem_and_an_unseen_one_is_not()
     assert "no RuntimeClass nvidia" in problems(A100, runtime={})
     assert not problems(A100, runtime=None)
     assert not problems(A100, runtime={}, settings={"runtime_class": ""})
+
+
+def test_a_level_that_forbids_the_engines_pods_is_a_problem_of_those_that_do_not_run_yet():
+    assert "Pod Security level forbids" in problems(A100, level="restricted")
+    assert problems(A100, level="restricted", runs=True) == ""
 
 
 def test_a_verdict_without_the_hub_judges_nothing_it_cannot_know():
