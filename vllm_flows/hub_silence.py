@@ -30,7 +30,10 @@ def explain_silence(silence: Silence, question: Question) -> HubUnavailableError
     if silence.status == _TOO_MANY_REQUESTS:
         return _limited(silence, question)
     what, why = "does not answer", silence.why
-    if silence.status:
+    if silence.status and silence.after:
+        what = f"answers HTTP {silence.status}"
+        why = f"it wants to be asked again in {_shown(silence.after)}"
+    elif silence.status:
         what = f"answers HTTP {silence.status}"
         why = "at every try; the fault lies with it, or with what is in between"
     return HubUnavailableError(
@@ -41,11 +44,15 @@ def explain_silence(silence: Silence, question: Question) -> HubUnavailableError
     )
 
 
+def _shown(seconds: float) -> str:
+    return human_seconds(min(seconds, _LONGEST_SECONDS))
+
+
 def _limited(silence: Silence, question: Question) -> HubUnavailableError:
     """Say when to come back. The Hub counts the requests of an account, or of an address."""
     later = "later"
     if silence.after is not None:
-        later = f"in {human_seconds(min(silence.after, _LONGEST_SECONDS))}"
+        later = f"in {_shown(silence.after)}"
     if question.token_source:
         why = f"the account of the token of {question.token_source} has made too many"
         hint = f"run this again {later}"

@@ -18,9 +18,7 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 4
 TOTAL_SECONDS = 90.0
-"""No try begins later than this after the first."""
-LONGEST_WAIT_SECONDS = 60.0
-"""A service that asks for more than this is given up after the tries that fit."""
+"""No try begins later than this after the first: who asks for a longer wait is given up at once."""
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 8.0
@@ -43,11 +41,11 @@ class TryAgainError(Exception):
 def wait_seconds(tries: int, after: float | None, chance: float) -> float:
     """Return how long to wait after so many tries.
 
-    What the service asked for, up to a limit, is never cut short; else the wait doubles. `chance`
-    (0 to 1) spreads those who were turned away together.
+    What the service asked for is never cut short; else the wait doubles. `chance` (0 to 1) spreads
+    those who were turned away together.
     """
     if after is not None:
-        return min(after, LONGEST_WAIT_SECONDS) + chance
+        return after + chance
     backoff = min(_FIRST_WAIT_SECONDS * 2.0 ** (tries - 1), _LONGEST_BACKOFF_SECONDS)
     return backoff * (0.5 + chance / 2)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vllm_flows.weights_blobs import Partial
-from vllm_flows.weights_order import TemporaryError
+from vllm_flows.weights_order import TemporaryError, UnfixableError
 
 _NEWS = 1 << 20
 """New bytes that begin the count of failures anew."""
@@ -21,7 +21,8 @@ _SLOWEST = 1024
 """Bytes per second: what comes more slowly for as long as a stall may last counts as nothing."""
 _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 300.0
-"""The Hub counts requests in windows of five minutes."""
+"""Seconds. The Hub counts requests in windows of five minutes; who asks for longer is given up."""
+_DAY = 86_400.0
 
 
 class TransientError(Exception):
@@ -42,13 +43,19 @@ class Patience:
     best: int = 0
 
     def wait(self, error: TransientError, partial: Partial) -> None:
-        """Sleep before the next try; raise TemporaryError when there is none."""
+        """Sleep before the next try; raise TemporaryError or UnfixableError when there is none.
+
+        The latter where the Hub wants longer peace than another attempt of the Job would give it.
+        """
         if partial.position >= self.best + _NEWS:
             self.best, self.failures = partial.position, 0
         self.failures += 1
         words = f"{partial.file.name}: {error}"
         if self.failures >= _TRIES:
             raise TemporaryError(f"{words}, {_TRIES} times in a row")
+        if error.after and error.after > _LONGEST_RETRY_AFTER:
+            later = f"{min(error.after, _DAY) / 60:.0f} minutes"
+            raise UnfixableError(f"{words}, to be asked again in {later}: run this again then")
         seconds = self.seconds(error.after)
         print(f"{words}; again in {seconds:.1f} s", file=sys.stderr)  # noqa: T201 -- the Job's log
         self.sleep(seconds)
@@ -57,7 +64,7 @@ class Patience:
         """Return how long to wait: what the Hub asks for, else twice as long each time."""
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 -- it keeps files apart, no secret
         if after is not None:
-            return min(max(after, 0.0), _LONGEST_RETRY_AFTER) + jitter * self.first
+            return max(after, 0.0) + jitter * self.first
         return jitter * min(self.first * 2.0 ** (self.failures - 1), _LONGEST_WAIT)
 
 

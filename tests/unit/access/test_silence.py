@@ -38,3 +38,9 @@ def test_who_asked_too_often_is_told_when_to_come_back(after: float | None, when
     assert explain_silence(silence, SOMEBODY).next_command == f"run this again {when}"
     hint = explain_silence(silence, ANYBODY).next_command
     assert hint == f"run this again {when}, or with a token: vllm-flows set-hf-token"
+
+
+def test_a_hub_that_wants_longer_peace_says_until_when():
+    error = explain_silence(Silence("HTTP 503", 503, 300.0), ANYBODY)
+    assert error.what == "the Hub at https://hub answers HTTP 503"
+    assert error.why == "it wants to be asked again in 5 min 0 s"

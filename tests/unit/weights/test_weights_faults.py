@@ -219,8 +219,20 @@ def test_waits_double_are_spread_and_bounded():
         patience.failures = failures
         assert longest / 2 <= patience.seconds(None) <= longest
     assert 10 < patience.seconds(10.0) <= 11
-    assert patience.seconds(1e9) <= 301
+    assert 300 < patience.seconds(300.0) <= 301
     assert patience.seconds(-5.0) <= 1
+
+
+@pytest.mark.parametrize(("after", "words"), [(1200.0, "20 minutes"), (1e300, "1440 minutes")])
+def test_a_hub_that_wants_longer_peace_than_its_window_is_left_in_it(
+    order: Order, after: float, words: str
+):
+    waits: list[float] = []
+    patience, partial = Patience(1.0, waits.append), Partial(order.files[0], order.blobs)
+    patience.wait(TransientError("the Hub answered HTTP 429", 300.0), partial)
+    with pytest.raises(UnfixableError, match=f"HTTP 429, to be asked again in {words}: run"):
+        patience.wait(TransientError("the Hub answered HTTP 429", after), partial)
+    assert len(waits) == 1
 
 
 def test_bytes_that_are_new_begin_the_count_anew(order: Order):
