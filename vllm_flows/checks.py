@@ -148,17 +148,24 @@ def _fit(
 ) -> tuple[Fit | None, dict[str, str]]:
     """Judge the model by the best GPUs that could take it; name the hosts whose are too small.
 
-    Where a taint or another resource keeps it off all nodes, by the GPUs that it asks for.
+    Where these hold it not, by those that a taint or another resource keeps it off.
     """
     if not model.request_gpu or not verdict.config:
         return None, {}
     most, image = _most_gpus(model, settings, state), _image(settings)
-    fits = {
-        memory: fit_of(model, verdict, memory, most_gpus=most.get(memory, 0), image=image)
-        for memory in {node.gpu_memory for node in nodes or meant_nodes(model, state)}
-    }
+
+    def fits_on(those: list[Node]) -> dict[int, Fit]:
+        return {
+            memory: fit_of(model, verdict, memory, most_gpus=most.get(memory, 0), image=image)
+            for memory in {node.gpu_memory for node in those}
+        }
+
+    meant, fits = meant_nodes(model, state), fits_on(nodes)
     nowhere = fit_of(model, verdict, 0, most_gpus=max(most.values(), default=0), image=image)
-    best = min(fits.values() or [_on_no_gpu(nowhere, state)], key=_rank)
+    best = min((fits or fits_on(meant)).values() or [_on_no_gpu(nowhere, state)], key=_rank)
+    if best.result is Fits.NOT:
+        behind = min(fits_on(meant).values(), key=_rank)
+        best = best if behind.result is Fits.NOT else behind
     if best.result is Fits.NOT or model.ignore_fit:
         return best, {}
     barred = {

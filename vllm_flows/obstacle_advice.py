@@ -17,6 +17,9 @@ _NAMED = 4
 _NOT_MEANT = {Kind.LABEL, Kind.NO_GPU}
 """Nodes for other work; they decide on the way out only when there are no others."""
 
+_LAST = {Kind.SMALL_GPUS}
+"""Nodes that no command opens to the model as it is; the others decide before them."""
+
 _WAYS_OUT = {
     Kind.TOGETHER: (
         "lower replicaCount, or set VLLM_STORAGE_ACCESS_MODE=ReadWriteMany with a StorageClass "
@@ -78,7 +81,8 @@ def _decisive(obstacles: Iterable[Obstacle]) -> Obstacle | None:
     What would be lifted in vain decides only where there is nothing else.
     """
     everything = list(obstacles)
-    meant = [one for one in everything if one.kind not in _NOT_MEANT] or everything
+    wanted = [one for one in everything if one.kind not in _NOT_MEANT] or everything
+    meant = [one for one in wanted if one.kind not in _LAST] or wanted
     helping = [one for one in meant if not one.in_vain] or meant
     counts = Counter(one.kind for one in helping)
     return min(

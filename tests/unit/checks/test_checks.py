@@ -206,7 +206,8 @@ def test_gpus_that_something_else_keeps_the_model_off_are_judged_all_the_same():
     assert found.result is Fits.FITS
     assert "does not fit its GPUs" in problems(kept_off(T4))
     assert findings(kept_off(A100), kept_off(T4)).barred == {}
-    assert findings(kept_off(A100), T4).barred == {}
+    assert findings(kept_off(A100), T4).barred == {"t4": "its GPUs (T4) are too small"}
+    assert "does not fit" not in problems(kept_off(A100), T4)
 
 
 @pytest.mark.parametrize(

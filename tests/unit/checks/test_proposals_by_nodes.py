@@ -70,6 +70,15 @@ def test_a_tainted_nodes_gpus_are_not_counted() -> None:
     assert "(at most 1)" in advice
 
 
+def test_a_closed_nodes_gpus_that_hold_the_model_are_what_to_open_not_what_is_too_small() -> None:
+    closed = node("big", 80, 8, unschedulable=True)
+    found = findings(node("small", 40, 8), closed, gpus=2, maxModelLen=8192)
+    assert found.problems == ()
+    assert list(found.barred) == ["small"]
+    assert found.fit
+    assert found.fit.available > 70 * 2**30
+
+
 def test_nodes_that_come_by_themselves_may_have_more_gpus() -> None:
     settings = {"autoscaling": True}
     (advice,) = proposals(node("one", 80, 1), settings=settings, maxModelLen=8192)

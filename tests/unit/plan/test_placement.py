@@ -410,6 +410,14 @@ def test_gpus_too_small_for_the_model_ask_for_more_or_larger_ones(make: Any):
     assert "tensorParallelSize" in way_out(found)
 
 
+def test_a_closed_node_with_large_gpus_is_opened_however_many_have_small_ones(make: Any):
+    small = {name: "its GPUs (T4) are too small" for name in "abc"}
+    closed = {**make.node("d"), "spec": {"unschedulable": True}}
+    state = a_state(*map(make.node, "abc"), closed)
+    found = find_room([Wanted(a_model(), 1, small_gpus=small)], {}, load_settings(), state)
+    assert way_out(found) == "kubectl uncordon d"
+
+
 def test_a_volume_that_is_elsewhere_names_its_claim(make: Any):
     nodes = (make.node("a", 1), make.node("b", 1), make.node("c", 1))
     around = Surroundings(nodes=nodes, pods=(make.pod("a"),))
