@@ -7,7 +7,11 @@ a release of vLLM no longer has is the plan's matter, which knows the image: `en
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
+
+from vllm_flows.engine_arguments import flag_of
 
 _OFFLINE = "the engine runs offline on the files of modelURL at revision, and finds no others"
 _PARALLEL = (
@@ -49,6 +53,66 @@ _REFUSED: dict[str, str] = {
 }
 
 
+_LOADS: tuple[str, ...] = (
+    "--speculative-config",
+    "--speculative-model",
+    "--spec-model",
+    "--lora-modules",
+    "--qlora-adapter-name-or-path",
+    "--generation-config",
+)
+"""Flags whose values can name a repository beside the model's own."""
+_NAMES_A_PLACE = ("model", "path")
+"""Keys of these flags' JSON that do so."""
+_SHORTEST = len("--lora")
+
+
+def check_extra_arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `arguments` when none of them makes vLLM load another repository.
+
+    Raises ValueError. Paths are taken: the image may hold folders of its own.
+    """
+    for flag, value in _values(arguments):
+        known = next((each for each in _LOADS if _stands_for(flag, each)), "")
+        if known and any(map(_is_elsewhere, _places(value))):
+            message = (
+                f"{known} names another repository; {_OFFLINE}: remove it, or give the absolute "
+                "path of a folder in the engine's image"
+            )
+            raise ValueError(message)
+    return arguments
+
+
+def _values(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield each value with the flag that it is given to."""
+    flag = ""
+    for argument in arguments:
+        if not flag_of(argument):
+            yield flag, argument
+            continue
+        flag = flag_of(argument)
+        yield flag, argument.partition("=")[2]
+
+
+def _stands_for(flag: str, known: str) -> bool:
+    return len(flag) >= _SHORTEST and known.startswith(flag)
+
+
+def _places(value: str) -> Iterator[str]:
+    """Yield what a value names: itself, what follows `NAME=`, or what its JSON has at the keys."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        yield value.partition("=")[2] or value
+        return
+    if isinstance(found, dict):
+        yield from (str(found[key]) for key in _NAMES_A_PLACE if key in found)
+
+
+def _is_elsewhere(place: str) -> bool:
+    return "/" in place and not place.startswith(("/", "."))
+
+
 def check_extra_argument(argument: str) -> str:
     """Return `argument` when vLLM's command line may carry it.
 
@@ -62,8 +126,7 @@ def check_extra_argument(argument: str) -> str:
         raise ValueError(message)
     flag = re.split(r"[=\s]", argument, maxsplit=1)[0]
     shown = flag[:60]
-    # vLLM takes --max_model_len for --max-model-len.
-    instead = _REFUSED.get(flag.replace("_", "-"))
+    instead = _instead(flag)
     if instead:
         message = f"{shown} does not belong in extraArgs; {instead}"
         raise ValueError(message)
@@ -71,3 +134,16 @@ def check_extra_argument(argument: str) -> str:
         message = f"{shown} and its value are one item; make them two, or write {shown}=…"
         raise ValueError(message)
     return argument
+
+
+def _instead(flag: str) -> str:
+    """Return what to write instead of a refused flag, "" for another one.
+
+    vLLM takes --max_model_len for --max-model-len, and --max-model-l too: argparse completes what
+    begins no other flag.
+    """
+    name = flag.replace("_", "-")
+    if name in _REFUSED or not (name.startswith("-") and name.strip("-")):
+        return _REFUSED.get(name, "")
+    meant = next((known for known in _REFUSED if known.startswith(name)), "")
+    return meant and f"vLLM may take it for {meant}: {_REFUSED[meant]}"

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from vllm_flows.extra_arguments import check_extra_argument
+from vllm_flows.extra_arguments import check_extra_argument, check_extra_arguments
 from vllm_flows.model_checks import (
     NAME_LIMIT,
     check_cpu,
@@ -45,7 +45,9 @@ Cores = Annotated[int | float | str, BeforeValidator(check_cpu)]
 Argument = Annotated[StrictText, AfterValidator(check_extra_argument)]
 # A key whose lines below are all commented out is null.
 Arguments = Annotated[
-    tuple[Argument, ...], BeforeValidator(lambda value: () if value is None else value)
+    tuple[Argument, ...],
+    BeforeValidator(lambda value: () if value is None else value),
+    AfterValidator(check_extra_arguments),
 ]
 
 # Helm reads numbers as floating-point and writes those from here on with an exponent.

@@ -224,3 +224,51 @@ def test_organisation_and_name_are_a_hub_id(hub_id: str) -> None:
 def test_anything_else_is_no_hub_id(hub_id: str) -> None:
     with pytest.raises(ValidationError):
         model(modelURL=hub_id)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--speculative-config", '{"model": "org/draft", "num_speculative_tokens": 3}'],
+        ['--speculative-config={"model": "org/draft"}'],
+        ["--speculative_config.model", "org/draft"],
+        ["--spec-model", "org/draft"],
+        ["--lora-modules", "a=/adapters/a", "b=org/adapter"],
+        ["--lora-modules=a=org/adapter"],
+        ["--lora-mod", '{"name": "a", "path": "org/adapter"}'],
+        ["--generation-config", "org/name"],
+    ],
+)
+def test_an_argument_that_names_another_repository_is_refused_as_engines_are_offline(
+    arguments: list[str],
+):
+    with pytest.raises(ValidationError, match="names another repository") as caught:
+        model(vllmConfig={"extraArgs": arguments})
+    assert "org/" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}'],
+        ["--speculative-config", '{"method": "eagle", "model": "/drafts/eagle"}'],
+        ["--lora-modules", "a=/adapters/a", '{"name": "b", "path": "/adapters/b"}'],
+        ["--generation-config", "vllm"],
+        ["--hf-overrides", '{"rope": "a/b"}', "--chat-template", "{% a/b %}"],
+        ["--seed", "1", "org/name"],
+    ],
+)
+def test_what_is_in_the_image_or_no_repository_is_taken(arguments: list[str]):
+    assert model(vllmConfig={"extraArgs": arguments})
+
+
+@pytest.mark.parametrize("flag", ["--m", "--tensor-parallel-siz", "--api_ke", "-t", "--no-trust"])
+def test_the_beginning_of_a_refused_argument_is_refused_as_vllm_completes_it(flag: str):
+    with pytest.raises(ValidationError, match=r"vLLM may take it for --?[a-z]") as caught:
+        model(vllmConfig={"extraArgs": [f"{flag}=planted-secret"]})
+    assert "planted-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("argument", ["-", "--", "-1", "--max-num-batched-tokens", "--model-impl"])
+def test_what_begins_no_refused_argument_is_taken(argument: str):
+    assert model(vllmConfig={"extraArgs": [argument]})

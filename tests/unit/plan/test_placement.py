@@ -411,7 +411,7 @@ def test_gpus_too_small_for_the_model_ask_for_more_or_larger_ones(make: Any):
 
 
 def test_a_closed_node_with_large_gpus_is_opened_however_many_have_small_ones(make: Any):
-    small = {name: "its GPUs (T4) are too small" for name in "abc"}
+    small = dict.fromkeys("abc", "its GPUs (T4) are too small")
     closed = {**make.node("d"), "spec": {"unschedulable": True}}
     state = a_state(*map(make.node, "abc"), closed)
     found = find_room([Wanted(a_model(), 1, small_gpus=small)], {}, load_settings(), state)
