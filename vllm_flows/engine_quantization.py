@@ -16,13 +16,49 @@ from vllm_flows.engine_catalog import (
     Version,
 )
 from vllm_flows.errors import FitError
-from vllm_flows.model_configuration import Configuration, quantization_method, quantization_of
+from vllm_flows.model_configuration import (
+    Configuration,
+    inner,
+    quantization_method,
+    quantization_of,
+    text,
+)
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 from vllm_flows.repository_facts import plain
 
 _OLDEST: Version = (0, 11, 0)
 """The first release of which the methods are known."""
+
+
+_FP8_BITS = 8
+_MODELOPT_CACHE: Version = (0, 14, 0)
+_COMPRESSED_CACHE: Version = (0, 15, 0)
+"""The first releases whose `--kv-cache-dtype auto` goes by what the checkpoint declares."""
+
+
+def takes_fp8_cache(config: Configuration, version: Version | None) -> bool:
+    """Say whether vLLM of that release keeps an FP8 cache because the checkpoint declares one.
+
+    False for a release that is not known. Source: `get_kv_cache_quant_algo_string` in vLLM's
+    utils/torch_utils.py (modelopt), `Attention` in attention/layer.py (compressed-tensors).
+    """
+    method, found = quantization_method(config), quantization_of(config)
+    if version is None:
+        return False
+    if method.startswith("modelopt") and version >= _MODELOPT_CACHE:
+        own = inner(found, "quantization")
+        for part in (own, found):
+            if scheme := inner(part, "kv_cache_scheme"):
+                return _is_fp8(scheme) and scheme.get("dynamic") is False
+        algorithm = text(own, "kv_cache_quant_algo") or text(found, "kv_cache_quant_algo")
+        return algorithm.lower() == "fp8"
+    compressed = method == "compressed-tensors" and version >= _COMPRESSED_CACHE
+    return compressed and _is_fp8(inner(found, "kv_cache_scheme"))
+
+
+def _is_fp8(scheme: Configuration) -> bool:
+    return scheme.get("num_bits") == _FP8_BITS and scheme.get("type") == "float"
 
 
 def given_quantization(model: Model) -> str:

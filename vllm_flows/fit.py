@@ -15,10 +15,12 @@ from vllm_flows.architecture import architecture_of
 from vllm_flows.engine_limits import (
     USUAL_IMAGE,
     batches_in_flight,
+    engine_version,
     longest_context,
     possible_sizes,
     utilization,
 )
+from vllm_flows.engine_quantization import takes_fp8_cache
 from vllm_flows.fit_case import BLOCK, Case, larger_share
 from vllm_flows.gpu_memory import GIB, offloaded_bytes, weight_bytes
 from vllm_flows.models import Model
@@ -93,7 +95,8 @@ def fit_of(
         return _without_shape(model, weights, gpu_memory, share, most_gpus)
     limit = longest_context(model, verdict.config, shape)
     batches = batches_in_flight(model, image)
-    case = Case(model, shape, weights, gpu_memory, share, batches, limit, most_gpus)
+    fp8 = takes_fp8_cache(verdict.config, engine_version(image))
+    case = Case(model, shape, weights, gpu_memory, share, batches, limit, most_gpus, fp8)
     found = Fit(
         result=Fits.UNKNOWN,
         text="",

@@ -25,7 +25,7 @@ class Case:
 
     `weights` are the bytes of those of all GPUs together; `batches` are in flight at a time;
     `limit` is the longest context that vLLM takes, `most_gpus` what one node has at most: 0 where
-    these are unknown.
+    these are unknown. `fp8_cache`: the checkpoint declares such a cache, and vLLM goes by it.
     """
 
     model: Model
@@ -36,6 +36,7 @@ class Case:
     batches: int
     limit: int
     most_gpus: int
+    fp8_cache: bool = False
 
     @property
     def too_long(self) -> bool:
@@ -78,7 +79,7 @@ class Case:
     def cache(self, tokens: int, size: int) -> int:
         """Return the bytes of one request's cache on one of `size` GPUs."""
         in_flight = self.batches * batch_tokens(self.model, self.gpu_memory)
-        return cache_bytes(self.model, self.shape, tokens, size, in_flight)
+        return cache_bytes(self.model, self.shape, tokens, size, in_flight, fp8=self.fp8_cache)
 
     def room(self, size: int) -> int:
         """Return what is left for the cache on one of `size` GPUs; negative when too little."""

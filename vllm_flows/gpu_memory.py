@@ -112,9 +112,14 @@ def offloaded_bytes(model: Model) -> int:
     return int(flag_number(model.vllm_config.extra_args, "--cpu-offload-gb") * GIB)
 
 
-def cache_element_bytes(model: Model) -> float:
-    """Return the bytes of one number in the cache, with its share of the scales."""
+def cache_element_bytes(model: Model, *, fp8: bool = False) -> float:
+    """Return the bytes of one number in the cache, with its share of the scales.
+
+    `fp8`: where no argument says otherwise, the checkpoint makes it so.
+    """
     kind = flag_value(model.vllm_config.extra_args, "--kv-cache-dtype")
+    if fp8 and kind in {"", "auto"}:
+        return 1
     if kind.startswith(("fp8", "int8")):
         return 1
     if kind.startswith(("nvfp4", "int4")):
@@ -123,9 +128,17 @@ def cache_element_bytes(model: Model) -> float:
 
 
 def cache_bytes(
-    model: Model, architecture: Architecture, tokens: int, size: int, in_flight: int
+    model: Model,
+    architecture: Architecture,
+    tokens: int,
+    size: int,
+    in_flight: int,
+    *,
+    fp8: bool = False,
 ) -> int:
     """Return the cache of one request of so many tokens on one of `size` GPUs.
+
+    `fp8` as in `cache_element_bytes`.
 
     A layer with a window keeps that window, the tokens that are `in_flight`, and one block more,
     since a window need not begin with a block: `SlidingWindowSpec` in vLLM's
@@ -142,7 +155,7 @@ def cache_bytes(
         if group.window and windows:
             blocks = -(-min(tokens, group.window - 1 + in_flight) // _BLOCK) + 1
         elements += group.elements_per_token(size) * blocks * _BLOCK
-    return int(elements * cache_element_bytes(model))
+    return int(elements * cache_element_bytes(model, fp8=fp8))
 
 
 def batch_tokens(model: Model, gpu_memory: int) -> int:

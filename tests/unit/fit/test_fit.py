@@ -174,6 +174,41 @@ def test_an_eight_bit_cache_is_half_as_large(model: Maker, llama: Verdict) -> No
         assert fit_of(model(1, *arguments), llama, 80 * GIB).kv_cache == plain.kv_cache // 2
 
 
+FP8 = {"num_bits": 8, "type": "float", "dynamic": False}
+MODELOPT = {"quant_method": "modelopt", "kv_cache_scheme": FP8}
+NAMED = {"producer": {"name": "modelopt"}, "quantization": {"kv_cache_quant_algo": "FP8"}}
+COMPRESSED = {"quant_method": "compressed-tensors", "kv_cache_scheme": FP8}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "tag", "halved"),
+    [
+        (MODELOPT, "latest", True),
+        (MODELOPT, "v0.14.0", True),
+        (MODELOPT, "v0.13.0", False),
+        (MODELOPT, "nightly", False),
+        (MODELOPT | {"kv_cache_scheme": FP8 | {"dynamic": True}}, "latest", False),
+        (MODELOPT | {"kv_cache_scheme": FP8 | {"num_bits": 4}}, "latest", False),
+        (NAMED, "latest", True),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "latest", True),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": None}, "latest", False),
+        (COMPRESSED, "v0.15.0", True),
+        (COMPRESSED, "v0.14.0", False),
+        (COMPRESSED | {"kv_cache_scheme": None}, "latest", False),
+        ({"quant_method": "fp8", "kv_cache_scheme": FP8}, "latest", False),
+    ],
+)
+def test_a_cache_that_the_checkpoint_declares_as_fp8_is_half_as_large_where_vllm_goes_by_it(
+    model: Maker, llama: Verdict, quantization: dict[str, object], tag: str, *, halved: bool
+) -> None:
+    declared = replace(llama, config={**llama.config, "quantization_config": quantization})
+    image = f"vllm/vllm-openai:{tag}"
+    found = fit_of(model(), declared, 80 * GIB, image=image).kv_cache
+    assert found == (8 if halved else 16) * GIB
+    asked = model(1, "--kv-cache-dtype", "bfloat16")
+    assert fit_of(asked, declared, 80 * GIB, image=image).kv_cache == 16 * GIB
+
+
 def test_weights_in_the_hosts_memory_do_not_count(model: Maker, llama: Verdict) -> None:
     plain = fit_of(model(), llama, 80 * GIB)
     less = fit_of(model(1, "--cpu-offload-gb", "10"), llama, 80 * GIB)
