@@ -22,6 +22,7 @@ from vllm_flows.storage import Storage
 
 Object = Mapping[str, Any]
 
+_NAMED = 3
 _ANY_TAINT = {"operator": "Exists"}
 """Tolerates all taints."""
 
@@ -48,6 +49,18 @@ def unknown_room(around: Surroundings) -> tuple[str, ...]:
         for what, (seen, consequence) in unseen.items()
         if seen is None
     )
+
+
+def unknown_gpus(around: Surroundings) -> tuple[str, ...]:
+    """Say which nodes do not tell how large their GPUs are."""
+    nodes = nodes_of(around.nodes or (), ())
+    silent = [one.name for one in nodes if one.allocatable.get(GPU) and not one.gpu_memory]
+    if not silent:
+        return ()
+    more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
+    told = f"nothing tells the size of the GPUs on {', '.join(silent[:_NAMED])}{more}"
+    label = f"label {GPU}.memory, which NVIDIA's GPU feature discovery writes"
+    return (f"{told} ({label}): whether models fit them is not known",)
 
 
 def needs_of(model: Model, around: Surroundings) -> Needs:

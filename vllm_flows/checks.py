@@ -36,6 +36,7 @@ from vllm_flows.repository_files import (
 from vllm_flows.settings import Settings
 from vllm_flows.sizes import human_bytes
 from vllm_flows.storage import Said, Storage, check_storage
+from vllm_flows.weights_manifests import list_is_too_long
 
 _ORDER = (Fits.FITS, Fits.TIGHT, Fits.UNKNOWN, Fits.NOT)
 _LISTED = 3
@@ -97,6 +98,9 @@ def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
         yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")
     if lost := missing_shards(verdict.files):
         yield _refused(model, "the repository lacks a part of its weights", _listed(lost), "shards")
+    if list_is_too_long(verdict):
+        what = f"the repository has {len(verdict.files)} files, too many for the Job's ConfigMap"
+        yield _refused(model, what, "", "files")
     part = "parts" if has_safetensors(verdict.files) else "weights"
     pickles = pickle_files(verdict.files)
     unsafe = "files that the Hub's scan calls unsafe"
@@ -128,6 +132,8 @@ def _listed(names: tuple[str, ...]) -> str:
 def _refused(model: Model, what: str, why: str, field_name: str) -> AccessError:
     if field_name == "modelURL":
         hint = "correct `modelURL` in models.yaml (GGUF, ONNX and adapters alone are not served)"
+    elif field_name == "files":
+        hint = "serve a copy of the model with its weights in fewer files (`modelURL`, `revision`)"
     elif field_name == "shards":
         hint = (
             "its upload is not finished, or went wrong: ask its owner, or set another `revision` "

@@ -178,6 +178,7 @@ def _configured(
         files=files,
         custom_code=code,
         unsafe_files=scan.unsafe,
+        scanned=scan.told,
         config=config,
         problems=tuple(problems),
         notes=(*(str(doubt.what) for doubt in doubts), *missed, *scan.notes),

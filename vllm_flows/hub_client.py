@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, get_session, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not listed in its __all__
     build_hf_headers,
@@ -169,6 +169,8 @@ class HubClient:
             raise self._not_an_answer(error.response, error.server_message or "") from error
         except _PASSING as error:
             raise TryAgainError(self._said(error)) from error
+        except OfflineModeIsEnabled as error:
+            raise SilentError(Silence(self._said(error), unasked=True)) from error
         except (hub_http.HTTPError, hub_http.InvalidURL, OSError) as error:
             raise SilentError(Silence(self._said(error))) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

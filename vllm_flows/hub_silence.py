@@ -17,16 +17,25 @@ _LONGEST_SECONDS = 24 * 3600.0
 class Silence:
     """Why there is no answer: in words, and the last try's status (0 without an answer).
 
-    `after` are the seconds that the Hub asked to wait, None when it did not.
+    `after` are the seconds that the Hub asked to wait, None when it did not. `unasked`: this
+    shell forbids to ask it.
     """
 
     why: str
     status: int = 0
     after: float | None = None
+    unasked: bool = False
 
 
 def explain_silence(silence: Silence, question: Question) -> HubUnavailableError:
     """Return the error: how the Hub is silent, why, and the command to run."""
+    if silence.unasked:
+        return HubUnavailableError(
+            "the Hub is not asked: HF_HUB_OFFLINE is set here",
+            why="huggingface_hub then makes no request (TRANSFORMERS_OFFLINE does the same)",
+            next_command="unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE, then run this again",
+            model=question.model,
+        )
     if silence.status == _TOO_MANY_REQUESTS:
         return _limited(silence, question)
     what, why = "does not answer", silence.why

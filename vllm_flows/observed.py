@@ -77,8 +77,9 @@ class Verdict:
     `commit` is the 40-digit sha that the revision stands for now; `gated` is "no", "auto" or
     "manual"; `files` are those the engine needs. `custom_code` names what of the repository's own
     Python the model's configuration refers to, `unsafe_files` are those the Hub's scan calls
-    unsafe. `config` is config.json, empty when there is none; `parameters` are the numbers that
-    the safetensors files hold, by data type (`BF16`). With `problems` the rest may be empty.
+    unsafe; `scanned` is False when it told of no scan. `config` is config.json, empty when there is
+    none; `parameters` are the numbers that the safetensors files hold, by data type (`BF16`). With
+    `problems` the rest may be empty.
     """
 
     model: str
@@ -90,6 +91,7 @@ class Verdict:
     files: tuple[HubFile, ...] = ()
     custom_code: tuple[str, ...] = ()
     unsafe_files: tuple[str, ...] = ()
+    scanned: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[VllmFlowsError, ...] = ()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllm_flows.capacity import needs_of, possible_nodes, unknown_room
+from vllm_flows.capacity import needs_of, possible_nodes, unknown_gpus, unknown_room
 from vllm_flows.chart import overruled_version
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
@@ -20,6 +20,7 @@ from vllm_flows.common_changes import change_together, chart_change, made_anew, 
 from vllm_flows.desired import Desired
 from vllm_flows.differences import changes, entries
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.fit import Fits
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.observed import (
@@ -91,9 +92,15 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         *overruled_version(desired.settings, desired.chart),
         *made_anew(replaced),
         *new_key(desired, state),
-        *unknown_room(state.around),
+        *_unknown(steps, state),
     )
     return Plan(tuple(steps), reason, notes, replaced, together)
+
+
+def _unknown(steps: Sequence[Step], state: ClusterState) -> tuple[str, ...]:
+    """Say what could not be seen; of the GPUs' size where a model's fit hangs on it."""
+    unknown = any(step.fit and step.fit.result is Fits.UNKNOWN for step in steps)
+    return (*unknown_room(state.around), *(unknown_gpus(state.around) if unknown else ()))
 
 
 def _draft(

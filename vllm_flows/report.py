@@ -102,6 +102,7 @@ def _access_data(verdict: Verdict | None) -> dict[str, object] | None:
     if verdict is None:
         return None
     told, read = verdict.described, verdict.readable
+    scanned = read and verdict.scanned
     gated = told or verdict.gated != "no"  # a gate may refuse before anything else is told
     return {
         "state": str(verdict.access),
@@ -110,7 +111,7 @@ def _access_data(verdict: Verdict | None) -> dict[str, object] | None:
         "bytes": verdict.total_bytes if told else None,
         "safetensors": has_safetensors(verdict.files) if told else None,
         "customCode": list(verdict.custom_code) if read or verdict.custom_code else None,
-        "unsafeFiles": list(verdict.unsafe_files) if read or verdict.unsafe_files else None,
+        "unsafeFiles": list(verdict.unsafe_files) if scanned or verdict.unsafe_files else None,
     }
 
 

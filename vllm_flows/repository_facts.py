@@ -83,10 +83,11 @@ def code_elsewhere(code: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the Hub's security scan says of the files that would be fetched."""
+    """What the Hub's security scan says of the files that would be fetched; `told`: anything."""
 
     unsafe: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    told: bool = True
 
 
 def scan_of(status: object, files: Iterable[HubFile]) -> Scan:
@@ -95,7 +96,8 @@ def scan_of(status: object, files: Iterable[HubFile]) -> Scan:
     The levels unsafe and suspicious make a file unsafe; others (caution) are noted.
     """
     if not isinstance(status, Mapping):
-        return Scan()
+        note = "the Hub tells no security scan: whether a file is unsafe is not known"
+        return Scan(notes=(note,), told=False)
     needed = {file.name for file in files}
     issues = status.get("filesWithIssues")
     found = {

@@ -32,6 +32,8 @@ _TERMINATION_LOG = "/dev/termination-log"
 _ATTEMPTS = 4
 _KEEP_FINISHED_JOBS = timedelta(days=1)
 _COMMIT_DIGITS = 8
+_CONFIG_MAP_BYTES = 1024**2
+"""Of all its values (MaxSecretSize in kubernetes/pkg/apis/core)."""
 _HOSTNAME = "kubernetes.io/hostname"
 
 
@@ -95,6 +97,11 @@ def weights_program(verdict: Verdict) -> Object:
         "data": {"files.json": json.dumps(_files(verdict))},
         "binaryData": {PROGRAM_NAME: program},
     }
+
+
+def list_is_too_long(verdict: Verdict) -> bool:
+    """Say whether the list of files has no room in the ConfigMap beside the program."""
+    return len(json.dumps(_files(verdict))) + len(weights_archive()) > _CONFIG_MAP_BYTES
 
 
 def _files(verdict: Verdict) -> list[Object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from functools import cache
 from pathlib import Path
 
 PROGRAM_NAME = "weights.pyz"
@@ -38,6 +39,7 @@ _ALWAYS_THE_SAME = (1980, 1, 1, 0, 0, 0)
 """The date of every entry: equal code makes equal bytes."""
 
 
+@cache
 def weights_archive() -> bytes:
     """Return the archive: some kilobytes, far below the mebibyte that a ConfigMap holds."""
     package = Path(__file__).parent

@@ -100,7 +100,14 @@ class ToldHub:
 
     def tell_repository(self, *files: Mapping[str, Any], **more: object) -> None:
         """Describe repository `org/name` at COMMIT, with these siblings."""
-        document = {"_id": "0", "id": "org/name", "sha": COMMIT, "siblings": list(files), **more}
+        document = {
+            "_id": "0",
+            "id": "org/name",
+            "sha": COMMIT,
+            "siblings": list(files),
+            "securityRepoStatus": {"scansDone": True, "filesWithIssues": []},
+            **more,
+        }
         self.tell(INFO, document)
 
     def ask(self, token: str | None = None) -> Verdict:

@@ -46,6 +46,17 @@ def test_the_wait_that_the_hub_asks_for_is_kept(told: ToldHub):
     assert 17 <= slept <= 18
 
 
+def test_a_shell_that_forbids_to_ask_the_hub_is_named(
+    told: ToldHub, monkeypatch: pytest.MonkeyPatch
+):
+    told.tell_repository()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(HubUnavailableError, match="not asked: HF_HUB_OFFLINE") as caught:
+        told.ask()
+    assert caught.value.next_command.startswith("unset HF_HUB_OFFLINE")
+    assert told.clock.slept == []
+
+
 def test_a_hub_that_is_down_is_worth_another_try(told: ToldHub):
     with pytest.raises(HubUnavailableError, match="does not answer"):
         Hub("http://127.0.0.1:1", None, clock=told.clock).verdict("m", "org/name", "main")
@@ -234,6 +245,17 @@ def test_code_of_another_repository_is_named_as_such_and_will_be_missed(told: To
 def test_a_license_of_its_owners_own_is_called_by_its_name(told: ToldHub):
     told.tell_repository(cardData={"license": "other", "license_name": "qwen"})
     assert told.ask().license == "qwen"
+
+
+def test_a_hub_that_tells_no_scan_leaves_it_open_whether_files_are_unsafe(told: ToldHub):
+    told.tell_repository(securityRepoStatus=None)
+    verdict = told.ask()
+    assert verdict.notes == (
+        "the Hub tells no security scan: whether a file is unsafe is not known",
+    )
+    assert not verdict.scanned
+    told.tell_repository()
+    assert told.ask().scanned
 
 
 def test_a_scan_that_is_not_finished_is_noted(told: ToldHub):

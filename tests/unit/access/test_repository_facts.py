@@ -51,11 +51,16 @@ def issues(*found: object, done: object = True) -> dict[str, object]:
     return {"scansDone": done, "filesWithIssues": list(found)}
 
 
+UNTOLD = Scan(
+    notes=("the Hub tells no security scan: whether a file is unsafe is not known",), told=False
+)
+
+
 @pytest.mark.parametrize(
     ("status", "scan"),
     [
-        (None, Scan()),
-        ([], Scan()),
+        (None, UNTOLD),
+        ([], UNTOLD),
         ({}, Scan()),
         ({"filesWithIssues": "a.bin"}, Scan()),
         (issues(), Scan()),

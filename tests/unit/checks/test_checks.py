@@ -160,6 +160,14 @@ def test_a_repository_that_lacks_a_shard_is_refused():
     assert "another `revision`" in problem.next_command
 
 
+def test_more_files_than_the_jobs_config_map_can_list_are_refused():
+    def many(count: int) -> tuple[HubFile, ...]:
+        return tuple(HubFile(f"{n:064}.safetensors", 1, "a" * 64, "b" * 40) for n in range(count))
+
+    assert "has 9000 files, too many" in problems(files=many(9000))
+    assert problems(files=many(3000)) == ""
+
+
 def test_a_model_that_fits_no_gpu_is_blocked_and_told_what_would():
     said = problems(T4)
     assert "does not fit its GPUs" in said

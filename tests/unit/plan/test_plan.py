@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import LLAMA_70B
 from vllm_flows.chart import Chart
 from vllm_flows.desired import Desired, desired_state
 from vllm_flows.drift import Drift
@@ -491,6 +492,17 @@ def test_options_that_change_while_the_hub_is_silent_are_said_to_be_unchecked():
 
 def on_nodes(state: ClusterState, *nodes: Any, pods: Any = ()) -> ClusterState:
     return replace(state, around=Surroundings(nodes=nodes, pods=tuple(pods)))
+
+
+def test_gpus_of_unknown_size_are_told_once_where_a_models_fit_hangs_on_it(make: Any):
+    unlabelled = [make.node(name, **{"nvidia.com/gpu.memory": "unknown"}) for name in "abcd"]
+    state = on_nodes(NOTHING, *unlabelled)
+    aim = desired(a_model("a"), a_model("b"))
+    small = {**LLAMA_70B, "num_hidden_layers": 2}
+    known = {name: replace(one, config=small) for name, one in aim.verdicts.items()}
+    (note,) = [one for one in make_plan(replace(aim, verdicts=known), state).notes if "size" in one]
+    assert note.startswith("nothing tells the size of the GPUs on a, b, c and 1 more (label nvidia")
+    assert not any("size" in one for one in make_plan(aim, state).notes)
 
 
 def test_a_model_without_room_is_blocked_and_with_autoscaling_only_told(make: Any):

@@ -76,6 +76,11 @@ def test_a_gated_repository_is_described_all_but_its_code():
     assert (access["customCode"], access["unsafeFiles"]) == (None, None)
 
 
+def test_without_a_scan_it_is_not_known_which_files_are_unsafe():
+    assert row(Verdict("m", "a/b", SHA, scanned=False))["access"]["unsafeFiles"] is None
+    assert row(Verdict("m", "a/b", SHA))["access"]["unsafeFiles"] == []
+
+
 def test_what_stays_while_the_hub_is_silent_downloads_nothing():
     kept = Verdict("m", "a/b", SHA, access=Access.SILENT, custom_code=("m.A",))
     record = row(kept)
