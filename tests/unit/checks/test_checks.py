@@ -181,6 +181,10 @@ def test_a_model_that_fits_some_gpus_is_kept_from_the_others_in_the_plan():
     assert any("a nodeSelector keeps it off them" in note for note in found.notes)
 
 
+def test_ignore_fit_keeps_the_model_from_no_node():
+    assert findings(A100, T4, fields={"ignoreFit": True}).barred == {}
+
+
 def test_ignore_fit_makes_notes_of_what_would_be_problems():
     found = findings(T4, fields={"ignoreFit": True})
     assert not found.problems

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support import LLAMA_70B, LLAMA_70B_PARAMETERS
+from vllm_flows.architecture import architecture_of
+from vllm_flows.engine_limits import possible_sizes, splits
 from vllm_flows.engine_rules import engine_refusals
 from vllm_flows.fit import Fit, Fits, fit_of
 from vllm_flows.gpu_memory import GIB
@@ -27,6 +29,15 @@ def refused(model: Model, verdict: Verdict, fit: Fit) -> str:
 
 def numbers(field: str, *texts: str) -> set[str]:
     return {found for text in texts for found in re.findall(rf"{field}: (\d+)", text)}
+
+
+def test_sizes_that_would_part_a_feed_forward_layer_unevenly_are_not_taken() -> None:
+    config = LLAMA_70B | {"num_attention_heads": 28, "num_key_value_heads": 28}
+    shape = architecture_of(config | {"hidden_size": 3584, "intermediate_size": 18944})
+    assert shape
+    assert splits(shape, 4)
+    assert not splits(shape, 7)  # shares the heads, and 18944 is no multiple
+    assert possible_sizes(shape, 8) == (1, 2, 4)
 
 
 # Length: beyond the model's positions.

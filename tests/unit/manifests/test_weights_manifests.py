@@ -115,6 +115,15 @@ def test_what_must_stay_on_the_volume_is_told_to_the_program():
     assert (told["WEIGHTS_AT_ONCE"], told["WEIGHTS_XET"]) == ("8", "0")
 
 
+def test_the_job_tolerates_what_its_engine_does_and_is_marked_by_it():
+    assert pod()["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    mine = {"key": "team", "operator": "Equal", "value": "a", "effect": "NoExecute"}
+    assert pod(WeightsOrder(tolerations=(mine,)))["tolerations"] == [mine]
+    assert mark(job(WeightsOrder(tolerations=(mine,)))) != mark(job())
+
+
 def test_xet_is_given_more_memory():
     (plain,), (xet,) = pod()["containers"], pod(weights_xet=True)["containers"]
     assert plain["resources"]["limits"] == {"memory": "2Gi"}

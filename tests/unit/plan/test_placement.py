@@ -479,6 +479,26 @@ def test_the_weights_job_goes_beside_the_engine_or_where_there_is_room(make: Any
     assert weights_hosts(a_model(), Placement(("b",)), settings, running) == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("effect", "kept_out"), [("NoSchedule", True), ("NoExecute", True), ("PreferNoSchedule", False)]
+)
+def test_a_taint_that_ends_pods_keeps_new_ones_out_too(make: Any, effect: str, *, kept_out: bool):
+    taints = [{"key": "team", "effect": effect}]
+    found = room(a_state({**make.node("a"), "spec": {"taints": taints}}), a_model())
+    assert bool(found["qwen"].problem) is kept_out
+
+
+def test_the_weights_job_goes_where_there_is_room_when_several_nodes_mount_the_volume(make: Any):
+    modes = {"spec": {"accessModes": ["ReadWriteMany"]}}
+    shared = ClusterState(
+        Release(ReleaseState.ABSENT),
+        pods=(EnginePod("qwen", "a", "c"),),
+        claims={"qwen": WeightsClaim("qwen", "50Gi", manifest=modes)},
+        around=Surroundings(nodes=(make.node("a"), make.node("b"))),
+    )
+    assert weights_hosts(a_model(), Placement(("b",)), load_settings(), shared) == ("b",)
+
+
 def test_the_weights_job_never_goes_to_a_node_without_gpus(make: Any):
     state = a_state(make.node("cpu", 0), make.node("gpu"))
     assert weights_hosts(a_model(), None, load_settings(), state) == ("gpu",)

@@ -8,6 +8,7 @@ import errno
 import os
 import urllib.request
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from sandbox.hub.faults import FaultKind
 from vllm_flows.weights_blobs import Partial
 from vllm_flows.weights_connections import Redirects, opener
-from vllm_flows.weights_download import Hub, classified, refusal, retry_after
+from vllm_flows.weights_download import Hub, _goes_on, classified, refusal, retry_after
 from vllm_flows.weights_job import PERMANENT, TEMPORARY, bring
 from vllm_flows.weights_order import File, Order, TemporaryError, UnfixableError
 from vllm_flows.weights_patience import Patience, TransientError
@@ -191,6 +192,29 @@ def test_each_status_has_its_error(
     error = refusal(status, message(**headers), order, ORDER_NAME)
     assert isinstance(error, kind)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "goes_on"),
+    [
+        (206, {"Content-Range": "bytes 7-99/100"}, True),
+        (200, {}, False),
+        (200, {"Content-Range": "bytes 7-99/100"}, False),
+    ],
+)
+def test_an_answer_goes_on_where_it_was_asked_to_or_begins_anew(
+    status: int, headers: dict[str, str], *, goes_on: bool
+):
+    assert _goes_on(SimpleNamespace(status=status, headers=headers), 7) is goes_on
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Range": "bytes 0-99/100"}, {"Content-Range": "bytes 70-99/100"}],
+)
+def test_an_answer_of_another_range_is_not_put_behind_what_is_there(headers: dict[str, str]):
+    with pytest.raises(TransientError, match="another range"):
+        _goes_on(SimpleNamespace(status=206, headers=headers), 7)
 
 
 NOW = 1_767_600_000.0

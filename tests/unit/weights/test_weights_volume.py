@@ -303,6 +303,24 @@ def test_gits_own_hash_proves_a_small_file(tmp_path: Path):
     assert partial.path.read_bytes() == b"hello"
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    order = order_of(tmp_path, "a")
+    prepare(order)
+    partial = Partial(order.files[0], order.blobs)
+    with partial.writing() as write:
+        write(b"a" * 100)
+    synced: list[bool] = []
+    monkeypatch.setattr(
+        "vllm_flows.weights_blobs.sync",
+        lambda path: synced.append(path == partial.path and not partial.blob.exists()),
+    )
+    assert partial.keep(partial.path, Record(order.folder))
+    assert synced[0]
+    assert partial.blob.read_bytes() == b"a" * 100
+
+
 def test_nothing_is_written_through_a_link_that_appears_meanwhile(tmp_path: Path):
     outside = tmp_path / "outside"
     outside.write_bytes(b"mine")
