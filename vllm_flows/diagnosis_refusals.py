@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, place_of
+from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, Place, place_of
 
 _KINDS: Sequence[tuple[Category, re.Pattern[str], str]] = tuple(
     (category, re.compile(pattern), summary)
@@ -49,12 +49,13 @@ def refusal(deployment: Object, live_pods: int, *, making_room: bool) -> Diagnos
         return None
     for condition in deployment.get("status", {}).get("conditions") or []:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return _of(deployment, condition.get("message", ""), making_room=making_room)
+            message = condition.get("message", "")
+            return refused(place_of(deployment), message, making_room=making_room)
     return None
 
 
-def _of(deployment: Object, message: str, *, making_room: bool) -> Diagnosis:
-    place = place_of(deployment)
+def refused(place: Place, message: str, *, making_room: bool) -> Diagnosis:
+    """Return what the API's words of refusal mean; `making_room` as in `refusal`."""
     for category, pattern, summary in _KINDS:
         if pattern.search(message):
             waits = "exceeded quota" in message and making_room

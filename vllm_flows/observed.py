@@ -211,6 +211,8 @@ class Surroundings:
     `volumes` (by name, those that our claims are bound to) are objects as the API has them;
     `runtime_class` is the engines', empty when there is none of that name. `quotas` are the
     namespace's ResourceQuotas, `pod_security` the level that its label enforces, "" for none.
+    `weights_refusal` are the words with which the API would refuse a weights pod now, "" when it
+    would not or cannot be asked.
     """
 
     nodes: tuple[Mapping[str, Any], ...] | None = None
@@ -220,6 +222,7 @@ class Surroundings:
     runtime_class: Mapping[str, Any] | None = None
     quotas: tuple[Mapping[str, Any], ...] | None = ()
     pod_security: str = ""
+    weights_refusal: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from vllm_flows.selectors import LEFT_LABEL, deployment_of, left_alone, selector
 from vllm_flows.settings import Settings
 from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
+from vllm_flows.weights_manifests import any_weights_pod
 
 _API_PORT = 8000
 _PROMPT_SECONDS = 2.0
@@ -116,7 +117,12 @@ class Session:
             selectors=selectors(deployments),
             left=frozenset(left),
             pods=engine_pods(self.cluster.find("Pod", ENGINE_SELECTOR)),
-            around=surroundings(self.cluster, self.settings.runtime_class, claims.values()),
+            around=surroundings(
+                self.cluster,
+                self.settings.runtime_class,
+                claims.values(),
+                any_weights_pod(self.settings),
+            ),
         )
 
     def _left(self, deployments: Iterable[Object]) -> dict[str, Object]:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from vllm_flows.cluster import Cluster, Object
-from vllm_flows.errors import NoRightError
+from vllm_flows.errors import ClusterError, NoRightError
 from vllm_flows.observed import Surroundings, WeightsClaim
 
 Found = TypeVar("Found")
 
+_OF_THE_ACCOUNT = re.compile(r'User "[^"]*" cannot \w+ resource')
+"""What a refusal says that is about rights, not about the object."""
 HOLD_RESOURCES = "status.phase!=Succeeded,status.phase!=Failed"
 """Selects by its fields the pods that take what they request from their nodes."""
 
 
 def surroundings(
-    cluster: Cluster, runtime_class: str, claims: Iterable[WeightsClaim]
+    cluster: Cluster, runtime_class: str, claims: Iterable[WeightsClaim], weights_pod: Object
 ) -> Surroundings:
     """Read nodes, pods, storage classes, our volumes, the RuntimeClass, the namespace's limits.
 
+    `weights_pod` is one as the Jobs would make: whether the API takes it is asked, nothing written.
     What this account may not see is None; the plan then says so instead of deciding by it.
     """
     names = {claim.model: claim.manifest["spec"].get("volumeName") for claim in claims}
@@ -39,7 +44,22 @@ def surroundings(
         else None,
         quotas=_listed(lambda: cluster.find("ResourceQuota")),
         pod_security=_enforced(_permitted(lambda: cluster.get("Namespace", cluster.namespace))),
+        weights_refusal=_refusal(cluster, weights_pod),
     )
+
+
+def _refusal(cluster: Cluster, pod: Object) -> str:
+    """Return the words of admission, "" when it takes the pod or cannot be asked.
+
+    Not patiently: a webhook that does not answer is no reason to wait for a plan.
+    """
+    try:
+        replace(cluster, patience=None).dry_run(pod)
+    except NoRightError as error:
+        return "" if _OF_THE_ACCOUNT.search(error.why) else error.why
+    except ClusterError:
+        return ""
+    return ""
 
 
 def _enforced(namespace: Object | None) -> str:

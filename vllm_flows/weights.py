@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,27 +149,6 @@ def at_rest(pods: Sequence[Object]) -> bool:
     """Say whether the Job has no pod now: none yet, or the newest has failed."""
     newest = newest_pod(pods)
     return newest is None or _has_failed(newest)
-
-
-def refusal_of(events: Iterable[Object], job: Object, newest: Object | None) -> str:
-    """Return why the API refused the Job's next pod, in its words; "" when it did not.
-
-    `events` are those of Jobs of that name; what was refused before the `newest` pod is over.
-    """
-    after = str(newest["metadata"]["creationTimestamp"]) if newest else ""
-    found = [
-        (_moment(event), str(event.get("message", "")))
-        for event in events
-        if event.get("reason") == "FailedCreate"
-        and event["involvedObject"].get("uid") == job["metadata"]["uid"]
-    ]
-    moment, message = max(found, default=("", ""))
-    return message if moment >= after else ""
-
-
-def _moment(event: Object) -> str:
-    times = (event.get("lastTimestamp"), event.get("eventTime"))
-    return str(next(filter(None, times), event["metadata"]["creationTimestamp"]))
 
 
 def _fetched_again(log: str) -> tuple[str, ...]:

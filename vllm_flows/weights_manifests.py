@@ -143,6 +143,14 @@ def weights_job(model: Model, verdict: Verdict, settings: Settings, order: Weigh
     }
 
 
+def any_weights_pod(settings: Settings) -> Object:
+    """Return a pod such as all weights Jobs make, to ask whether the API takes it."""
+    verdict, model = Verdict("any", "any/any", "0" * 40), Model(name="any", model_url="any/any")
+    template = weights_job(model, verdict, settings, WeightsOrder())["spec"]["template"]
+    metadata = {**template["metadata"], "name": "weights-any"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
 def hosts_of(job: Mapping[str, Any]) -> frozenset[str]:
     """Return the host names that a weights Job is kept to; empty when it may run on any."""
     found = job["spec"]["template"]["spec"].get("affinity") or {}

@@ -15,6 +15,7 @@ from vllm_flows.quantities import parse_quantity
 from vllm_flows.quota import beyond_quota
 from vllm_flows.settings import Settings
 from vllm_flows.storage import Storage
+from vllm_flows.weights_refusals import refused_beforehand
 
 
 def weights_hosts(
@@ -43,14 +44,18 @@ def _host(name: str, around: Surroundings) -> str:
 def no_room_for_weights(
     model: Model, hosts: tuple[str, ...], settings: Settings, state: ClusterState
 ) -> PlacementError | None:
-    """Return the problem that none of the hosts has room for the Job beside all that runs now.
+    """Return the problem that the API would refuse the Job's pod, or that no host has room for it.
 
-    It runs before any pod is stopped, and the namespace's quota counts it too. None where that is
-    not known, where nodes come when pods wait, and where a Job of the model is at work already.
+    It runs before any pod is stopped, beside all that runs now, and the namespace's quota counts
+    it too. None where that is not known, where nodes come when pods wait, and where a Job of the
+    model is at work already.
     """
     around = state.around
     if any(_fetches(pod["metadata"].get("labels") or {}, model) for pod in around.pods or ()):
         return None
+    refused = refused_beforehand(model, settings, around.weights_refusal)
+    if refused:
+        return refused
     needs = {name: parse_quantity(text) for name, text in WEIGHTS_REQUESTS.items()}
     one_more = {**needs, "pods": Decimal(1)}
     beyond = beyond_quota(one_more, around.quotas or (), {}, settings.namespace, model.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from vllm_flows.cluster import Cluster, Object
@@ -10,23 +10,14 @@ from vllm_flows.diagnosis_categories import Category, Diagnosis, Place
 from vllm_flows.diagnosis_watch import ReadinessWatch
 from vllm_flows.errors import NoRightError
 from vllm_flows.observed import MODEL_LABEL
-from vllm_flows.weights import at_rest, newest_pod, refusal_of
+from vllm_flows.weights import at_rest, newest_pod
+from vllm_flows.weights_refusals import for_a_job, refusal_of
 
 _TRIED_AGAIN_SECONDS = 90.0
 """What another Job's pod held is free: by then Kubernetes has tried this one again. Its Job
 controller pauses for 60 s at most (MaxJobApiBackOff in kubernetes/pkg/controller/job)."""
 _OVER = {"Succeeded", "Failed"}
 _UNKNOWN_YET = {Category.UNSCHEDULABLE, Category.CLAIM_UNBOUND}
-
-_NEXT_COMMANDS: Mapping[Category, str] = {
-    Category.POD_SECURITY: "kubectl label --overwrite namespace {namespace} "
-    "pod-security.kubernetes.io/enforce=baseline   (the engines need that; the Job alone meets "
-    "`restricted` with VLLM_WEIGHTS_USER=1000)",
-    Category.NO_ROOM: "kubectl describe nodes   (the Job takes half a CPU and 1 GiB beside all "
-    "that runs)",
-    Category.EVICTED: "kubectl describe node {node}   (its pressure)",
-}
-"""Where another command than an engine's helps a weights pod."""
 
 
 class WeightsWatch:
@@ -54,7 +45,7 @@ class WeightsWatch:
         if not resting or refused:
             shape = _as_deployment(job, refused)
             found = self._watch.diagnose(shape, making_room=self._others_fetch(job))
-            self.last = self._unbound(job, found) or _for_a_job(found, self._cluster.namespace)
+            self.last = self._unbound(job, found) or for_a_job(found, self._cluster.namespace)
         return self.last
 
     def _events(self, of: Object) -> list[Object]:
@@ -92,13 +83,6 @@ def _claim_of(job: Object) -> str:
     volumes = job["spec"]["template"]["spec"]["volumes"]
     names = [each.get("persistentVolumeClaim", {}).get("claimName") for each in volumes]
     return str(next(filter(None, names), ""))
-
-
-def _for_a_job(found: Diagnosis, namespace: str) -> Diagnosis:
-    command = _NEXT_COMMANDS.get(found.category)
-    if command is None:
-        return found
-    return replace(found, next_command=command.format(namespace=namespace, node="NODE"))
 
 
 def _as_deployment(job: Object, refused: str) -> Object:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vllm_flows.cluster import Cluster
+from vllm_flows.diagnosis_categories import Category
 from vllm_flows.models import Model
 from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.settings import load_settings
 from vllm_flows.weights_manifests import WeightsOrder, weights_job
+from vllm_flows.weights_watch import WeightsWatch
 
 if TYPE_CHECKING:
     from conftest import Product
@@ -95,20 +99,42 @@ def test_going_back_to_the_revision_before_fetches_nothing(product: Product):
     assert "weights complete" not in said
 
 
-def test_a_weights_pod_that_the_cluster_refuses_ends_the_run_and_once_mended_it_goes_on(
-    product: Product,
-):
+def limited(product: Product) -> None:
+    """Make the namespace, with a LimitRange that is too small for a weights pod."""
     product.kubectl("create", "namespace", product.namespace)
     largest = {"type": "Container", "max": {"memory": "1Gi"}}
     path = product.folder / "limits.json"
     limits = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}}
     path.write_text(json.dumps(limits | {"spec": {"limits": [largest]}}))
     product.kubectl("apply", "-f", str(path))
+
+
+TOO_LARGE = "maximum memory usage per Container is 1Gi, but limit is 2Gi"
+
+
+def test_a_weights_pod_that_the_cluster_would_refuse_blocks_the_plan(product: Product):
+    limited(product)
     said = product.install(QWEN, code=1)
-    assert "qwen3: the weights pod: the cluster refuses the pod [refused]" in said
-    assert "maximum memory usage per Container is 1Gi, but limit is 2Gi" in said
-    product.kubectl("delete", "limitrange", "small")
-    product.install(QWEN)
+    assert "qwen3: the weights pod: the cluster refuses the pod" in said
+    assert TOO_LARGE in said
+    assert product.objects("pvc,jobs,pods") == []
+
+
+def test_a_weights_pod_that_the_cluster_refuses_is_told_by_the_jobs_events(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    limited(product)
+    monkeypatch.setenv("KUBECONFIG", str(product.sandbox.kubeconfig))
+    cluster = Cluster.connect(product.namespace)
+    verdict = Verdict("q", "o/q", "a" * 40, files=(HubFile("a", 1, None, "b"),))
+    model = Model(name="q", modelURL="o/q")
+    job = cluster.apply(weights_job(model, verdict, load_settings(), WeightsOrder()))
+    watch, end = WeightsWatch(cluster, time.monotonic), time.monotonic() + 20
+    while not (found := watch.trouble(job, [])) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert found
+    assert (found.category, found.definite) == (Category.REFUSED, True)
+    assert TOO_LARGE in found.detail
 
 
 def test_an_engine_image_that_is_not_there_ends_the_run_at_the_weights(product: Product):

@@ -101,6 +101,44 @@ def test_the_weights_job_counts_in_the_quota_too_unless_it_is_at_work(make: Any)
     assert no_room_for_weights(a_model(), ("gpu-1",), SETTINGS, state) is None
 
 
+@pytest.mark.parametrize(
+    ("words", "what", "command"),
+    [
+        (
+            "failed quota: q: must specify limits.cpu for: weights",
+            "the weights pod: the namespace's quota demands a limit",
+            "kubectl -n vllm describe resourcequota",
+        ),
+        (
+            'violates PodSecurity "restricted:latest": runAsNonRoot != true',
+            "the weights pod: the namespace's Pod Security level forbids",
+            "VLLM_WEIGHTS_USER=1000",
+        ),
+        (
+            "maximum memory usage per Container is 1Gi, but limit is 2Gi",
+            "the weights pod: the cluster refuses the pod",
+            "get events",
+        ),
+    ],
+)
+def test_a_weights_pod_that_the_api_would_refuse_blocks_the_model(
+    words: str, what: str, command: str
+):
+    around = Surroundings(weights_refusal=f'pods "x" is forbidden: {words}')
+    state = ClusterState(Release(ReleaseState.ABSENT), around=around)
+    found = no_room_for_weights(a_model(), (), SETTINGS, state)
+    assert found
+    assert found.what.startswith(what)
+    assert words in found.why
+    assert command in found.next_command
+
+
+@pytest.mark.parametrize("words", ["", "exceeded quota: q", "failed calling webhook"])
+def test_a_refusal_that_may_pass_blocks_nothing(words: str):
+    state = ClusterState(Release(ReleaseState.ABSENT), around=Surroundings(weights_refusal=words))
+    assert no_room_for_weights(a_model(), (), SETTINGS, state) is None
+
+
 def test_quotas_that_may_not_be_read_are_said():
     (note,) = unknown_room(Surroundings(nodes=(), pods=(), storage_classes=(), quotas=None))
     assert note.startswith("no right to list resourcequotas: ")

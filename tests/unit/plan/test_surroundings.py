@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_flows.errors import NoRightError
+import pytest
+
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 from vllm_flows.surroundings import surroundings
 
 
+@dataclass
 class FakeCluster:
     """A cluster that lists one object of each kind."""
 
-    namespace = "vllm"
-
-    def __init__(self, *, forbids: bool = False) -> None:
-        self.forbids = forbids
-        self.asked: dict[str, Any] = {}
+    forbids: bool = False
+    refusal: Exception | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+    patience: object = "long"
+    namespace: str = "vllm"
 
     def find(self, kind: str, **how: Any) -> list[Any]:
         self.asked[kind] = how
@@ -29,20 +33,48 @@ class FakeCluster:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         return {"kind": kind, "metadata": {"name": name, "labels": labels}}
 
+    def dry_run(self, pod: Any) -> None:
+        assert self.patience is None
+        self.asked["dry run"] = pod
+        if self.refusal:
+            raise self.refusal
+
+
+POD = {"kind": "Pod"}
+QUOTA = 'pods "x" is forbidden: failed quota: q: must specify limits.cpu for: weights'
+RIGHTS = 'pods "x" is forbidden: User "me" cannot patch resource "pods" in API group "" in ...'
+
 
 def test_only_pods_that_hold_resources_are_asked_for_in_all_namespaces():
     cluster: Any = FakeCluster()
-    found = surroundings(cluster, "nvidia", ())
+    found = surroundings(cluster, "nvidia", (), POD)
     fields = "status.phase!=Succeeded,status.phase!=Failed"
     assert cluster.asked["Pod"] == {"fields": fields, "everywhere": True}
     assert found.quotas == ({"kind": "ResourceQuota"},)
     assert found.pod_security == "restricted"
     assert found.runtime_class
+    assert (cluster.asked["dry run"], found.weights_refusal) == (POD, "")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (NoRightError("no right to check Pod x", why=QUOTA), QUOTA),
+        (NoRightError("no right to check Pod x", why=RIGHTS), ""),
+        (ClusterError("the namespace is not there"), ""),
+        (ClusterUnavailableError("a webhook does not answer"), ""),
+    ],
+)
+def test_what_the_api_would_refuse_of_a_weights_pod_is_asked_without_writing(
+    refusal: Exception, told: str
+):
+    cluster: Any = FakeCluster(refusal=refusal)
+    assert surroundings(cluster, "", (), POD).weights_refusal == told
 
 
 def test_what_this_account_may_not_see_is_unknown():
     cluster: Any = FakeCluster(forbids=True)
-    found = surroundings(cluster, "nvidia", ())
+    found = surroundings(cluster, "nvidia", (), POD)
     unseen = (found.nodes, found.pods, found.storage_classes, found.quotas, found.runtime_class)
     assert unseen == (None,) * 5
     assert found.pod_security == ""

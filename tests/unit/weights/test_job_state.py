@@ -9,9 +9,10 @@ import pytest
 from vllm_flows.models import Model
 from vllm_flows.observed import HubFile, Verdict
 from vllm_flows.settings import load_settings
-from vllm_flows.weights import job_state, may_adopt, newest_pod, progress, refusal_of
+from vllm_flows.weights import job_state, may_adopt, newest_pod, progress
 from vllm_flows.weights_manifests import WeightsOrder, weights_job
 from vllm_flows.weights_order import MORE_ROOM
+from vllm_flows.weights_refusals import refusal_of
 
 VERDICT = Verdict("qwen", "o/qwen", "a" * 40, files=(HubFile("a", 7, None, "b"),))
 MODEL = Model(name="qwen", modelURL="o/qwen")
