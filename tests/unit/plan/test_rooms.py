@@ -102,6 +102,18 @@ def test_downtime_takes_a_yes(make: Any):
     assert "--allow-downtime" in problem.next_command
 
 
+def test_what_a_quota_leaves_decides_how_pods_are_replaced_as_free_gpus_do(make: Any):
+    hard, used = {"requests.nvidia.com/gpu": "2"}, {"requests.nvidia.com/gpu": "2"}
+    status = {"hard": hard, "used": used}
+    quota = {"metadata": {"name": "team"}, "spec": {"hard": hard}, "status": status}
+    model = a_model(replicaCount=2)
+    state = served(make, {"a": 8}, model)
+    state = replace(state, around=replace(state.around, quotas=(quota,)))
+    assert only(aim(model), state).rollout == Rollout(Strategy.ONE_AT_A_TIME)
+    status |= {"hard": {**hard, "requests.nvidia.com/gpu": "3"}}
+    assert only(aim(model), state).rollout == Rollout(Strategy.SURGE, 1)
+
+
 def test_a_yes_in_models_yaml_or_for_this_run_stops_the_old_one_first(make: Any):
     full = served(make, {"a": 1}, a_model())
     for wanted in (aim(a_model(allowDowntime=True)), replace(aim(a_model()), allow_downtime=True)):
