@@ -129,23 +129,23 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(map(plain, names[:_LISTED])) + more
 
 
-def _refused(model: Model, what: str, why: str, field_name: str) -> AccessError:
-    if field_name == "modelURL":
-        hint = "correct `modelURL` in models.yaml (GGUF, ONNX and adapters alone are not served)"
-    elif field_name == "files":
-        hint = "serve a copy of the model with its weights in fewer files (`modelURL`, `revision`)"
-    elif field_name == "shards":
-        hint = (
-            "its upload is not finished, or went wrong: ask its owner, or set another `revision` "
-            "in models.yaml"
-        )
-    elif field_name == "trustRemoteCode":
-        hint = "read it, then set trustRemoteCode: true in models.yaml (false serves without it)"
-    else:
-        hint = (
-            "serve another revision or repository; or, if you trust it, set "
-            f"{field_name}: true in models.yaml"
-        )
+_WAYS_OUT = {
+    "modelURL": "correct `modelURL` in models.yaml (GGUF, ONNX and adapters alone are not served)",
+    "files": "serve a copy of the model with its weights in fewer files (`modelURL`, `revision`)",
+    "shards": "its upload is not finished, or went wrong: ask its owner, or set another `revision` "
+    "in models.yaml",
+    "trustRemoteCode": "read it, then set trustRemoteCode: true in models.yaml (false serves "
+    "without it)",
+}
+"""By what is refused; a field of models.yaml that is not here allows it."""
+
+
+def _refused(model: Model, what: str, why: str, about: str) -> AccessError:
+    allow = (
+        "serve another revision or repository; or, if you trust it, set "
+        f"{about}: true in models.yaml"
+    )
+    hint = _WAYS_OUT.get(about, allow)
     return AccessError(what, why=why, next_command=hint, model=model.name)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,3 +146,25 @@ def test_an_engine_image_that_is_not_there_ends_the_run_at_the_weights(product: 
     assert "[image]" in said
     assert "VLLM_MODEL_TAG" in said
     assert "waiting for the weights pod" not in said.partition("the image cannot")[2]
+
+
+def test_bit_rot_that_no_file_time_tells_is_mended_by_the_remedy_of_the_diagnosis(
+    product: Product,
+):
+    product.install(QWEN)
+    (volume,) = (
+        item
+        for item in json.loads(product.kubectl("get", "pv", "-o", "json"))["items"]
+        if item["spec"]["claimRef"]["namespace"] == product.namespace
+    )
+    blobs = Path(volume["spec"]["hostPath"]["path"]).glob("hub/models--*/blobs/*")
+    largest = max(blobs, key=lambda path: path.stat().st_size)
+    times = largest.stat()
+    with largest.open("r+b") as file:
+        file.seek(times.st_size // 2)
+        file.write(b"rot!")
+    os.utime(largest, ns=(times.st_atime_ns, times.st_mtime_ns))
+    product.kubectl("annotate", "pvc", "weights-qwen3", "vllm-flows.io/weights-")
+    product.kubectl("delete", "jobs", "-l", "vllm-flows.io/model=qwen3")
+    product.run("install", "--yes")
+    assert sha256(largest.read_bytes()).hexdigest() == largest.name
