@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from cli.ending import leave_threads
 from cli.interrupting import INTERRUPTED
 from cli.options import Options
 from cli.output import note
@@ -62,6 +63,14 @@ def main() -> None:
     """Run one verb and end the process with its exit code."""
     _open_what_is_closed()
     try:
+        _run()
+    except SystemExit as end:
+        leave_threads(end.code if isinstance(end.code, int) else bool(end.code))
+        raise
+
+
+def _run() -> NoReturn:
+    try:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
         sys.exit(code)
@@ -97,7 +106,7 @@ def _nobody_reads() -> NoReturn:
     sys.exit(1)
 
 
-def _fail(text: str, code: int) -> None:
+def _fail(text: str, code: int) -> NoReturn:
     if "--debug" in sys.argv:
         traceback.print_exc()
     note(f"error: {text}")

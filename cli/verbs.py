@@ -60,6 +60,31 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Check all prerequisites: this machine, the cluster, the Hub; say what mends each.",
         ),
     },
+    "What runs": {
+        "wait": Verb(
+            "waiting:wait", "Wait until models are ready and answer; say what keeps them from it."
+        ),
+        "logs": Verb(
+            "following:logs",
+            "Show what the engines of a model write; with several pods each line names its own.",
+        ),
+        "router-logs": Verb("following:router_logs", "Show what the router writes."),
+        "endpoints": Verb(
+            "calling:endpoints", "Show where the router and each model are reached, and how."
+        ),
+        "list-api-models": Verb(
+            "calling:list_api_models",
+            "Show which models the API itself lists, and which are missing.",
+        ),
+        "port-forward": Verb(
+            "forwarding:port_forward",
+            "Forward a port of this machine to the router; goes on when its pod is replaced.",
+        ),
+        "test-completions": Verb(
+            "questioning:test_completions",
+            "Ask a model through the API: a chat, streamed as it comes, and a plain completion.",
+        ),
+    },
     "Secrets": {
         "set-hf-token": Verb(
             "secrets:set_hf_token",

@@ -7,8 +7,10 @@ from prefect import task
 from tasks.running import ONCE, RETRIED, speaker
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import newest_pods, rollout_complete
+from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.diagnosis_watch import ReadinessWatch
-from vllm_flows.errors import NoRightError, NotReadyError, TimedOutError
+from vllm_flows.errors import NoRightError, NotReadyError
+from vllm_flows.readiness import ready_or_why, too_late
 from vllm_flows.session import Session
 from vllm_flows.standing_aside import LACKS_ROOM, in_the_way
 from vllm_flows.waiting import Pending, wait_for
@@ -42,7 +44,13 @@ def wait_ready(
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=lambda last: _too_late(session, watch, subject, last),
+        out_of_time=lambda said: too_late(
+            subject,
+            watch,
+            said,
+            session.settings.helm_timeout,
+            "VLLM_HELM_TIMEOUT sets the limit",
+        ),
         clock=clock,
     )
     say("ready")
@@ -79,19 +87,12 @@ def _look(
             next_command=f"vllm-flows install   (or: helm -n {session.settings.namespace} ls -a)",
             model=subject,
         )
-    if rollout_complete(deployment):
-        return True
-    diagnosis = watch.diagnose(deployment)
-    if diagnosis.category in LACKS_ROOM and made_way(session, subject, deployment, back=back):
-        return Pending(f"{diagnosis.summary}; older pods end")
-    if diagnosis.definite:
-        raise NotReadyError(
-            f"{diagnosis.summary} [{diagnosis.category}]",
-            why=diagnosis.detail,
-            next_command=diagnosis.next_command,
-            model=subject,
-        )
-    return Pending(diagnosis.summary)
+
+    def make_way(diagnosis: Diagnosis) -> bool:
+        lacks_room = diagnosis.category in LACKS_ROOM
+        return lacks_room and made_way(session, subject, deployment, back=back)
+
+    return ready_or_why(subject, deployment, watch, make_way)
 
 
 def made_way(session: Session, subject: str, deployment: Object, *, back: bool) -> bool:
@@ -109,14 +110,3 @@ def made_way(session: Session, subject: str, deployment: Object, *, back: bool) 
     except NoRightError:
         return False
     return bool(found)
-
-
-def _too_late(session: Session, watch: ReadinessWatch, subject: str, said: str) -> TimedOutError:
-    last = watch.last
-    return TimedOutError(
-        f"not ready after {session.settings.helm_timeout}",
-        why=f"{said} [{last.category}]\n{last.detail}".strip() if last else said,
-        next_command=f"{last.next_command if last else 'kubectl cluster-info'}   "
-        "(VLLM_HELM_TIMEOUT sets the limit)",
-        model=subject,
-    )

@@ -1,7 +1,7 @@
 """The adapter to Kubernetes: plain dictionaries in, plain dictionaries out.
 
-Only this module, `cluster_questions` and `portforward` import the `kubernetes` package. Requests
-have finite timeouts, and every refusal becomes one of our errors with the next command to run.
+Only this module, `cluster_questions`, `portforward` and `pod_logs` import the `kubernetes` package.
+Requests have finite timeouts, and every refusal becomes one of our errors with the next command.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import urllib3
 import yaml
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
+from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import DynamicApiError
 
@@ -326,7 +327,7 @@ def explained(what: str) -> Iterator[None]:
     """Turn the client's exceptions into ours; 404 is left to those who expect it."""
     try:
         yield
-    except DynamicApiError as error:
+    except ApiException as error:
         raise _refusal(what, error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise ClusterUnavailableError(
@@ -336,7 +337,7 @@ def explained(what: str) -> Iterator[None]:
         ) from error
 
 
-def _refusal(what: str, error: DynamicApiError) -> ClusterError:
+def _refusal(what: str, error: ApiException) -> ClusterError:
     message = _message(error)
     if error.status in _TRY_LATER:
         return ClusterUnavailableError(
@@ -354,7 +355,7 @@ def _refusal(what: str, error: DynamicApiError) -> ClusterError:
     return kind(f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message)
 
 
-def _message(error: DynamicApiError) -> str:
+def _message(error: ApiException) -> str:
     """Return the `message` of the API's Status object, else the bare reason."""
     try:
         return str(json.loads(error.body or "")["message"])

@@ -33,15 +33,36 @@ def lacks_chat_template(body: bytes) -> bool:
     return any(words in text for words in _NO_CHAT_TEMPLATE)
 
 
-def model_ids(body: bytes, model: str) -> list[str]:
-    """Return the ids that the answer to GET /v1/models lists; `model` is who was asked for."""
+@dataclass(frozen=True)
+class Card:
+    """A model as GET /v1/models lists it: what it is called, and was made from.
+
+    `root` and `max_model_len` (tokens) are vLLM's own; another server may leave them out.
+    """
+
+    name: str
+    root: str = ""
+    max_model_len: int | None = None
+
+
+def model_cards(body: bytes, model: str = "") -> list[Card]:
+    """Return what the answer to GET /v1/models lists; `model` is who was asked for."""
     document = _document(body, "the list of models is none", model)
     try:
-        return [str(card["id"]) for card in document["data"]]
-    except (KeyError, TypeError) as error:
+        return [_card(card) for card in document["data"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise CompletionError(
             "the list of models is none", why=excerpt(body), model=model
         ) from error
+
+
+def _card(card: Mapping[str, Any]) -> Card:
+    longest = card.get("max_model_len")
+    return Card(
+        str(card["id"]),
+        str(card.get("root") or ""),
+        longest if isinstance(longest, int) else None,
+    )
 
 
 def completion_text(body: bytes, model: str) -> str:
@@ -82,31 +103,50 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 @dataclass
 class Stream:
-    """A streamed answer as far as it has come: server-sent events, one chunk of it in each."""
+    """A streamed answer as far as it has come: server-sent events, one chunk of it in each.
+
+    `pieces` had text; `tokens` is how many the server counted, None when it did not say;
+    `finish_reason` is its word for why the text ended (`stop`, `length`).
+    """
 
     model: str
     text: str = ""
     done: bool = False
+    pieces: int = 0
+    tokens: int | None = None
+    finish_reason: str = ""
     stray: bytes = b""
     """The first line that belongs to no event."""
 
-    def take(self, line: bytes) -> None:
-        """Add a line; what is no field `data` of an event carries no text."""
+    def take(self, line: bytes) -> str:
+        """Add a line and return its text; what is no field `data` of an event carries none."""
         line = line.strip()
         if not line.startswith(_DATA):
             self.stray = self.stray or line
-            return
+            return ""
         data = line.removeprefix(_DATA).strip()
         if data == _DONE:
             self.done = True
-            return
+            return ""
         document = _document(data, "the stream holds an event that is no chunk", self.model)
         if document.get("error") or document.get("object") == "error":
             raise CompletionError(
                 "the stream reports an error", why=excerpt(data), model=self.model
             )
         _check_signature(document.get("model"), self.model)
-        self.text += _chunk_text(document, data, self.model)
+        text = _chunk_text(document, data, self.model)
+        self.text += text
+        self.pieces += bool(text)
+        self._note(document)
+        return text
+
+    def _note(self, document: Mapping[str, Any]) -> None:
+        """Keep what a chunk tells beside its text."""
+        usage = document.get("usage")
+        counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        self.tokens = counted if isinstance(counted, int) else self.tokens
+        for choice in document["choices"]:
+            self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
 
     def check_end(self) -> None:
         """Insist that the stream was whole and held text."""

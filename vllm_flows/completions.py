@@ -98,9 +98,13 @@ class ModelsApi:
         with httpx.Client(base_url=address, trust_env=proxied) as client:
             yield cls(client, api_key, direct, limits)
 
+    def listed(self, model: str = "") -> list[checks.Card]:
+        """Return what GET /v1/models lists; `model` is who the question is about, if anyone."""
+        return checks.model_cards(self._read("GET", "/v1/models", model), model)
+
     def check_listed(self, model: str) -> None:
         """Insist that GET /v1/models lists the model."""
-        listed = checks.model_ids(self._read("GET", "/v1/models", model), model)
+        listed = [card.name for card in self.listed(model)]
         if model in listed:
             return
         why = f"/v1/models lists {checks.excerpt(', '.join(listed).encode()) or 'nothing'}"
@@ -143,21 +147,40 @@ class ModelsApi:
         In seconds from the request. Raises NoChatTemplateError for a chat with a model that has
         none.
         """
-        asked: Mapping[str, object] = (
+        stream, first, begin = checks.Stream(model), None, time.monotonic()
+        for _ in self.streamed(stream, prompt, chat=chat):
+            if first is None:
+                first = time.monotonic() - begin
+        return first or 0.0
+
+    def streamed(
+        self,
+        stream: checks.Stream,
+        prompt: str,
+        *,
+        chat: bool,
+        tokens: int = _MAX_TOKENS,
+        counted: bool = False,
+    ) -> Iterator[str]:
+        """Ask the stream's model for a chat (or completion), and yield its text as it comes.
+
+        `counted`: the server is asked how many tokens they were. Raises NoChatTemplateError for a
+        chat with a model that has none.
+        """
+        asked: dict[str, object] = (
             {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
         )
-        path = "/v1/chat/completions" if chat else "/v1/completions"
-        body = {"model": model, **asked, "max_tokens": _MAX_TOKENS, "temperature": 0}
-        stream, first, begin = checks.Stream(model), None, time.monotonic()
-        with self._response("POST", path, model, {**body, "stream": True}) as response:
+        if counted:
+            asked["stream_options"] = {"include_usage": True}
+        model, path = stream.model, "/v1/chat/completions" if chat else "/v1/completions"
+        body = {"model": model, **asked, "max_tokens": tokens, "temperature": 0, "stream": True}
+        with self._response("POST", path, model, body) as response:
             if not response.is_success:
                 self._refuse(response, model)
             for line in checks.split_lines(self._chunks(response, model)):
-                stream.take(self._without_key(line))
-                if first is None and stream.text:
-                    first = time.monotonic() - begin
+                if text := stream.take(self._without_key(line)):
+                    yield text
         stream.check_end()
-        return first or 0.0
 
     def alive(self, model: str) -> bool:
         """Say whether the model itself answers one token within five seconds."""

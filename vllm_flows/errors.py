@@ -23,6 +23,7 @@
     │   └── ReleaseUnavailableError         helm could not reach the cluster, or waits (retryable)
     ├── WeightsError              exit  1   a weights Job failed
     ├── NotReadyError             exit  1   a pod can never become ready
+    ├── NotDeployedError          exit  1   what was asked about does not run in the namespace
     ├── TimedOutError             exit  4   a wait reached its end
     ├── CompletionError           exit  1   a model does not answer as it should
     ├── RolloutError              exit  1   a changed model does not answer; what became of it
@@ -180,6 +181,10 @@ class WeightsError(VllmFlowsError):
 
 class NotReadyError(VllmFlowsError):
     """A pod ended in a way from which waiting cannot bring it back."""
+
+
+class NotDeployedError(VllmFlowsError):
+    """The model, or the router, does not run in this namespace."""
 
 
 class TimedOutError(VllmFlowsError):

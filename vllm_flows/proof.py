@@ -43,13 +43,13 @@ def prove_model(
     has not met the model yet is given two minutes. Raises CompletionError when an answer is wrong,
     TimedOutError when none came.
     """
-    proof = _Proof(api, session, model)
+    proof = Proof(api, session, model)
     return wait_for(
         proof.ask,
         seconds=_PATIENCE_SECONDS,
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=lambda last: _out_of_time(session, model, last),
+        out_of_time=lambda last: no_completion(session, model, last),
         clock=session.clock,
     )
 
@@ -88,8 +88,11 @@ def examine(api: ModelsApi, model: Model) -> Answer:
 
 
 @dataclass
-class _Proof:
-    """What of one model is proven so far; asked again while it is not all."""
+class Proof:
+    """What of one model is proven so far; asked again while it is not all.
+
+    `api` is as for `prove_model`.
+    """
 
     api: ModelsApi
     session: Session
@@ -98,7 +101,7 @@ class _Proof:
     broken: int = 0
 
     def ask(self) -> Answer | Pending:
-        """Ask for what is not proven yet."""
+        """Ask for what is not proven yet; raises NotYetError when asking again can help."""
         try:
             return self._ask()
         except BrokenOffError as error:
@@ -173,7 +176,8 @@ def _placed(session: Session, model: Model, pod: str = "") -> Iterator[None]:
         ) from error
 
 
-def _out_of_time(session: Session, model: Model, last: str) -> TimedOutError:
+def no_completion(session: Session, model: Model, last: str) -> TimedOutError:
+    """Return the error for a model that was ready and did not answer in time."""
     routed = session.settings.router_enabled
     deployment = ROUTER_DEPLOYMENT if routed else engine_deployment(model.name)
     return TimedOutError(

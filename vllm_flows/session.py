@@ -28,7 +28,8 @@ from vllm_flows.surroundings import surroundings
 from vllm_flows.waiting import StoppableClock
 from vllm_flows.weights_manifests import any_weights_pod
 
-_API_PORT = 8000
+API_PORT = 8000
+"""Where engines and the router listen, in their pods."""
 _PROMPT_SECONDS = 2.0
 """An API server that takes longer carries no questions."""
 _WRITTEN = {
@@ -158,12 +159,20 @@ class Session:
         Where `shared_api` holds it serves every model, also from many threads; elsewhere the
         `model`'s own engine is asked.
         """
-        key = self.api_key()
         with (
             self._address(model) as address,
-            ModelsApi.at(address, key.value if key else None, direct=not self.shared_api) as api,
+            ModelsApi.at(address, self._key_to_send(), direct=not self.shared_api) as api,
         ):
             yield api
+
+    def _key_to_send(self) -> str | None:
+        """Return the API key; the environment's needs no right to read Secrets."""
+        given = self.settings.api_key
+        if given is not None and not self.keyless:
+            place = credentials.API_KEY
+            return credentials.checked(given.get_secret_value(), place.variable, place)
+        key = self.api_key()
+        return key.value if key else None
 
     def way_is_open(self) -> bool:
         """Say whether questions can reach the models now.
@@ -199,9 +208,9 @@ class Session:
     @contextmanager
     def _replica_address(self, replica: Replica) -> Iterator[str]:
         if self.cluster.inside:
-            yield f"http://{replica.host}:{_API_PORT}"
+            yield f"http://{replica.host}:{API_PORT}"
         else:
-            with forwarded(self.cluster, lambda: replica.pod, _API_PORT) as port:
+            with forwarded(self.cluster, lambda: replica.pod, API_PORT) as port:
                 yield f"http://127.0.0.1:{port}"
 
     @contextmanager
@@ -211,7 +220,7 @@ class Session:
         elif self.cluster.inside:
             yield f"http://{self._service(model)}"
         else:
-            with forwarded(self.cluster, lambda: self._ready_pod(model), _API_PORT) as port:
+            with forwarded(self.cluster, lambda: self._ready_pod(model), API_PORT) as port:
                 yield f"http://127.0.0.1:{port}"
 
     def _service(self, model: str) -> str:

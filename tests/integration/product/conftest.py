@@ -333,6 +333,17 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     made.run("uninstall", "--yes", "--delete-weights")
 
 
+@pytest.fixture(scope="module")
+def shared_product(
+    sandbox: SandboxState, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """Give all tests of a module one namespace."""
+    folder = tmp_path_factory.mktemp("shared")
+    made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", folder)
+    yield made
+    made.run("uninstall", "--yes", "--delete-weights")
+
+
 @pytest.fixture
 def crowded(product: Product) -> Iterator[Product]:
     """Take the GPUs that a test took back when it is over."""
