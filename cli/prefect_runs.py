@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -31,11 +32,10 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
 
 
 def _run(flow: Callable[..., Result], **parameters: Any) -> Result:  # noqa: ANN401 -- a flow's own
-    from httpx import ConnectError, UnsupportedProtocol
     from prefect.exceptions import TerminationSignal
 
     try:
-        with bars() as drawn:
+        with explained(), bars() as drawn:
             _speak_plainly(drawn)
             return flow(**parameters)
     except (KeyboardInterrupt, TerminationSignal) as error:
@@ -44,6 +44,15 @@ def _run(flow: Callable[..., Result], **parameters: Any) -> Result:  # noqa: ANN
             why="what was started in the cluster goes on there",
             next_command="the same command again; it goes on where this one was",
         ) from error
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise ConfigurationError where Prefect raises that its server does not answer."""
+    from httpx import ConnectError, UnsupportedProtocol
+
+    try:
+        yield
     except (ConnectError, UnsupportedProtocol) as error:
         raise _no_server() from error
     except RuntimeError as error:

@@ -85,6 +85,17 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Ask a model through the API: a chat, streamed as it comes, and a plain completion.",
         ),
     },
+    "Repair and maintain": {
+        "rollback": Verb(
+            "repairing:rollback", "Bring back what served before, and ask every model that changes."
+        ),
+        "prune": Verb(
+            "repairing:prune", "Remove weights from the volumes that nobody needs any more."
+        ),
+        "unlock": Verb(
+            "repairing:unlock", "Take away the lock, or the pending release, that a dead run left."
+        ),
+    },
     "Secrets": {
         "set-hf-token": Verb(
             "secrets:set_hf_token",
@@ -114,6 +125,19 @@ TOPICS: dict[str, dict[str, Verb]] = {
         "serve": Verb(
             "serving:serve",
             "Serve the flows to the Prefect UI, to schedules and to events, on this machine.",
+        ),
+        "device-plugin": Verb(
+            "device_plugin:device_plugin",
+            "Install NVIDIA's device plugin, without which nodes offer no GPUs; say what they "
+            "offer.",
+        ),
+        "deploy-flows": Verb(
+            "registering:deploy_flows",
+            "Register the flows on the configured Prefect server, for workers of a work pool.",
+        ),
+        "sandbox": Verb(
+            "sandboxing:sandbox",
+            "Run a Kubernetes to try it on: up, down, status, env; no Docker, no root, no GPU.",
         ),
     },
 }

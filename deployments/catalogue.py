@@ -15,7 +15,9 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, RRule, Schedule
 
-PREFECT_FILE = Path(__file__).parent.parent / "prefect.yaml"
+_INSTALLED = Path(__file__).with_name("prefect.yaml")
+PREFECT_FILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "prefect.yaml"
+"""At the root of a clone; in an installed package beside this module."""
 _SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
     "interval": Interval,

@@ -22,6 +22,7 @@ from tasks.weights import remember_served
 from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
+from vllm_flows.earlier import step_of
 from vllm_flows.errors import ClusterUnavailableError, LockedError, StoppedError, VllmFlowsError
 from vllm_flows.going_back import Failures, GoneBack, Past, failure, way_back
 from vllm_flows.models import Model, answers_prompts
@@ -75,20 +76,24 @@ class Rolling:
         """
         unproven = tuple(self.run.unproven())
         if unproven:
-            self._roll(Wave(self.run.state.release.values, unproven), applied=True)
+            self._roll(Wave(self.run.state.release.values, unproven))
         if any(drift.repair for drift in self.run.state.drifts):
             set_right(self.run.session, self.run.state.drifts)
-        for wave in self.waves() if self.run.plan.release_reason else ():
-            self._roll(wave, applied=False)
+        found = self.waves() if self.run.plan.release_reason else ()
+        for number, wave in enumerate(found, 1):
+            self._roll(wave, step=step_of(number, len(found)))
         gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
         if gone:
             remove_left_behind(self.run.session, gone)
 
-    def _roll(self, wave: Wave, *, applied: bool) -> None:
-        """Bring one wave, unless it was applied before, and prove its models."""
+    def _roll(self, wave: Wave, step: str | None = None) -> None:
+        """Bring one wave, unless it was applied before, and prove its models.
+
+        `step` is what Helm's history is to say of it; None when it was applied.
+        """
         with measured(self.asking, wave.models) as outages:
-            if not applied:
-                self._apply(wave.values, self._reason(wave))
+            if step is not None:
+                self._apply(wave.values, self._reason(wave), step)
             failed = self._once_more(self._prove(wave.models))
             self.failed |= failed
             gone_back = self._go_back(wave, failed)
@@ -138,10 +143,10 @@ class Rolling:
         steps = [step for step in self.run.plan.steps if step.model in wave.models]
         return "; ".join(f"{step.model}: {step.reason}" for step in steps)
 
-    def _apply(self, values: Mapping[str, Any], reason: str) -> None:
-        desired = self.run.desired
+    def _apply(self, values: Mapping[str, Any], reason: str, step: str = "") -> None:
+        desired, session = self.run.desired, self.run.session
         try:
-            apply_release(self.run.session, desired.chart, values, reason, desired.selectors)
+            apply_release(session, desired.chart, values, reason, desired.selectors, step)
         except VllmFlowsError as error:
             known = entries(self.values)
             brought = [name for name, one in entries(values).items() if known.get(name) != one]

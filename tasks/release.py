@@ -12,7 +12,7 @@ from tasks.handover import delete_left, hand_over
 from tasks.running import ONCE, RETRIED, say
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
-from vllm_flows.errors import ReleaseError, TimedOutError
+from vllm_flows.errors import LockedError, ReleaseError, TimedOutError
 from vllm_flows.going_back import Past, WayBack
 from vllm_flows.names import RELEASE, engine_deployment, engine_service
 from vllm_flows.observed import Release, ReleaseState
@@ -40,10 +40,12 @@ def apply_release(
     values: Mapping[str, Any],
     reason: str,
     wanted: Mapping[str, Labels],
+    description: str = "",
 ) -> int:
     """Install or upgrade the release; return its new revision. Its pods are not waited for.
 
-    Deployments that select something else than is `wanted` are handed over first.
+    Deployments that select something else than is `wanted` are handed over first. Helm keeps the
+    `description` in its history.
 
     What an earlier helm left unfinished is brought to an end first, as `release_rules` has it. When
     the cluster does not answer, helm is run again once it does.
@@ -51,7 +53,7 @@ def apply_release(
     say(f"helm upgrade: {reason}")
     attempt = _Attempt(session)
     revision = wait_for(
-        lambda: attempt.upgrade(chart, values, wanted),
+        lambda: attempt.upgrade(chart, values, wanted, description),
         seconds=_LIMIT_SECONDS,
         every=_POLL_SECONDS,
         say=say,
@@ -90,14 +92,18 @@ class _Attempt:
         self._found = False
 
     def upgrade(
-        self, chart: Chart, values: Mapping[str, Any], wanted: Mapping[str, Labels]
+        self,
+        chart: Chart,
+        values: Mapping[str, Any],
+        wanted: Mapping[str, Labels],
+        description: str,
     ) -> int | Pending:
         """Act on the release's state; return the new revision once helm is through."""
         waiting = self._free()
         if waiting:
             return waiting
         hand_over(self._session, wanted)
-        return self._session.helm.upgrade(chart, values)
+        return self._session.helm.upgrade(chart, values, description)
 
     def roll_back(self, past: Past) -> bool | Pending:
         """Act on the release's state; return once helm is through."""
@@ -123,6 +129,16 @@ class _Attempt:
         else:
             self._unlock(release)
         return None
+
+    def unlock(self, *, force: bool) -> None:
+        """Take an unfinished revision away; raise LockedError when a helm may still make it."""
+        release = self._session.helm.release()
+        if RELEASE_ACTIONS[release.state] is not ReleaseAction.UNLOCK:
+            return
+        waiting = self._waiting(release)
+        if waiting and not force:
+            raise LockedError(waiting.text, next_command="vllm-flows unlock   (later, or --force)")
+        self._unlock(release)
 
     def remove(self) -> bool | Pending:
         """Remove the release, whatever state it is in; return whether there was one."""
@@ -171,6 +187,15 @@ def _too_late(last: str, namespace: str) -> TimedOutError:
         why=last,
         next_command=f"helm history {RELEASE} -n {namespace}",
     )
+
+
+@task(name="unlock release", task_run_name="unlock release", **RETRIED)
+def unlock_release(session: Session, *, force: bool) -> None:
+    """Free a release that helm left pending; `force`: also when that helm may be at work.
+
+    Raises LockedError without it.
+    """
+    _Attempt(session).unlock(force=force)
 
 
 @task(name="set right", task_run_name="set right", **RETRIED)

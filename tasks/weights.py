@@ -66,11 +66,11 @@ def fetch_weights(session: Session, model: Model, verdict: Verdict, order: Weigh
     meanwhile, the Job goes on in the cluster, and the next run finds it.
     """
     begun = _start_job(session, model, verdict, order, sparing=True)
-    state = _end_of(session, verdict)
+    state = end_of(session, verdict)
     if state.lacks_room and set(begun.order.keep) > set(order.keep):
         speaker(model.name)("the volume lacks room for it beside older revisions: these may go")
         begun = _start_job(session, model, verdict, order, sparing=False)
-        state = _end_of(session, verdict)
+        state = end_of(session, verdict)
     if state.phase == "failed":
         raise _gave_up(session, verdict, state.text)
     _record(session, verdict, begun.claim, state.commits or tuple(begun.order.keep))
@@ -119,7 +119,7 @@ def _start_job(
             done = job_state(job, [], "").phase == "complete"
             speaker(model.name)(f"weights Job found {'complete' if done else 'at work'}")
             return _Begun(order, claim)
-        _remove_job(session, model.name, name)
+        remove_job(session, model.name, name)
     # From here on the Job may remove what it need not keep: the record must not promise it.
     record = {WEIGHTS_ANNOTATION: record_of(claim, order.keep)}
     cluster.annotate("PersistentVolumeClaim", claim["metadata"]["name"], record)
@@ -128,7 +128,7 @@ def _start_job(
     return _Begun(order, claim)
 
 
-def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
+def end_of(session: Session, verdict: Verdict) -> WeightsJobState:
     """Watch the Job until it is complete or has failed."""
     watch = Watch(verdict.model, session.clock)
     autoscaling = session.settings.autoscaling
@@ -149,7 +149,7 @@ def _end_of(session: Session, verdict: Verdict) -> WeightsJobState:
     )
 
 
-def _remove_job(session: Session, model: str, name: str) -> None:
+def remove_job(session: Session, model: str, name: str) -> None:
     """Delete a Job and wait until it and its pods are gone: two must not write one volume."""
     session.cluster.delete("Job", name)
 

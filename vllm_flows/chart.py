@@ -35,12 +35,20 @@ def locate_chart(settings: Settings) -> Chart:
 
     Raises ConfigurationError when a path names nothing, or a folder that holds no chart.
     """
-    reference, version = settings.chart, settings.chart_version
+    repository = settings.chart_repository if settings.chart == _DEFAULT_CHART else ""
+    return located(settings.chart, settings.chart_version, repository)
+
+
+def located(reference: str, version: str, repository: str) -> Chart:
+    """Return where a chart is; with a `repository`, what comes behind the last `/` is its name.
+
+    Raises as `locate_chart` does.
+    """
+    if repository:
+        name = reference.rpartition("/")[2]
+        return Chart(name, ("--repo", repository, "--version", version), version)
     if reference.startswith("oci://"):
         return Chart(reference, ("--version", version), version)
-    if reference == _DEFAULT_CHART:
-        repository = ("--repo", settings.chart_repository, "--version", version)
-        return Chart(CHART_NAME, repository, version)
     path = Path(reference).expanduser()
     if path.exists() or reference.startswith(("/", ".", "~")):
         return Chart(str(path.resolve()), (), _folder_version(path))
@@ -86,5 +94,5 @@ def _folder_version(path: Path) -> str:
         raise ConfigurationError(
             f"no chart in {path}",
             why="it has no Chart.yaml with a version",
-            next_command=f"name the chart's folder, or use VLLM_CHART={_DEFAULT_CHART}",
+            next_command="name the chart's folder, an archive, an OCI reference or a chart's name",
         ) from error

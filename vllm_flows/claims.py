@@ -28,7 +28,8 @@ Object = Mapping[str, Any]
 
 _BLOB_DIGITS = 12
 """Of each file's hash: enough to tell a repository's files apart, few enough for an annotation."""
-_REMEMBERED = 2
+_REMEMBERED = 10
+"""As many as Helm keeps revisions; which of their weights stay is the volume's matter."""
 _TOO_MANY = 2**63
 """Neither bytes of a volume nor numbers of a model reach it."""
 _LEVELS_ABOVE = 2
@@ -57,7 +58,7 @@ def _weights_claim(model: str, item: Object) -> WeightsClaim:
         blobs={commit: entry.get("blobs", {}) for commit, entry in record.items()},
         served=tuple(_annotations(item).get(SERVED_ANNOTATION, "").split()),
         requested=_annotations(item).get(REQUESTED_ANNOTATION, ""),
-        proven=_annotations(item).get(PROVEN_ANNOTATION, ""),
+        answered=tuple(_annotations(item).get(PROVEN_ANNOTATION, "").split()),
         described={commit: _description(entry) for commit, entry in record.items()},
         leaving="deletionTimestamp" in item["metadata"],
         manifest=item,
@@ -150,12 +151,15 @@ class Served:
 
 def served_with(claim: WeightsClaim, served: Served) -> dict[str, str]:
     """Return the claim's annotations once this answers."""
-    before = [commit for commit in claim.served if commit != served.commit]
     return {
-        SERVED_ANNOTATION: " ".join([served.commit, *before][:_REMEMBERED]),
+        SERVED_ANNOTATION: _first(served.commit, claim.served),
         REQUESTED_ANNOTATION: served.requested,
-        PROVEN_ANNOTATION: served.digest,
+        PROVEN_ANNOTATION: _first(served.digest, claim.answered),
     }
+
+
+def _first(newest: str, before: Iterable[str]) -> str:
+    return " ".join([newest, *(one for one in before if one != newest)][:_REMEMBERED])
 
 
 def is_news(claim: WeightsClaim, served: Served) -> bool:

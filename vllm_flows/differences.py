@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -22,6 +23,13 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     ]
     key = ["the API key changed"] if versions[0] != versions[1] else []
     return ", ".join([*key, *differences(before, after)])
+
+
+def at_commit(entry: Mapping[str, Any], served: str, commit: str) -> Mapping[str, Any]:
+    """Return an entry as it would be at another commit than it serves."""
+    text = json.dumps(entry)
+    found: Mapping[str, Any] = json.loads(text.replace(served, commit) if served else text)
+    return found
 
 
 def differences(before: object, after: object, path: str = "") -> Iterator[str]:

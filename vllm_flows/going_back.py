@@ -32,11 +32,13 @@ _LOOK_INTO_IT = (
 
 @dataclass(frozen=True)
 class Past:
-    """An earlier revision of the release: the chart's version, and its values."""
+    """An earlier revision of the release: the chart's version, its values, helm's words for it."""
 
     revision: int
     chart_version: str
     values: Values
+    status: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)

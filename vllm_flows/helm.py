@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -42,13 +42,14 @@ class Helm:
     """Helm for one release in one namespace. Methods raise ReleaseError when helm fails.
 
     Whatever writes calls `guard` first, which raises to prevent it. `place` is the namespace's uid,
-    which tells it from those of other clusters.
+    which tells it from those of other clusters. `name` is the release's.
     """
 
     namespace: str
     context: str
     guard: Guard = unguarded
     place: str = ""
+    name: str = RELEASE
 
     def release(self) -> Release:
         """Return the release as it is now; state `absent` when there is none.
@@ -64,22 +65,24 @@ class Helm:
 
     def _history(self) -> list[dict[str, Any]] | None:
         """Return the revisions that are kept, oldest first; None when there is no release."""
-        wanted = ["history", RELEASE, "--max", str(_HISTORY_MAX), "-o", "json"]
+        wanted = ["history", self.name, "--max", str(_HISTORY_MAX), "-o", "json"]
         answer = self._run([*wanted, *self._scope()], check=False)
         if answer.returncode == 0:
             rows: list[dict[str, Any]] = json.loads(answer.stdout)
             return rows
         if _ABSENT in answer.stderr:
             return None
-        raise failure(self.namespace, "read the release", answer.stderr)
+        raise self._failure("read the release", answer)
 
-    def upgrade(self, chart: Chart, values: Mapping[str, Any]) -> int:
+    def upgrade(self, chart: Chart, values: Mapping[str, Any], description: str = "") -> int:
         """Install the release or bring it to `values`; return its new revision.
 
-        The Kubernetes objects are written when this returns; nothing is waited for.
+        The Kubernetes objects are written when this returns; nothing is waited for. Helm keeps the
+        `description` with the revision; its own words when there is none.
         """
-        command = ["upgrade", "--install", RELEASE, chart.reference, *chart.arguments]
+        command = ["upgrade", "--install", self.name, chart.reference, *chart.arguments]
         options = ["--values", "-", "--history-max", str(_HISTORY_MAX), *self._taking_over()]
+        options += ["--description", description] if description else []
         answer = self._run(
             [*command, *options, "-o", "json", *self._scope()],
             stdin=json.dumps(values),
@@ -91,7 +94,7 @@ class Helm:
 
     def roll_back(self, revision: int) -> None:
         """Bring the release back to an earlier revision, its chart too; as `upgrade` otherwise."""
-        command = ["rollback", RELEASE, str(revision), "--history-max", str(_HISTORY_MAX)]
+        command = ["rollback", self.name, str(revision), "--history-max", str(_HISTORY_MAX)]
         self._run(
             [*command, *self._taking_over(), *self._scope()],
             seconds=LONGEST_HELM_SECONDS,
@@ -126,7 +129,7 @@ class Helm:
 
     def rendered(self, chart: Chart, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the objects that the release would consist of; nothing is written."""
-        command = ["template", RELEASE, chart.reference, *chart.arguments, "--values", "-"]
+        command = ["template", self.name, chart.reference, *chart.arguments, "--values", "-"]
         answer = self._run([*command, *self._scope()], stdin=json.dumps(values))
         return _documents(answer.stdout)
 
@@ -137,23 +140,28 @@ class Helm:
 
     def _kept(self, what: str, revision: int, *options: str) -> str:
         """Return what helm keeps of a revision; "" when it does not keep it any more."""
-        wanted = ["get", what, RELEASE, "--revision", str(revision), *options]
+        wanted = ["get", what, self.name, "--revision", str(revision), *options]
         answer = self._run([*wanted, *self._scope()], check=False)
         if answer.returncode == 0:
             return answer.stdout
         if _ABSENT in answer.stderr:
             return ""
-        raise failure(self.namespace, f"read the release's {what}", answer.stderr)
+        raise self._failure(f"read the release's {what}", answer)
 
     def past(self, model: str, digest: str) -> Past | None:
         """Return the newest revision whose entry of a model has this digest; None when not kept."""
-        for row in reversed(self._history() or []):
-            revision = int(row["revision"])
-            values = self.values_at(revision)
-            annotations = entries(values).get(model, {}).get("podAnnotations") or {}
+        for past in self.pasts():
+            annotations = entries(past.values).get(model, {}).get("podAnnotations") or {}
             if annotations.get(DIGEST_ANNOTATION) == digest:
-                return Past(revision, str(row["chart"]).rpartition("-")[2], values)
+                return past
         return None
+
+    def pasts(self) -> Iterator[Past]:
+        """Yield the revisions that are kept, the newest first; helm is run for each."""
+        for row in reversed(self._history() or []):
+            revision, chart = int(row["revision"]), str(row["chart"]).rpartition("-")[2]
+            status, description = str(row["status"]), str(row.get("description") or "")
+            yield Past(revision, chart, self.values_at(revision), status, description)
 
     def busy(self) -> bool:
         """Say whether a helm that this product started on this machine still writes."""
@@ -173,14 +181,17 @@ class Helm:
     def uninstall(self) -> bool:
         """Remove the release; return whether there was one."""
         answer = self._run(
-            ["uninstall", RELEASE, *self._scope()],
+            ["uninstall", self.name, *self._scope()],
             seconds=LONGEST_HELM_SECONDS,
             check=False,
             writes=True,
         )
         if answer.returncode != 0 and _ABSENT not in answer.stderr:
-            raise failure(self.namespace, "uninstall the release", answer.stderr)
+            raise self._failure("uninstall the release", answer)
         return answer.returncode == 0
+
+    def _failure(self, what: str, answer: subprocess.CompletedProcess[str]) -> ReleaseError:
+        return failure(self.namespace, what, answer.stderr, self.name)
 
     def _scope(self) -> list[str]:
         context = ["--kube-context", self.context] if self.context else []
@@ -230,7 +241,7 @@ class Helm:
         if code < 0:
             raise killed(arguments[0], -code)
         if check and answer.returncode != 0:
-            raise failure(self.namespace, arguments[0], answer.stderr)
+            raise self._failure(arguments[0], answer)
         return answer
 
 

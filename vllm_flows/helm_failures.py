@@ -17,13 +17,13 @@ _ELSEWHERE = "chart repository"
 """Helm's words when it is the chart that cannot be reached."""
 
 
-def failure(namespace: str, what: str, errors: str) -> ReleaseError:
+def failure(namespace: str, what: str, errors: str, release: str = RELEASE) -> ReleaseError:
     """Say what helm said on stderr; its last lines hold the reason, warnings stand before it.
 
     A ReleaseUnavailableError, which a retry can help, when it could not reach the API server.
     """
     reason = _reason(errors)
-    hint = f"helm -n {namespace} history {RELEASE}"
+    hint = f"helm -n {namespace} history {release}"
     if "dependencies" in reason or "dependency" in reason:
         hint = "helm dependency build CHART_FOLDER"
     passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason

@@ -7,7 +7,7 @@ one hold from every other.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,9 +29,19 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Take:
-    """The lock may be taken; `after` is the holder who left it behind, "" when it was free."""
+    """The lock may be taken; `after` is the holder who left it behind, "" when it was free.
+
+    `since` and `renewed` are when that one took it and renewed it last, as far as it says.
+    """
 
     after: str = ""
+    since: datetime | None = field(default=None, compare=False)
+    renewed: datetime | None = field(default=None, compare=False)
+
+    def told(self, now: datetime) -> str:
+        """Say when it was taken and renewed last."""
+        moments = [("since", self.since), ("last renewed", self.renewed)]
+        return ", ".join(f"{word} {_ago(moment, now)}" for word, moment in moments if moment)
 
 
 @dataclass(frozen=True)
@@ -49,15 +59,16 @@ class Held:
 
     def refusal(self, namespace: str, now: datetime) -> LockedError:
         """Return the error that tells of the holder, and what to do."""
-        since = ""
-        if self.since:
-            ago = human_seconds(max(0.0, (now - self.since).total_seconds()))
-            since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC ({ago}), "
         return LockedError(
             f"namespace {namespace} is locked: held by {self.by}",
-            why=f"{since}{self._renewal()}",
+            why=self.told(now),
             next_command=self._way_out(namespace),
         )
+
+    def told(self, now: datetime) -> str:
+        """Say since when it is held, and when it was renewed last."""
+        since = f"since {_ago(self.since, now)}, " if self.since else ""
+        return f"{since}{self._renewal()}"
 
     def _renewal(self) -> str:
         if self._clock_is_ahead():
@@ -100,14 +111,13 @@ def decide(lease: Object | None, me: str, now: datetime, here: Machine) -> Take 
     holder = spec.get("holderIdentity") or ""
     if holder in {"", me}:
         return Take()
-    if is_gone(holder, here) or not spec.get("renewTime"):
-        return Take(shown(holder))
-    ago = (now - _read(spec["renewTime"])).total_seconds()
+    since, renewed_at = _moment(spec, "acquireTime"), _moment(spec, "renewTime")
+    left_behind = Take(shown(holder), since, renewed_at)
+    if is_gone(holder, here) or renewed_at is None:
+        return left_behind
+    ago = (now - renewed_at).total_seconds()
     left = (spec.get("leaseDurationSeconds") or DURATION_SECONDS) + GRACE_SECONDS - ago
-    if left < 0:
-        return Take(shown(holder))
-    since = _read(spec["acquireTime"]) if spec.get("acquireTime") else None
-    return Held(shown(holder), since, ago, left)
+    return left_behind if left < 0 else Held(shown(holder), since, ago, left)
 
 
 def taken(lease: Object | None, namespace: str, me: str, now: datetime) -> Object:
@@ -158,5 +168,10 @@ def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _read(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _moment(spec: Object, key: str) -> datetime | None:
+    return datetime.fromisoformat(spec[key]) if spec.get(key) else None
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    ago = human_seconds(max(0.0, (now - moment).total_seconds()))
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({ago})"

@@ -25,7 +25,7 @@ CORDONED = "node.kubernetes.io/unschedulable"
 # Set by NVIDIA's GPU feature discovery; memory is one GPU's, in MiB, and with time slicing
 # (`replicas`) as many containers share it.
 _GPU_MEMORY = "nvidia.com/gpu.memory"
-_GPU_PRODUCT = "nvidia.com/gpu.product"
+GPU_PRODUCT = "nvidia.com/gpu.product"
 _GPU_REPLICAS = "nvidia.com/gpu.replicas"
 _MIB = 1024**2
 _KEEPS_OUT = {"NoSchedule", "NoExecute"}
@@ -91,7 +91,7 @@ def _node(item: Object, taken: Resources) -> Node:
         gpu_memory=_number(labels.get(_GPU_MEMORY))
         * _MIB
         // max(1, _number(labels.get(_GPU_REPLICAS))),
-        gpu_product=labels.get(_GPU_PRODUCT, ""),
+        gpu_product=labels.get(GPU_PRODUCT, ""),
     )
 
 

@@ -17,11 +17,11 @@ DIGEST_ANNOTATION = "vllm-flows.io/config-digest"
 WEIGHTS_ANNOTATION = "vllm-flows.io/weights"
 """On weights claims: JSON, for each complete commit its files and what its model is like."""
 SERVED_ANNOTATION = "vllm-flows.io/served"
-"""On weights claims: the commit that was last seen to answer, then the one before it."""
+"""On weights claims: the commits that were seen to answer, the last one first."""
 REQUESTED_ANNOTATION = "vllm-flows.io/requested-revision"
 """On weights claims: models.yaml's word for the commit that was last seen to answer."""
 PROVEN_ANNOTATION = "vllm-flows.io/proven-config-digest"
-"""On weights claims: the digest of the configuration that was last seen to answer."""
+"""On weights claims: digests of configurations that were seen to answer, the last one first."""
 VERSION_ANNOTATION = "vllm-flows.io/version"
 """On our Secrets: a random mark, new with each new value; no trace of the value itself."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-version"
@@ -175,9 +175,9 @@ class WeightsClaim:
     """The volume claim that holds a model's weights.
 
     `complete` maps each commit whose files are all there to their bytes, `blobs` each file of
-    these commits, by the first digits of its hash, to its bytes. `served` are the commit that last
-    answered and the one before it, `requested` is what models.yaml called the former and `proven`
-    the digest of the configuration that it answered with. `described`
+    these commits, by the first digits of its hash, to its bytes. `served` are the commits that
+    answered and `answered` the digests of the configurations that they did so with, the last one
+    first; `requested` is what models.yaml called the last commit. `described`
     holds what is known of complete commits. `leaving` says that the claim was deleted and only
     waits for the pods that use it. `manifest` is the claim as the API has it.
     """
@@ -188,10 +188,15 @@ class WeightsClaim:
     blobs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     served: tuple[str, ...] = ()
     requested: str = ""
-    proven: str = ""
+    answered: tuple[str, ...] = ()
     described: Mapping[str, Description] = field(default_factory=dict)
     leaving: bool = False
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proven(self) -> str:
+        """The digest of the configuration that was last seen to answer, "" when none was."""
+        return next(iter(self.answered), "")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ ARCHITECTURE.md shows the decisions as tables.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
 from vllm_flows.common_changes import change_together, chart_change, made_anew, new_key
 from vllm_flows.desired import Desired
-from vllm_flows.differences import changes, entries
+from vllm_flows.differences import at_commit, changes, entries
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.fit import Fits
 from vllm_flows.models import Model, answers_prompts
@@ -216,8 +215,9 @@ def _action(
     before = entries(state.release.values).get(model.name, {})
     if deployed.revision != verdict.commit:
         served = deployed.revision[:8] or "unknown"
-        others = _besides_the_commit(before, entry, deployed.revision, verdict.commit)
-        told = f"{others}revision {served} -> {verdict.commit[:8]}"
+        others = before and changes(at_commit(before, deployed.revision, verdict.commit), entry)
+        told = f"revision {served} -> {verdict.commit[:8]}"
+        told = f"{others}, {told}" if others else told
         return Action.UPDATE, f"{chart}, {told}" if chart else told
     if deployed.digest != entry["podAnnotations"][DIGEST_ANNOTATION]:
         told = ", ".join(filter(None, [chart, changes(before, entry)]))
@@ -243,17 +243,6 @@ def _staying(model: Model, digest: str, claim: WeightsClaim | None) -> tuple[Act
     if model.on_failure == "keep":
         return Action.PROVE, "not proven: it is asked first, and stays if it does not answer"
     return Action.PROVE, "not proven: it is asked first; goes back if it does not answer"
-
-
-def _besides_the_commit(
-    before: Mapping[str, Any], after: Mapping[str, Any], served: str, commit: str
-) -> str:
-    """Return what else differs between two entries of a model, with a comma behind it."""
-    if not before:
-        return ""
-    text = json.dumps(before)
-    told = changes(json.loads(text.replace(served, commit) if served else text), after)
-    return f"{told}, " if told else ""
 
 
 def _destroy(deployed: DeployedModel) -> Step:

@@ -120,6 +120,21 @@ class Settings(BaseModel):
     router_url: str = Field(
         "", description="Address of the API; empty for the Service or a port-forward"
     )
+    device_plugin_chart: str = Field(
+        "nvidia-device-plugin",
+        min_length=1,
+        description="Chart of the NVIDIA device plugin: a folder, an OCI reference, or a name",
+    )
+    device_plugin_repository: str = Field(
+        "https://nvidia.github.io/k8s-device-plugin",
+        description="Chart repository asked when `device_plugin_chart` is a plain name",
+    )
+    device_plugin_version: str = Field(
+        "0.19.1", min_length=1, description="Version of the device plugin's chart"
+    )
+    device_plugin_namespace: str = Field(
+        "nvidia-device-plugin", description="Namespace of the device plugin"
+    )
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
@@ -137,7 +152,7 @@ class Settings(BaseModel):
         parse_quantity(value)
         return value
 
-    @field_validator("router_url", "hub_endpoint")
+    @field_validator("router_url", "hub_endpoint", "device_plugin_repository")
     @classmethod
     def _is_address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[^\s]*)?", value):
@@ -145,7 +160,7 @@ class Settings(BaseModel):
             raise ValueError(message)
         return value.rstrip("/")
 
-    @field_validator("namespace")
+    @field_validator("namespace", "device_plugin_namespace")
     @classmethod
     def _is_namespace_name(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):

@@ -91,7 +91,7 @@ def stops_pods(values: Values) -> bool:
 
 def shares_alike(one: Values, other: Values) -> bool:
     """Say whether all that engines have in common, and their pods are made of, is the same."""
-    return _shared(one) == _shared(other)
+    return shared_values(one) == shared_values(other)
 
 
 def same_values(one: Values, other: Values) -> bool:
@@ -111,7 +111,7 @@ def values_back(before: Values, now: Values) -> Values:
 
     Models that were not there before stay, and so does how pods are replaced.
     """
-    spec = {**now[_ENGINE], **_shared(before)}
+    spec = {**now[_ENGINE], **shared_values(before)}
     spec = {key: value for key, value in spec.items() if key in {*before[_ENGINE], "strategy"}}
     return with_entries({**now, _ENGINE: spec}, entries(before))
 
@@ -122,7 +122,7 @@ def with_strategy(values: Values, rollout: Rollout) -> Values:
     return {**values, _ENGINE: {**spec, "strategy": rollout.as_chart_values()}}
 
 
-def _shared(values: Values) -> Mapping[str, Any]:
+def shared_values(values: Values) -> Mapping[str, Any]:
     """Return what all engines have in common and their pods are made of."""
     spec = values.get(_ENGINE) or {}
     return {key: value for key, value in spec.items() if key not in {"modelSpec", "strategy"}}

@@ -24,7 +24,8 @@ class WeightsJobState:
     """`running`, `complete` or `failed`, with a text for people and the bytes present so far.
 
     `node` is where the newest pod is; `checking`: it reads what an earlier one left. `commits` are
-    those that the program found complete on the volume at its end, none when it left no word.
+    those that the program found complete on the volume at its end, none when it left no word;
+    `freed` are the bytes that it removed when that was all its work.
     `setbacks` are worth a line each, once.
     """
 
@@ -35,6 +36,7 @@ class WeightsJobState:
     node: str = ""
     checking: bool = False
     commits: tuple[str, ...] = ()
+    freed: int = 0
     setbacks: tuple[str, ...] = ()
     idle: bool = False
 
@@ -53,9 +55,14 @@ def job_state(job: Object, pods: Sequence[Object], log: str) -> WeightsJobState:
     }
     newest = newest_pod(pods)
     if "Complete" in conditions:
-        commits = tuple(_last_message(newest).get("complete", ())) if newest else ()
-        setbacks = _fetched_again(log)
-        return WeightsJobState("complete", "weights complete", commits=commits, setbacks=setbacks)
+        word = _last_message(newest) if newest else {}
+        return WeightsJobState(
+            "complete",
+            "weights complete",
+            commits=tuple(word.get("complete", ())),
+            freed=word.get("freed", 0),
+            setbacks=_fetched_again(log),
+        )
     if "Failed" in conditions:
         text = _failure(conditions["Failed"], newest, log)
         return WeightsJobState("failed", text, setbacks=_fetched_again(log))

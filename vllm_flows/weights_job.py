@@ -5,7 +5,8 @@ ours. The layout is huggingface_hub's; beside it `.vllm-flows/checked` says whic
 (and size, time and inode then), `.vllm-flows/COMMIT.json` that a commit is complete, with its
 files. A file that is cut off goes on by Range from `blobs/HASH.part`, read again to be hashed.
 
-Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT; WEIGHTS_FILES (path of JSON: a list of `{"name",
+Environment: WEIGHTS_REPOSITORY, WEIGHTS_COMMIT (`prune`: nothing is fetched, and all that
+WEIGHTS_KEEP does not name is removed); WEIGHTS_FILES (path of JSON: a list of `{"name",
 "size", "sha256", "blob_id"}`; sha256 is null for what git itself holds); WEIGHTS_AT_ONCE (files);
 WEIGHTS_XET (1: huggingface_hub fetches large files, which then cannot go on after a kill);
 WEIGHTS_KEEP (commits that must stay), WEIGHTS_BEFORE (one that stays while there is room),
@@ -16,8 +17,9 @@ WEIGHTS_RETRY_SECONDS (1: the first wait); HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN; 
 
 On stdout: `progress DONE TOTAL`, or `checking DONE TOTAL` while it reads what is there, in bytes;
 `again FILE` when a file came with a wrong hash and is fetched once more.
-Its last word, in TERMINATION_LOG too, is `{"error"}` or `{"commit", "files", "bytes", "fetched",
-"complete"}`; neither it nor stderr holds the token or a signed address. Exit code 0: complete.
+Its last word, in TERMINATION_LOG too, is `{"error"}`, `{"commit", "files", "bytes", "fetched",
+"complete"}` or, having pruned, `{"freed", "complete"}`; neither it nor stderr holds the token or a
+signed address. Exit code 0: complete.
 3: trying again cannot help. 1: it may.
 """
 
@@ -39,9 +41,17 @@ from typing import Any
 from vllm_flows.weights_blobs import Partial, Record, size_of
 from vllm_flows.weights_download import Hub
 from vllm_flows.weights_markers import by_age, forget, mark, withdraw_markers
-from vllm_flows.weights_order import Order, TemporaryError, UnfixableError, order_from
+from vllm_flows.weights_order import PRUNE, Order, TemporaryError, UnfixableError, order_from
 from vllm_flows.weights_redaction import RedactedStream, redacted
-from vllm_flows.weights_volume import link, prepare, present, prune, refused_by_volume, sole_writer
+from vllm_flows.weights_volume import (
+    link,
+    prepare,
+    present,
+    prune,
+    refused_by_volume,
+    sole_writer,
+    tidy,
+)
 
 PERMANENT = 3
 TEMPORARY = 1
@@ -93,13 +103,15 @@ def say(line: str) -> None:
 
 
 def bring(order: Order) -> dict[str, Any]:
-    """Check, prune, fetch, link, mark; return what to report.
+    """Check, prune, fetch, link, mark; or only prune. Return what to report.
 
     Raises UnfixableError or TemporaryError, for what the volume refuses too.
     """
     try:
+        if order.commit == PRUNE:
+            return tidy(order)
         prepare(order)
-        with sole_writer(order.cache / ".locks" / "vllm-flows.lock"):
+        with sole_writer(order.lock):
             forget(order)
             withdraw_markers(order)
             prune(order)

@@ -16,6 +16,8 @@ from typing import Any
 
 OURS = ".vllm-flows"
 """The folder of what this program writes, beside huggingface_hub's `blobs` and `snapshots`."""
+PRUNE = "prune"
+"""In place of a commit: nothing is fetched, and all goes but the commits to keep."""
 _LONGEST_PART = 255
 """Bytes of one part of a path, on every common file system."""
 MORE_ROOM = "give the model a larger pvcStorage"
@@ -93,6 +95,11 @@ class Order:
     def marker(self) -> Path:
         """The file that says that the commit is complete."""
         return self.folder / OURS / f"{self.commit}.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that keeps a second program off the volume."""
+        return self.cache / ".locks" / "vllm-flows.lock"
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vllm_flows.weights_blobs import WRITING, clear, entries, own_folder, remove, size_of, sync
-from vllm_flows.weights_markers import by_age, markers, repositories
+from vllm_flows.weights_markers import by_age, markers, repositories, withdraw_markers
 from vllm_flows.weights_order import MORE_ROOM, Order, TemporaryError, UnfixableError
 
 _OLDER = 6
@@ -66,6 +67,16 @@ def sole_writer(path: Path) -> Iterator[None]:
         except OSError:  # not every network file system has locks
             pass
         yield
+
+
+def tidy(order: Order) -> dict[str, Any]:
+    """Remove every revision but those to keep, of all repositories; return what to report."""
+    own_folder(order.cache / ".locks")
+    with sole_writer(order.lock):
+        before = used(order)
+        withdraw_markers(order)
+        remove_others(order, order.keep)
+        return {"freed": before - used(order), "complete": sorted(by_age(order))}
 
 
 def prune(order: Order) -> None:

@@ -22,6 +22,7 @@ from vllm_flows.claims import (
 from vllm_flows.models import Model
 from vllm_flows.observe import deployed_models, engine_pods
 from vllm_flows.observed import (
+    PROVEN_ANNOTATION,
     REVISION_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -151,10 +152,15 @@ def test_the_running_commits_need_room_beside_the_new_one_shared_files_once():
     assert room_needed(verdict(TWO, a=100, c=70), claim, ()) == 170
 
 
-def test_the_commit_that_answers_and_the_one_before_are_remembered():
+def test_what_answers_and_what_did_before_are_remembered():
     claim = read(served=f"{ONE} {TWO}")
-    assert served_with(claim, Served(THREE, "main", "d"))[SERVED_ANNOTATION] == f"{THREE} {ONE}"
-    assert served_with(claim, Served(ONE, "main", "d"))[SERVED_ANNOTATION] == f"{ONE} {TWO}"
+    assert served_with(claim, Served(THREE, "main", "d"))[SERVED_ANNOTATION] == (
+        f"{THREE} {ONE} {TWO}"
+    )
+    assert served_with(claim, Served(TWO, "main", "d"))[SERVED_ANNOTATION] == f"{TWO} {ONE}"
+    claim = replace(claim, answered=tuple("abcdefghijk"))
+    assert served_with(claim, Served(ONE, "main", "z"))[PROVEN_ANNOTATION] == "z a b c d e f g h i"
+    assert served_with(claim, Served(ONE, "main", "b"))[PROVEN_ANNOTATION] == "b a c d e f g h i j"
 
 
 def test_what_was_asked_for_is_remembered_with_the_commit_that_answers():

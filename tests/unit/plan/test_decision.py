@@ -71,7 +71,7 @@ def decision(desired: Desired, state: ClusterState, **credentials: Credential) -
 
 
 def proven(desired: Desired, commit: str = NEW) -> ClusterState:
-    return served(desired, commit, served=(commit,), requested="main", proven=digest(desired))
+    return served(desired, commit, served=(commit,), requested="main", answered=(digest(desired),))
 
 
 def test_a_model_that_answered_as_it_is_needs_no_writing_and_one_completion():
@@ -89,7 +89,7 @@ def test_a_model_that_was_never_seen_to_answer_is_proven_and_remembered():
 
 def test_a_model_that_a_killed_run_left_is_unproven_since_another_configuration_answered():
     before = digest(aim(a_model(), OLD))
-    left = served(aim(a_model()), NEW, served=(OLD,), requested="main", proven=before)
+    left = served(aim(a_model()), NEW, served=(OLD,), requested="main", answered=(before,))
     made = decision(aim(a_model()), left)
     assert made.changes
     assert not made.plan.release_reason
@@ -190,7 +190,9 @@ def test_an_api_key_that_is_not_stored_yet_is_written():
 
 
 def test_a_model_that_changes_now_is_not_asked_as_it_was_left():
-    left = served(aim(a_model(), OLD), OLD, served=("c" * 40,), requested="main", proven="other")
+    left = served(
+        aim(a_model(), OLD), OLD, served=("c" * 40,), requested="main", answered=("other",)
+    )
     made = decision(aim(a_model(vllmConfig={"maxModelLen": 512})), left)
     assert [model.name for model in made.news()] == ["qwen"]
     assert made.unproven() == []

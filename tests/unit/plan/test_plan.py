@@ -78,7 +78,7 @@ def as_deployed(aim: Desired) -> ClusterState:
                 model.name,
                 model.pvc_storage,
                 complete={SHA: 1000},
-                proven=entry["podAnnotations"][DIGEST_ANNOTATION],
+                answered=(entry["podAnnotations"][DIGEST_ANNOTATION],),
             )
             for model, entry in zip(aim.models, entries, strict=True)
         },
@@ -128,7 +128,7 @@ def test_a_model_that_was_not_seen_to_answer_as_it_is_deployed_is_to_be_proven(
 ):
     aim = desired(a_model("a", **fields))
     state = as_deployed(aim)
-    claim = replace(state.claims["a"], proven=proven)
+    claim = replace(state.claims["a"], answered=tuple(proven.split()))
     plan = make_plan(aim, replace(state, claims={"a": claim}))
     (step,) = plan.steps
     assert step.action is action
@@ -140,7 +140,7 @@ def test_a_model_that_was_not_seen_to_answer_as_it_is_deployed_is_to_be_proven(
 def test_to_be_proven_is_no_change_of_the_release_even_beside_one():
     before = desired(a_model("a"))
     state = as_deployed(before)
-    state = replace(state, claims={"a": replace(state.claims["a"], proven="of-before")})
+    state = replace(state, claims={"a": replace(state.claims["a"], answered=("of-before",))})
     plan = make_plan(desired(a_model("a"), a_model("b")), state)
     assert [step.action for step in plan.steps] == [Action.PROVE, Action.CREATE]
     assert plan.release_reason == "values changed"

@@ -45,7 +45,7 @@ def plan(values: Any) -> Plan:
     state = ClusterState(
         Release(ReleaseState.DEPLOYED, 3, "0.1.8", "deployed", values),
         {"qwen": DeployedModel("qwen", 1, 1, COMMIT, digest)},
-        {"qwen": WeightsClaim("qwen", "50Gi", complete={COMMIT: 1}, proven=digest)},
+        {"qwen": WeightsClaim("qwen", "50Gi", complete={COMMIT: 1}, answered=(digest,))},
         router=True,
     )
     return make_plan(replace(aim(), allow_downtime=True), state)

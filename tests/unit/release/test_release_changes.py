@@ -15,6 +15,7 @@ from tests.support import VirtualClock
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import (
+    LockedError,
     ReleaseError,
     ReleaseUnavailableError,
     TimedOutError,
@@ -62,7 +63,7 @@ class FakeHelm:
     def release(self) -> Release:
         return Release(self.state, 4, status=str(self.state), updated=self.updated)
 
-    def upgrade(self, _chart: Chart, values: Mapping[str, Any]) -> int:
+    def upgrade(self, _chart: Chart, values: Mapping[str, Any], _description: str) -> int:
         self.done.append(f"upgrade {dict(values)}")
         if self.failing:
             raise self.failing.pop(0)
@@ -107,6 +108,9 @@ class World:
 
     def remove(self) -> bool:
         return tasks.remove_release.fn(self.session)
+
+    def unlock(self, *, force: bool = False) -> None:
+        tasks.unlock_release.fn(self.session, force=force)
 
 
 @pytest.fixture
@@ -267,3 +271,29 @@ def test_of_a_model_that_goes_deployment_and_service_are_deleted_and_what_was_th
         "delete Service vllm-qwen-engine-service",
     ]
     assert world.said == ["qwen: Service vllm-qwen-engine-service was left behind: deleted"]
+
+
+@pytest.mark.parametrize("state", UNFINISHED)
+def test_unlocking_takes_away_what_our_dead_helm_left_and_nothing_else(
+    world: World, state: ReleaseState
+):
+    world.helm.state = state
+    world.unlock()
+    assert world.done == ["delete Secret sh.helm.release.v1.vllm.v4"]
+
+
+def test_unlocking_refuses_what_a_helm_may_be_at_work_on_unless_forced(world: World):
+    world.helm.state = ReleaseState.PENDING_UPGRADE
+    world.helm.ours = False
+    with pytest.raises(LockedError, match="waiting for a helm that is not ours"):
+        world.unlock()
+    assert (world.done, world.clock.slept) == ([], [])
+    world.unlock(force=True)
+    assert world.done == ["delete Secret sh.helm.release.v1.vllm.v4"]
+
+
+@pytest.mark.parametrize("state", set(ReleaseState) - set(UNFINISHED))
+def test_unlocking_leaves_a_release_alone_that_is_not_pending(world: World, state: ReleaseState):
+    world.helm.state = state
+    world.unlock(force=True)
+    assert world.done == []

@@ -77,7 +77,7 @@ def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> Clust
         Release(ReleaseState.DEPLOYED, 3, "0.1.8", "deployed", deployed.values),
         {name: DeployedModel(name, 1, 1, commits[name], marks[name]) for name in commits},
         {
-            name: WeightsClaim(name, "50Gi", {NEW: 1}, proven=(proven or marks)[name])
+            name: WeightsClaim(name, "50Gi", {NEW: 1}, answered=((proven or marks)[name],))
             for name in commits
         },
         router=True,

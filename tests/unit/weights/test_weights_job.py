@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
 from vllm_flows.weights_job import PERMANENT, TEMPORARY, tell
-from vllm_flows.weights_order import File, UnfixableError, order_from
+from vllm_flows.weights_order import PRUNE, File, UnfixableError, order_from
 
 if TYPE_CHECKING:
     from conftest import Volume
@@ -34,6 +34,18 @@ def test_a_first_download_reports_what_came(volume: Volume):
         "complete": [order.commit],
     }
     assert volume.is_right(order)
+
+
+def test_a_job_that_prunes_removes_what_is_not_to_be_kept_and_asks_the_hub_nothing(volume: Volume):
+    kept, gone = volume.order("tagged"), volume.order("open")
+    for order in (kept, gone):
+        assert volume.run(replace(order, budget=10**9)).code == 0
+    sent = volume.hub.requests.total()
+    asked = replace(kept, repository="", commit=PRUNE, files=(), keep=frozenset({kept.commit}))
+    result = volume.run(asked)
+    assert (result.code, result.said) == (0, {"freed": gone.total, "complete": [kept.commit]})
+    assert volume.is_right(kept)
+    assert volume.hub.requests.total() == sent
 
 
 def test_the_engine_finds_the_commit_offline(volume: Volume):

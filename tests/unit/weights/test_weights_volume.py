@@ -15,8 +15,8 @@ import pytest
 
 from vllm_flows.weights_blobs import Partial, Record, write_json
 from vllm_flows.weights_markers import is_whole, mark, withdraw_markers
-from vllm_flows.weights_order import OURS, File, Order, TemporaryError, UnfixableError
-from vllm_flows.weights_volume import link, prepare, present, prune, sole_writer
+from vllm_flows.weights_order import OURS, PRUNE, File, Order, TemporaryError, UnfixableError
+from vllm_flows.weights_volume import link, prepare, present, prune, sole_writer, tidy
 
 COMMITS = {letter: letter * 40 for letter in "abcd"}
 SHARED = b"shared by every revision"
@@ -472,3 +472,27 @@ def test_no_marker_is_written_for_what_does_not_resolve(tmp_path: Path, harm: st
     with pytest.raises(TemporaryError, match="files changed on the volume"):
         mark(order, Record(order.folder))
     assert not order.marker.exists()
+
+
+def test_tidying_leaves_the_commits_to_keep_and_nothing_else_of_any_repository(tmp_path: Path):
+    orders = [order_of(tmp_path, letter) for letter in "abc"]
+    other = order_of(tmp_path, "d", "o/other")
+    for order in (*orders, other):
+        fill(order)
+    (orders[0].blobs / ("e" * 64 + ".part")).write_bytes(b"x" * 10)
+    asked = Order("", PRUNE, (), tmp_path, keep=frozenset({COMMITS["a"], COMMITS["b"]}))
+    told = tidy(asked)
+    assert told["complete"] == [COMMITS["a"], COMMITS["b"]]
+    assert told["freed"] == 100 + 10 + 100 + len(SHARED)
+    assert not other.folder.exists()
+    assert {path.name for path in (orders[0].folder / "snapshots").iterdir()} == set(
+        told["complete"]
+    )
+    for order in orders[:2]:
+        assert is_whole(order.marker, Record(order.folder))
+    assert tidy(asked) == {**told, "freed": 0}
+
+
+def test_an_empty_volume_is_tidy(tmp_path: Path):
+    asked = Order("", PRUNE, (), tmp_path / "hub", keep=frozenset())
+    assert tidy(asked) == {"freed": 0, "complete": []}

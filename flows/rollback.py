@@ -1,0 +1,147 @@
+"""Bring back what served before: an earlier revision of the release, proven like any change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from prefect import flow
+
+from flows.rolling import sorted_out
+from flows.running import locked, results, run_name, session_for
+from tasks.readiness import wait_ready
+from tasks.release import roll_back_release
+from tasks.running import say
+from tasks.smoke import prove
+from tasks.weights import remember_served
+from vllm_flows.claims import Served
+from vllm_flows.earlier import Change, WayThere, lines_to_write
+from vllm_flows.errors import ConfigurationError, RolloutError, StalePlanError, VllmFlowsError
+from vllm_flows.going_back import WayBack
+from vllm_flows.looking_back import look_back
+from vllm_flows.models import Model, SmokeTest
+from vllm_flows.models_file import load_models
+from vllm_flows.names import engine_deployment
+from vllm_flows.observed import WeightsClaim
+from vllm_flows.session import Session
+from vllm_flows.startup import startup_seconds
+from vllm_flows.values import has_api_key
+
+
+@flow(name="rollback", flow_run_name=run_name)
+def rollback(
+    revision: int | None = None,
+    namespace: str | None = None,
+    kube_context: str | None = None,
+    models_file: str | None = None,
+    *,
+    expected: int | None = None,
+) -> list[str]:
+    """Bring back the revision of the Helm release that served before, and ask what changed.
+
+    Returns what models.yaml and the settings have to say for it to stay so.
+
+    Args:
+        revision: Helm revision to bring back; leave out for the last one that served before.
+        namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
+        kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
+        models_file: Where smokeTest stands, if anywhere; leave out for VLLM_MODELS_FILE.
+        expected: Revision of the release that was looked at; from any other nothing is changed.
+
+    """
+    with session_for(
+        namespace=namespace, kube_context=kube_context, models_file=models_file
+    ) as session:
+        look_back(session, revision)  # what must not be done is refused without the lock
+        with locked(session, "rollback") as guarded:
+            way, claims = look_back(guarded, revision)
+            _check(way, expected)
+            _say(way)
+            _go(guarded, way, claims)
+    lines = lines_to_write(way)
+    say("the next upgrade brings the newer state again, unless models.yaml and the settings say:")
+    for line in lines:
+        say(f"  {line}")
+    return lines
+
+
+def _check(way: WayThere, expected: int | None) -> None:
+    if expected is not None and way.current != expected:
+        raise StalePlanError(
+            f"the release is at revision {way.current} by now, not at {expected}; nothing was "
+            "changed",
+            next_command="vllm-flows rollback   (look at it, and agree again)",
+        )
+
+
+def _say(way: WayThere) -> None:
+    for change in way.changes:
+        say(f"{change.model}: {change.text}")
+    for text in way.common:
+        say(f"all engines, router: {text}")
+
+
+def _go(session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]) -> None:
+    """Roll the release back; prove and remember the models that changed.
+
+    Raises RolloutError when one of them does not answer.
+    """
+    names = tuple(change.model for change in way.then)
+    whole = WayBack(names, way.target.values, way.target)
+    roll_back_release(session, whole, "asked for")
+    failed = _prove(replace(session, keyless=not has_api_key(way.target.values)), way, claims)
+    results(
+        remember_served.submit(session, claims[one.model], Served(one.then, one.then, one.digest))
+        for one in way.then
+        if one.asked and one.model not in failed
+    )
+    if failed:
+        raise _failure(failed, way)
+
+
+def _prove(
+    session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]
+) -> dict[str, VllmFlowsError]:
+    """Wait for the changed models and ask them; return who does not answer, and why."""
+    waits = {
+        one.model: wait_ready.submit(
+            session,
+            one.model,
+            engine_deployment(one.model),
+            startup_seconds(claims[one.model].complete[one.then]),
+            back=True,
+        )
+        for one in way.then
+    }
+    ready, unready = sorted_out(waits)
+    tests = _smoke_tests(session)
+    asked = [_model(one, tests) for one in way.then if one.asked and one.model in ready]
+    _, silent = sorted_out({model.name: prove.submit(session, model) for model in asked})
+    return unready | silent
+
+
+def _model(change: Change, tests: Mapping[str, SmokeTest]) -> Model:
+    """Return as much of the model as asking it takes."""
+    return Model(
+        name=change.model,
+        model_url=change.repository,
+        replica_count=change.replicas,
+        smoke_test=tests.get(change.model, SmokeTest()),
+    )
+
+
+def _smoke_tests(session: Session) -> dict[str, SmokeTest]:
+    try:
+        return {one.name: one.smoke_test for one in load_models(session.settings.models_file)}
+    except ConfigurationError:
+        return {}
+
+
+def _failure(failed: Mapping[str, VllmFlowsError], way: WayThere) -> RolloutError:
+    lines = [f"{model}: {error.what}" for model, error in failed.items()]
+    return RolloutError(
+        f"revision {way.target.revision} is back, and {', '.join(failed)} does not answer",
+        why="\n".join(lines),
+        next_command=f"vllm-flows rollback --to {way.current}   (the newer state again); "
+        + next(iter(failed.values())).next_command,
+    )

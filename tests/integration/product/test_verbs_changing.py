@@ -1,0 +1,182 @@
+"""The verbs that repair and maintain, on a real API server with real controllers and helm."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+
+if TYPE_CHECKING:
+    from conftest import Product, Watched
+
+REPOSITORY = "microsoft/Phi-4-mini-instruct"
+PHI = f"- name: phi4\n  modelURL: {REPOSITORY}\n"
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
+_PATIENCE = 120.0
+_DIGITS = 8
+
+
+def new_commit(product: Product) -> str:
+    """Make a commit with other weights; return its sha."""
+    body = {"repo": REPOSITORY, "kind": "weights"}
+    url = f"{product.sandbox.hub_url}/_sandbox/commit"
+    return str(httpx.post(url, json=body, trust_env=False).raise_for_status().json()["sha"])
+
+
+def claim(product: Product, model: str = "phi4") -> tuple[set[str], list[str]]:
+    """Return the commits that are complete by the claim's record, and those that answered."""
+    (found,) = product.objects("pvc", f"vllm-flows.io/model={model}")
+    notes = found["metadata"]["annotations"]
+    return set(json.loads(notes["vllm-flows.io/weights"])), notes["vllm-flows.io/served"].split()
+
+
+def on_volume(product: Product) -> set[str]:
+    """Return the commits of which the model's volume holds files."""
+    (found,) = product.objects("pvc", "vllm-flows.io/model=phi4")
+    (volume,) = [
+        one["spec"]["hostPath"]["path"]
+        for one in json.loads(product.kubectl("get", "pv", "-o", "json"))["items"]
+        if one["metadata"]["name"] == found["spec"]["volumeName"]
+    ]
+    return {path.name for path in Path(volume).glob("hub/models--*/snapshots/*")}
+
+
+def served(product: Product) -> str:
+    """Return the commit that the model's Deployment serves."""
+    (found,) = product.objects("deployments", "model=phi4")
+    return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
+
+
+def on_terminal(product: Product, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own and answer its question; return code and output."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("vllm-flows"), *arguments],
+        cwd=product.folder,
+        env=product.environ | {"TERM": "dumb", "NO_COLOR": "1"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = ""
+    while chunk := _read(ours):
+        said += chunk
+        if answer and said.endswith(": "):
+            os.write(ours, f"{answer}\n".encode())
+            answer = ""
+    os.close(ours)
+    return process.wait(_PATIENCE), said
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 4096).decode()
+    except OSError:  # the other end is closed
+        return ""
+
+
+def killed_in_helm(run: Watched) -> None:
+    """Kill a run and its helm while helm changes the release."""
+    helms = run.until_helm()
+    time.sleep(0.4)
+    run.process.send_signal(signal.SIGSTOP)
+    for helm in helms:
+        helm.kill()
+    run.process.kill()
+    run.process.wait()
+    psutil.wait_procs(helms, timeout=10)
+
+
+def test_after_a_good_update_what_served_before_comes_back_and_its_line_is_told(product: Product):
+    product.install(PHI)
+    before = served(product)
+    after = new_commit(product)
+    product.install(PHI)
+    assert served(product) == after
+    code, said = on_terminal(product, "n", "rollback")
+    assert (code, served(product)) == (1, after)
+    assert f"{after[:_DIGITS]} -> {before[:_DIGITS]}" in said
+    said = product.run("rollback", "--yes").stderr
+    assert served(product) == before
+    assert "phi4: answered in" in said
+    assert f"phi4: revision: {before}" in said
+    assert claim(product)[1][:2] == [before, after]
+    product.models(f"{PHI}  revision: {before}\n")
+    assert "nothing to change" in product.run("install", "--yes").stderr
+
+    product.run("prune", "--keep", "1", "--yes")
+    assert claim(product)[0] == on_volume(product) == {before}
+    refused = product.run("rollback", "--yes", code=1).stderr
+    assert f"the weights of {after[:_DIGITS]} are no longer on its volume" in refused
+
+
+def test_what_neither_runs_nor_served_before_goes_also_when_the_run_is_killed(product: Product):
+    product.install(PHI)
+    first = served(product)
+    kept = []
+    for _ in range(2):
+        kept.append(new_commit(product))
+        product.install(PHI)
+    assert claim(product)[0] == {first, *kept}
+    assert "there is no terminal" in product.run("prune", code=64).stderr
+    with product.watched("prune") as run:
+        run.until("the weights pod")
+        run.process.kill()
+        run.process.wait()
+    assert claim(product)[0] == set(kept)
+    product.run("prune", "phi4", "--yes")
+    assert claim(product)[0] == on_volume(product) == set(kept)
+    assert "nothing to remove" in product.run("prune", "--yes").stderr
+    assert "there are volumes of: phi4" in product.run("prune", "nobody", code=64).stderr
+
+
+def test_a_volume_of_a_model_that_is_neither_listed_nor_deployed_goes_by_name(product: Product):
+    product.install(PHI)
+    product.install(QWEN)
+    code, said = on_terminal(product, "yes", "prune", "--volumes")
+    assert (code, "nothing was changed" in said) == (1, True)
+    assert len(product.objects("pvc")) == 2
+    code, said = on_terminal(product, product.namespace, "prune", "--volumes")
+    assert code == 0, said
+    assert [one["metadata"]["name"] for one in product.objects("pvc")] == ["weights-qwen3"]
+
+
+def test_what_a_dead_run_left_is_taken_away(product: Product):
+    product.install(PHI)
+    assert "nothing to unlock" in product.run("unlock").stderr
+    new_commit(product)
+    with product.watched() as run:
+        killed_in_helm(run)
+    assert product.lease_holder()
+    code, said = on_terminal(product, "y", "unlock")
+    assert code == 0, said
+    assert "left behind by" in said
+    assert product.lease_holder() == ""
+    assert product.release_statuses()[-1] == "deployed"
+    assert "nothing to unlock" in product.run("unlock", "--yes").stderr
+
+
+def test_a_lock_in_use_is_taken_by_force_alone_and_its_run_changes_nothing_more(product: Product):
+    product.install(PHI)
+    new_commit(product)
+    product.hub("rate", bytes_per_second=300_000)
+    with product.watched() as run:
+        run.until("% of 8 MB")
+        refused = product.run("unlock", "--yes", code=5).stderr
+        assert "is locked: held by" in refused
+        before = served(product)
+        product.run("unlock", "--force", "--yes")
+        product.hub("rate", bytes_per_second=None)
+        assert run.ended() == 5
+    assert served(product) == before

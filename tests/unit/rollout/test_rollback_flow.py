@@ -1,0 +1,140 @@
+"""A rollback by hand: what is proven and remembered, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows import prune, rollback, rolling
+from vllm_flows.earlier import Change, WayThere
+from vllm_flows.errors import CompletionError, NotReadyError, RolloutError, StalePlanError
+from vllm_flows.going_back import Past, WayBack
+from vllm_flows.models import Model
+from vllm_flows.observed import WeightsClaim
+from vllm_flows.pruning import Pruning
+from vllm_flows.session import Session
+from vllm_flows.settings import load_settings
+from vllm_flows.waiting import StoppableClock
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def change(model: str, then: str = OLD, **fields: Any) -> Change:
+    known = {"repository": f"org/{model}", "replicas": 1, "asked": True, "digest": "d"}
+    return Change(model, NEW, then, "text", **(known | fields))
+
+
+def way(*changes: Change, key: bool = True) -> WayThere:
+    values = {"servingEngineSpec": {"vllmApiKey": {}} if key else {}}
+    return WayThere(7, Past(5, "0.1.8", values), changes)
+
+
+@dataclass
+class Tasks:
+    """Stands for the tasks: notes what is done; what is in `failing` is raised for that model."""
+
+    failing: dict[str, Exception] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    asked: list[Model] = field(default_factory=list)
+    keyless: set[bool] = field(default_factory=set)
+
+    def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(rollback, "roll_back_release", self.roll_back)
+        patch.setattr(rollback, "wait_ready", SimpleNamespace(submit=self.wait))
+        patch.setattr(rollback, "prove", SimpleNamespace(submit=self.prove))
+        patch.setattr(rollback, "remember_served", SimpleNamespace(submit=self.remember))
+        patch.setattr(rollback, "results", list)
+
+    def roll_back(self, _session: object, back: WayBack, _reason: str) -> None:
+        assert back.past
+        self.done.append(f"back to {back.past.revision}")
+
+    def wait(self, _session: object, model: str, *_: object, back: bool) -> Any:
+        assert back
+        self.done.append(f"wait {model}")
+        return future(self.failing.get(model) if self.is_unready(model) else 1.0)
+
+    def is_unready(self, model: str) -> bool:
+        return isinstance(self.failing.get(model), NotReadyError)
+
+    def prove(self, session: Session, model: Model) -> Any:
+        self.keyless.add(session.keyless)
+        self.asked.append(model)
+        return future(self.failing.get(model.name, "answer"))
+
+    def remember(self, _session: object, claim: WeightsClaim, served: Any) -> None:
+        self.done.append(f"remember {claim.model} {served.commit[:1]} {served.requested[:1]}")
+
+
+def future(result: object) -> Any:
+    return SimpleNamespace(result=lambda raise_on_failure: result)  # noqa: ARG005 -- Prefect's
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
+    made = Tasks()
+    made.put_in_place(monkeypatch)
+    monkeypatch.setattr(rolling, "say", lambda _: None)
+    return made
+
+
+def go(found: WayThere) -> None:
+    session = Session(load_settings(), None, None, StoppableClock())  # type: ignore[arg-type]  # unused
+    claims = {one.model: WeightsClaim(one.model, "1Gi", {OLD: 1}) for one in found.changes}
+    rollback._go(session, found, claims)  # noqa: SLF001 -- the flow itself wants a Prefect server
+
+
+def test_every_model_that_changes_is_waited_for_asked_and_remembered(tasks: Tasks):
+    go(way(change("a"), change("b"), change("gone", then="")))
+    assert tasks.done == ["back to 5", "wait a", "wait b", "remember a a a", "remember b a a"]
+    assert [one.name for one in tasks.asked] == ["a", "b"]
+    assert tasks.keyless == {False}
+
+
+def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
+    go(way(change("a"), key=False))
+    assert tasks.keyless == {True}
+
+
+def test_a_model_that_cannot_be_asked_is_only_waited_for(tasks: Tasks):
+    go(way(change("embeds", asked=False)))
+    assert tasks.done == ["back to 5", "wait embeds"]
+
+
+def test_a_smoke_test_of_the_models_file_is_what_is_asked(tasks: Tasks):
+    settings = load_settings()
+    settings.models_file.write_text(
+        "- name: a\n  modelURL: org/a\n  smokeTest: {prompt: hello, expect: world}\n"
+    )
+    go(way(change("a"), change("b")))
+    assert [one.smoke_test.expect for one in tasks.asked] == ["world", None]
+
+
+@pytest.mark.parametrize(
+    "error", [NotReadyError("crash loop", next_command="look"), CompletionError("rubbish")]
+)
+def test_who_does_not_answer_then_is_told_and_not_remembered(tasks: Tasks, error: Exception):
+    tasks.failing = {"a": error}
+    with pytest.raises(RolloutError, match="a does not answer") as failed:
+        go(way(change("a"), change("b")))
+    assert "vllm-flows rollback --to 7" in failed.value.next_command
+    assert tasks.done[-1] == "remember b a a"
+    assert not any(text.startswith("remember a") for text in tasks.done)
+
+
+def test_a_release_that_moved_on_since_it_was_looked_at_is_not_rolled_back():
+    rollback._check(way(), None)  # noqa: SLF001 -- as above
+    rollback._check(way(), 7)  # noqa: SLF001 -- as above
+    with pytest.raises(StalePlanError, match="at revision 7 by now, not at 6"):
+        rollback._check(way(), 6)  # noqa: SLF001 -- as above
+
+
+def test_nothing_is_removed_but_what_was_agreed_to():
+    found = [Pruning("a", gone=(OLD,))]
+    prune._check(found, None)  # noqa: SLF001 -- as above
+    prune._check(found, [one.agreed for one in found])  # noqa: SLF001 -- as above
+    with pytest.raises(StalePlanError, match="nothing was removed"):
+        prune._check([*found, Pruning("b", gone=(OLD,))], [one.agreed for one in found])  # noqa: SLF001 -- as above
