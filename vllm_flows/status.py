@@ -105,7 +105,10 @@ def _proven(claims: Iterable[Object]) -> dict[str, str]:
         claim["metadata"]["name"].removeprefix("weights-"): claim["metadata"].get("annotations")
         for claim in claims
     }
-    return {name: (noted or {}).get(PROVEN_ANNOTATION, "") for name, noted in annotations.items()}
+    return {
+        name: next(iter((noted or {}).get(PROVEN_ANNOTATION, "").split()), "")
+        for name, noted in annotations.items()
+    }
 
 
 def _endpoint(name: str, services: Collection[str], namespace: str) -> str:

@@ -77,7 +77,7 @@ def future(result: object) -> Any:
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
     made = Tasks()
     made.put_in_place(monkeypatch)
-    monkeypatch.setattr(rolling, "say", lambda _: None)
+    monkeypatch.setattr(rolling, "all_ended", list)
     return made
 
 

@@ -96,6 +96,8 @@ def test_a_change_that_kubernetes_has_not_seen_yet_is_no_rest():
 def test_a_model_that_was_not_seen_to_answer_with_these_options_is_not_proven():
     assert only(deployment("qwen"), claim("qwen", "")).health is Health.UNPROVEN
     assert only(deployment("qwen"), claim("qwen", "d0")).health is Health.UNPROVEN
+    assert only(deployment("qwen"), claim("qwen", "d0 d1")).health is Health.UNPROVEN
+    assert only(deployment("qwen"), claim("qwen", "d1 d0")).health is not Health.UNPROVEN
 
 
 def test_a_pod_that_waits_for_a_node_holds_no_gpu_and_one_that_ended_does_not_count():
