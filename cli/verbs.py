@@ -95,6 +95,11 @@ TOPICS: dict[str, dict[str, Verb]] = {
         "unlock": Verb(
             "repairing:unlock", "Take away the lock, or the pending release, that a dead run left."
         ),
+        "device-plugin": Verb(
+            "device_plugin:device_plugin",
+            "Install NVIDIA's device plugin, without which nodes offer no GPUs; say what they "
+            "offer.",
+        ),
     },
     "Secrets": {
         "set-hf-token": Verb(
@@ -125,11 +130,6 @@ TOPICS: dict[str, dict[str, Verb]] = {
         "serve": Verb(
             "serving:serve",
             "Serve the flows to the Prefect UI, to schedules and to events, on this machine.",
-        ),
-        "device-plugin": Verb(
-            "device_plugin:device_plugin",
-            "Install NVIDIA's device plugin, without which nodes offer no GPUs; say what they "
-            "offer.",
         ),
         "deploy-flows": Verb(
             "registering:deploy_flows",

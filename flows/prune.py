@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
 from flows.running import locked, results, run_name, session_for
 from tasks.pruning import delete_volume, prune_volume
@@ -19,7 +21,7 @@ from vllm_flows.weights_manifests import WeightsOrder
 @flow(name="prune", flow_run_name=run_name)
 def prune(
     models: list[str] | None = None,
-    keep: int = 2,
+    keep: Annotated[int, Field(ge=1)] = 2,
     namespace: str | None = None,
     kube_context: str | None = None,
     models_file: str | None = None,

@@ -26,8 +26,6 @@ def unlock(
     with session_for(namespace=namespace, kube_context=kube_context) as session:
         now = wall_clock()
         locks = look_at_locks(session, now)
-        for line in locks.lines(now):
-            say(line)
         if not locks.anything:
             say("nothing to unlock")
             return

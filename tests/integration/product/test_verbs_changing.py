@@ -180,3 +180,42 @@ def test_a_lock_in_use_is_taken_by_force_alone_and_its_run_changes_nothing_more(
         product.hub("rate", bytes_per_second=None)
         assert run.ended() == 5
     assert served(product) == before
+
+
+def test_the_device_plugin_is_a_release_of_its_own_made_only_where_none_is(product: Product):
+    chart, place = product.folder / "chart", f"{product.namespace}-gpus"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: plugin\nversion: 0.0.1\n")
+    (chart / "templates" / "all.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plugin}\n"
+        "data: {class: {{ .Values.runtimeClassName | quote }}}\n"
+    )
+    chosen = ["--yes", "--chart", str(chart), "--namespace", place]
+    said = product.run("device-plugin", "install", *chosen).stderr
+    assert "no plugin to install: nodes offer GPUs by one that is there" in said
+    said = product.run("device-plugin", "install", "--force", *chosen).stderr
+    assert "gpu-node-1 offers 8 nvidia.com/gpu" in said
+    assert "as it should be" in product.run("device-plugin", "install", *chosen).stderr
+    made = json.loads(product.kubectl("-n", place, "get", "configmap", "plugin", "-o", "json"))
+    assert made["data"] == {"class": "nvidia"}
+    shown = product.run("device-plugin", "status", "-o", "json", VLLM_DEVICE_PLUGIN_NAMESPACE=place)
+    assert json.loads(shown.stdout)[0]["gpus"] == 8
+    assert "deployed, chart 0.0.1" in shown.stderr
+    product.kubectl("delete", "namespace", place, "--wait=false")
+
+
+def test_the_flows_are_registered_twice_for_a_pool_that_was_missing(product: Product):
+    for made in (True, False):
+        said = product.run("deploy-flows", "--yes", "--work-pool", "workers").stderr
+        assert ("work pool workers made" in said) is made
+    found = product.prefect("deployments/filter", work_pools={"name": {"any_": ["workers"]}})
+    try:
+        assert {one["name"] for one in found} == {"deploy", "uninstall", "rollback", "prune"}
+        for one in found:
+            (step,) = one["pull_steps"]
+            (directory,) = [options["directory"] for options in step.values()]
+            assert directory == str(product.folder)
+    finally:
+        for one in found:
+            url = f"{product.sandbox.prefect_url}/api/deployments/{one['id']}"
+            httpx.delete(url, trust_env=False).raise_for_status()
