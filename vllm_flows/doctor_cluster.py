@@ -93,10 +93,7 @@ def judge_device_plugin(nodes: Sequence[Node]) -> Finding:
     return Finding("device plugin", state, text, INSTALL_PLUGIN)
 
 
-INSTALL_PLUGIN = (
-    "helm upgrade --install nvidia-device-plugin nvidia-device-plugin --repo "
-    "https://nvidia.github.io/k8s-device-plugin -n nvidia-device-plugin --create-namespace"
-)
+INSTALL_PLUGIN = "vllm-flows device-plugin install"
 
 
 def _is_vendors(node: Node, resource: str) -> bool:
@@ -119,8 +116,8 @@ def judge_runtime_class(name: str, found: Object | None) -> Finding:
     if found:
         return Finding("runtime class", State.OK, f"{name} (handler {found.get('handler')})")
     fix = (
-        f"install the NVIDIA GPU operator, or make RuntimeClass {name}; or set VLLM_RUNTIME_CLASS= "
-        "(empty) where the node's default runtime knows GPUs"
+        f"{INSTALL_PLUGIN} --runtime-class   (where nodes have the NVIDIA container toolkit); or "
+        "set VLLM_RUNTIME_CLASS= (empty) where the node's default runtime knows GPUs"
     )
     return Finding("runtime class", State.PROBLEM, f"the cluster has no RuntimeClass {name}", fix)
 
