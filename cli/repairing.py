@@ -36,7 +36,7 @@ def rollback(options: Options, *, revision: int | None, yes: bool) -> None:
     expected = None
     if not yes:
         require_terminal("vllm-flows rollback --yes")
-        expected, revision = _agreed_way(options, revision)
+        expected = _agreed_way(options, revision)
     run_flow(
         _load_rollback,
         revision=revision,
@@ -48,17 +48,22 @@ def rollback(options: Options, *, revision: int | None, yes: bool) -> None:
     note("rolled back")
 
 
-def _agreed_way(options: Options, revision: int | None) -> tuple[int, int]:
-    """Show the way back and ask; return the revision it starts from, and the one it leads to."""
+def _agreed_way(options: Options, revision: int | None) -> str:
+    """Show the way back and ask; return what tells it from any other."""
     from vllm_flows.earlier import way_rows
     from vllm_flows.looking_back import look_back
     from vllm_flows.session import Session
 
     way, _ = look_back(Session.open(options.settings()), revision)
-    note(f"back from Helm revision {way.current} to {way.target.revision}:")
+    if way.target.revision == way.current:
+        note(f"a rollback to Helm revision {way.current} was interrupted:")
+        question = "Ask what went back?"
+    else:
+        note(f"back from Helm revision {way.current} to {way.target.revision}:")
+        question = "Where old and new have no room together, the old end first. Go back?"
     table(way_rows(way), to_stderr=True)
-    confirm("Where old and new have no room together, the old end first. Go back?", "rollback")
-    return way.current, way.target.revision
+    confirm(question, "rollback")
+    return way.agreed
 
 
 @click.command()

@@ -35,7 +35,7 @@ def rollback(
     kube_context: str | None = None,
     models_file: str | None = None,
     *,
-    expected: int | None = None,
+    expected: str | None = None,
 ) -> list[str]:
     """Bring back the revision of the Helm release that served before, and ask what changed.
 
@@ -46,7 +46,7 @@ def rollback(
         namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
         kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
         models_file: Where smokeTest stands, if anywhere; leave out for VLLM_MODELS_FILE.
-        expected: Revision of the release that was looked at; from any other nothing is changed.
+        expected: The way that was agreed to, as `7 -> 5`; any other is refused.
 
     """
     with session_for(
@@ -65,11 +65,10 @@ def rollback(
     return lines
 
 
-def _check(way: WayThere, expected: int | None) -> None:
-    if expected is not None and way.current != expected:
+def _check(way: WayThere, expected: str | None) -> None:
+    if expected is not None and way.agreed != expected:
         raise StalePlanError(
-            f"the release is at revision {way.current} by now, not at {expected}; nothing was "
-            "changed",
+            f"the way is now {way.agreed}, and {expected} was agreed to; nothing was changed",
             next_command="vllm-flows rollback   (look at it, and agree again)",
         )
 
@@ -82,13 +81,14 @@ def _say(way: WayThere) -> None:
 
 
 def _go(session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]) -> None:
-    """Roll the release back; prove and remember the models that changed.
+    """Roll the release back, unless that was done; prove and remember the models that changed.
 
     Raises RolloutError when one of them does not answer.
     """
     names = tuple(change.model for change in way.then)
     whole = WayBack(names, way.target.values, way.target)
-    roll_back_release(session, whole, "asked for")
+    if way.target.revision != way.current:
+        roll_back_release(session, whole, "asked for")
     failed = _prove(replace(session, keyless=not has_api_key(way.target.values)), way, claims)
     results(
         remember_served.submit(session, claims[one.model], Served(one.then, one.then, one.digest))

@@ -7,7 +7,7 @@ there. What only was a step of a change of several models is nothing to go back 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_flows.differences import at_commit, differences, entries
@@ -49,13 +49,19 @@ class Change:
 class WayThere:
     """The revision that the release is at, the earlier one, and what differs.
 
-    `common` tells what of it all engines share.
+    `common` tells what of it all engines share. They are the same revision where an interrupted
+    rollback is only to be proven.
     """
 
     current: int
     target: Past
     changes: tuple[Change, ...]
     common: tuple[str, ...] = ()
+
+    @property
+    def agreed(self) -> str:
+        """What tells this way from any other."""
+        return f"{self.current} -> {self.target.revision}"
 
     @property
     def then(self) -> list[Change]:
@@ -105,11 +111,28 @@ def way_there(
             next_command="vllm-flows install",
         )
     if wanted is None:
-        found = _that_served(now, newer_first, claims, namespace)
+        found = _interrupted(now, claims) or _that_served(now, newer_first, claims, namespace)
     else:
         found = _asked_for(now, newer_first, wanted, namespace)
     _check_weights(found, claims)
     return found
+
+
+def _interrupted(now: Past, claims: Mapping[str, WeightsClaim]) -> WayThere | None:
+    """Return what is left of a rollback that helm did and that was not proven, if there is any.
+
+    Then what is deployed answered once, and something else did after it.
+    """
+    if not served(now, claims):
+        return None
+    left = [
+        _change(name, entry, entry, ())
+        for name, entry in entries(now.values).items()
+        if _is_asked(entry) and _mark(entry, DIGEST_ANNOTATION) != claims[name].proven
+    ]
+    text = "went back already, and was not asked yet"
+    told = [replace(one, text=text, lines=(f"{one.model}: revision: {one.then}",)) for one in left]
+    return WayThere(now.revision, now, tuple(told)) if told else None
 
 
 def _that_served(

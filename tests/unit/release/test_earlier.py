@@ -49,7 +49,7 @@ def claims(*pasts: Past, complete: tuple[str, ...] = (OLD, NEW)) -> dict[str, We
 def way(
     *newest_first: Past, answered: tuple[Past, ...] | None = None, to: int | None = None
 ) -> WayThere:
-    remembered = claims(*(newest_first if answered is None else answered))
+    remembered = claims(*reversed(newest_first if answered is None else answered))
     silent = {name: replace(one, answered=()) for name, one in claims(*newest_first).items()}
     return way_there(newest_first, silent | remembered, to, "ns")
 
@@ -71,7 +71,7 @@ def test_what_served_last_before_comes_back():
 def test_a_revision_that_was_not_seen_to_answer_is_passed_over():
     first, bad = past(1, (model(), OLD)), past(2, (model(vllmConfig={"maxNumSeqs": 8}), OLD))
     third = past(3, (model(), NEW))
-    assert way(third, bad, first, answered=(first, third)).target.revision == 1
+    assert way(third, bad, first, answered=(third, first)).target.revision == 1
     with pytest.raises(ReleaseError, match="nothing to go back to"):
         way(third, bad, first, answered=(third,))
 
@@ -136,6 +136,21 @@ def test_a_model_that_only_embeds_or_has_no_replica_is_not_asked():
     remembered = {name: replace(one, answered=()) for name, one in remembered.items()}
     found = way_there([second, first], remembered | {"qwen": asked}, None, "ns")
     assert [(one.model, one.asked) for one in found.changes] == [("e", False), ("i", False)]
+
+
+def test_a_rollback_that_was_interrupted_is_proven_before_it_goes_anywhere_else():
+    first, second = past(1, (model(), OLD)), past(2, (model(), NEW))
+    back = replace(first, revision=3, description="Rollback to 1")
+    # What answered last is the newer one: nobody has asked the older one since.
+    found = way_there([back, second, first], claims(first, second), None, "ns")
+    assert (found.agreed, found.changes[0].text) == (
+        "3 -> 3",
+        "went back already, and was not asked yet",
+    )
+    assert lines_to_write(found) == [f"qwen: revision: {OLD}"]
+    asked = claims(second, first)
+    assert way_there([back, second, first], asked, None, "ns").agreed == "3 -> 2"
+    assert way_there([back, second, first], claims(first, second), 2, "ns").agreed == "3 -> 2"
 
 
 def test_a_revision_whose_weights_are_gone_is_refused_with_what_fetches_them_again():

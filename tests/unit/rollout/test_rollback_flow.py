@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,6 +94,11 @@ def test_every_model_that_changes_is_waited_for_asked_and_remembered(tasks: Task
     assert tasks.keyless == {False}
 
 
+def test_what_an_interrupted_rollback_brought_back_is_only_proven(tasks: Tasks):
+    go(replace(way(change("a")), current=5))
+    assert tasks.done == ["wait a", "remember a a a"]
+
+
 def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
     go(way(change("a"), key=False))
     assert tasks.keyless == {True}
@@ -127,9 +132,10 @@ def test_who_does_not_answer_then_is_told_and_not_remembered(tasks: Tasks, error
 
 def test_a_release_that_moved_on_since_it_was_looked_at_is_not_rolled_back():
     rollback._check(way(), None)  # noqa: SLF001 -- as above
-    rollback._check(way(), 7)  # noqa: SLF001 -- as above
-    with pytest.raises(StalePlanError, match="at revision 7 by now, not at 6"):
-        rollback._check(way(), 6)  # noqa: SLF001 -- as above
+    rollback._check(way(), "7 -> 5")  # noqa: SLF001 -- as above
+    for other in ("6 -> 5", "7 -> 4"):
+        with pytest.raises(StalePlanError, match="the way is now 7 -> 5"):
+            rollback._check(way(), other)  # noqa: SLF001 -- as above
 
 
 def test_nothing_is_removed_but_what_was_agreed_to():
