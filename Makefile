@@ -7,7 +7,7 @@ STAMP := $(VENV)/.synced
 UV_VERSION := 0.13.9
 SOURCES := vllm_flows tasks flows cli deployments sandbox tests bench
 
-.PHONY: help setup demo test test-unit check bench sandbox-up sandbox-down lock
+.PHONY: help setup demo test check docs bench sandbox-up sandbox-down lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(STAMP) ## Lint, types, import contracts, unit tests
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 	@$(PYTHON) -m pytest -q tests/unit
+
+docs: $(STAMP) ## Write docs/cli.md from the commands' help
+	@$(PYTHON) -m cli.reference
 
 bench: $(STAMP) ## Measure one thing beside its peer: make bench NAME=x
 	@PYTHONPATH=. $(PYTHON) bench/$(or $(NAME),list).py
