@@ -2,72 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import subprocess
-import sys
-import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from tests.terminal import CTRL_C, terminal
+
 if TYPE_CHECKING:
     from conftest import Product
 
-CTRL_C = "\x03"
 MINE = "# mine\r\n- name: mine   # first\r\n  modelURL: 'org/mine'\r\n"
-
-
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-@dataclass
-class Terminal:
-    """A command on a terminal of its own."""
-
-    process: subprocess.Popen[bytes]
-    descriptor: int
-    seen: str = ""
-
-    def read_until(self, text: str) -> None:
-        """Read what the command shows until the text is there."""
-        begin = len(self.seen)
-        while text not in self.seen[begin:]:
-            self.seen += os.read(self.descriptor, 4096).decode()
-
-    def answer(self, question: str, text: str) -> None:
-        """Wait for a question and type the answer."""
-        self.read_until(question)
-        os.write(self.descriptor, text.encode())
-
-
-@contextmanager
-def terminal(product: Product, *arguments: str) -> Iterator[Terminal]:
-    """Start a command as a person at a terminal does."""
-    ours, its = pty.openpty()
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("vllm-flows"), *arguments],
-        cwd=product.folder,
-        env=product.environ,
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-        preexec_fn=_take_terminal,  # noqa: PLW1509 -- no thread runs in a test
-    )
-    os.close(its)
-    try:
-        yield Terminal(process, ours)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def test_a_model_is_found_on_the_hub_added_and_taken_out_again(product: Product):

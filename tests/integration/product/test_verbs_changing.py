@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import psutil
+
+from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
     from conftest import Product, Watched
@@ -56,36 +54,6 @@ def served(product: Product) -> str:
     return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
 
 
-def on_terminal(product: Product, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own and answer its question; return code and output."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("vllm-flows"), *arguments],
-        cwd=product.folder,
-        env=product.environ | {"TERM": "dumb", "NO_COLOR": "1"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    said = ""
-    while chunk := _read(ours):
-        said += chunk
-        if answer and said.endswith(": "):
-            os.write(ours, f"{answer}\n".encode())
-            answer = ""
-    os.close(ours)
-    return process.wait(_PATIENCE), said
-
-
-def _read(terminal: int) -> str:
-    try:
-        return os.read(terminal, 4096).decode()
-    except OSError:  # the other end is closed
-        return ""
-
-
 def killed_in_helm(run: Watched) -> None:
     """Kill a run and its helm while helm changes the release."""
     helms = run.until_helm()
@@ -104,7 +72,7 @@ def test_after_a_good_update_what_served_before_comes_back_and_its_line_is_told(
     after = new_commit(product)
     product.install(PHI)
     assert served(product) == after
-    code, said = on_terminal(product, "n", "rollback")
+    code, said = on_terminal(product, "n\n", "rollback")
     assert (code, served(product)) == (1, after)
     assert f"{after[:_DIGITS]} -> {before[:_DIGITS]}" in said
     said = product.run("rollback", "--yes").stderr
@@ -144,10 +112,10 @@ def test_what_neither_runs_nor_served_before_goes_also_when_the_run_is_killed(pr
 def test_a_volume_of_a_model_that_is_neither_listed_nor_deployed_goes_by_name(product: Product):
     product.install(PHI)
     product.install(QWEN)
-    code, said = on_terminal(product, "yes", "prune", "--volumes")
+    code, said = on_terminal(product, "yes\n", "prune", "--volumes")
     assert (code, "nothing was changed" in said) == (1, True)
     assert len(product.objects("pvc")) == 2
-    code, said = on_terminal(product, product.namespace, "prune", "--volumes")
+    code, said = on_terminal(product, f"{product.namespace}\n", "prune", "--volumes")
     assert code == 0, said
     assert [one["metadata"]["name"] for one in product.objects("pvc")] == ["weights-qwen3"]
 
@@ -159,7 +127,7 @@ def test_what_a_dead_run_left_is_taken_away(product: Product):
     with product.watched() as run:
         killed_in_helm(run)
     assert product.lease_holder()
-    code, said = on_terminal(product, "y", "unlock")
+    code, said = on_terminal(product, "y\n", "unlock")
     assert code == 0, said
     assert "left behind by" in said
     assert product.lease_holder() == ""

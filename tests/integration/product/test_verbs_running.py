@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,6 +18,7 @@ import psutil
 import pytest
 
 from sandbox.agent.processes import POD_VARIABLE
+from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
     from conftest import Product
@@ -105,29 +103,6 @@ def kill_container(product: Product, pod: str) -> None:
         with suppress(psutil.Error):
             if process.environ().get(POD_VARIABLE) == str(folder):
                 process.kill()
-
-
-def on_terminal(product: Product, typed: str, *arguments: str) -> tuple[int, str]:
-    """Run a verb on a pseudo-terminal; return its exit code and all that the screen showed."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("vllm-flows"), *arguments],
-        cwd=product.folder,
-        env=product.environ,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that the other side is closed
-        pass
-    os.close(ours)
-    return process.wait(PATIENCE), shown.decode()
 
 
 def test_the_logs_of_all_replicas_are_shown_each_with_its_pod(running: Product):
