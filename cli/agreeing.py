@@ -87,6 +87,8 @@ def save(decision: Decision, path: Path, *, allow_downtime: bool) -> None:
     document = {
         "fingerprint": decision.fingerprint,
         "allowDowntime": allow_downtime,
+        "namespace": decision.desired.settings.namespace,
+        "cluster": decision.state.cluster,
         **plan_data(decision),
     }
     try:
@@ -95,8 +97,12 @@ def save(decision: Decision, path: Path, *, allow_downtime: bool) -> None:
         raise ConfigurationError(f"the plan cannot be written: {error}") from error
 
 
-def saved(path: Path) -> Agreement:
-    """Return what `save` wrote. Raises ConfigurationError when the file holds no plan."""
+def saved(path: Path, namespace: str) -> Agreement:
+    """Return what `save` wrote.
+
+    Raises ConfigurationError when the file holds no plan, or one for another namespace. For which
+    cluster it was made is part of its fingerprint.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -107,6 +113,12 @@ def saved(path: Path) -> Agreement:
     expected, allow_downtime = found.get("fingerprint"), found.get("allowDowntime")
     if not (isinstance(expected, str) and expected and isinstance(allow_downtime, bool)):
         raise _no_plan(path, "it is JSON of another shape, without fingerprint and allowDowntime")
+    if found.get("namespace") != namespace:
+        theirs = found.get("namespace")
+        raise ConfigurationError(
+            f"{path} was made for namespace {theirs}, not for {namespace}; nothing was changed",
+            next_command=f"vllm-flows --namespace {theirs} install --plan {path}   (or plan anew)",
+        )
     return Agreement(expected, allow_downtime)
 
 

@@ -15,7 +15,7 @@ from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
 from vllm_flows.chart import locate_chart
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.report import Report, outcome_rows
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -74,7 +74,12 @@ def _deploy(
     locate_chart(settings)
     agreement = Agreement(allow_downtime=allow_downtime)
     if plan:
-        agreement = saved(plan)
+        if allow_downtime:
+            raise ConfigurationError(
+                "--allow-downtime changes nothing of a plan that is made already",
+                next_command=f"vllm-flows plan --allow-downtime --out {plan}",
+            )
+        agreement = saved(plan, settings.namespace)
     elif not yes:
         require_terminal(f"vllm-flows {verb} --yes")
         chosen = {"chart": chart, "chart_version": chart_version}

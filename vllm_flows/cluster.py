@@ -131,6 +131,18 @@ class Cluster:
         api = DynamicClient(kubernetes_client.ApiClient(configuration), discoverer=_NoDiscovery)
         return cls(namespace, context, api, inside)
 
+    def identity(self) -> str:
+        """Return what tells this cluster from others.
+
+        That is the uid of its namespace kube-system; where this account may not read that, the
+        address of the API.
+        """
+        try:
+            system = self.get("Namespace", "kube-system") or {}
+        except NoRightError:
+            system = {}
+        return str((system.get("metadata") or {}).get("uid") or self.api.configuration.host)
+
     def get(self, kind: str, name: str) -> Object | None:
         """Return the object, or None when there is none of that name."""
         resource = self._resource(kind)

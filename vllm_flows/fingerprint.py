@@ -18,6 +18,7 @@ def fingerprint(plan: Plan, desired: Desired, state: ClusterState) -> str:
     Free GPUs and the like only count in so far as the plan depends on them.
     """
     found = {
+        "place": [state.cluster, desired.settings.namespace],
         "steps": [_step(step) for step in plan.steps],
         "release": [plan.release_reason, state.release.revision, str(state.release.state)],
         "models": [model.model_dump(mode="json") for model in desired.models],
@@ -38,7 +39,8 @@ def check_expected(found: str, expected: str, verb: str = "vllm-flows plan") -> 
     if found != expected:
         raise StalePlanError(
             "the plan that was agreed to is not what would happen now; nothing was changed",
-            why="the cluster, the Hub, models.yaml or the settings moved on since it was made",
+            why="the cluster, the Hub, models.yaml or the settings moved on since it was made; or "
+            "it was made for another cluster",
             next_command=f"{verb}   (look at it, and agree again)",
         )
 

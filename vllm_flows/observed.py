@@ -234,6 +234,7 @@ class Surroundings:
 class ClusterState:
     """Everything of the cluster that the plan looks at; `router`: it has a Deployment.
 
+    `cluster` tells the cluster itself from others.
     `drifts` are the release's objects that somebody changed since helm wrote them. `selectors` are
     the labels that each Deployment selects, by its name; the pods of those in `left` run without
     it, as an interrupted run left them.
@@ -248,6 +249,7 @@ class ClusterState:
     drifts: tuple[Drift, ...] = ()
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:
         """Return the commits that the model's Deployment and pods stand for."""

@@ -111,6 +111,7 @@ class Session:
         left = self._left(deployments)
         return ClusterState(
             release=release,
+            cluster=self.cluster.identity(),
             drifts=self._drifts(release, left),
             deployments=deployed_models([*left.values(), *engines]),
             claims=claims,

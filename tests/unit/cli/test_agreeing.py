@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,12 @@ class Decided:
     changes: bool = True
     allowed: Plan | None = None
     fingerprint: str = field(default="as asked")
-    desired: Any = field(default_factory=lambda: SimpleNamespace(chart=CHART))
+    desired: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            chart=CHART, settings=SimpleNamespace(namespace="vllm")
+        )
+    )
+    state: Any = field(default_factory=lambda: SimpleNamespace(cluster="the cluster's uid"))
 
     def unsaved(self) -> list[str]:
         return []
@@ -185,7 +191,35 @@ def test_what_was_saved_is_read_again(*, allow_downtime: bool):
     path = Path("plan.json")
     decided: Any = Decided(Plan((step("a"),), "values changed"))
     agreeing.save(decided, path, allow_downtime=allow_downtime)
-    assert agreeing.saved(path) == agreeing.Agreement("as asked", allow_downtime)
+    assert agreeing.saved(path, "vllm") == agreeing.Agreement("as asked", allow_downtime)
+
+
+def test_a_plan_names_its_cluster_and_is_refused_for_another_namespace():
+    path = Path("plan.json")
+    decided: Any = Decided(Plan((step("a"),), "values changed"))
+    agreeing.save(decided, path, allow_downtime=False)
+    document = json.loads(path.read_text())
+    assert (document["namespace"], document["cluster"]) == ("vllm", "the cluster's uid")
+    with pytest.raises(ConfigurationError) as refused:
+        agreeing.saved(path, "other")
+    assert "was made for namespace vllm, not for other" in refused.value.what
+    assert "--namespace vllm install --plan plan.json" in refused.value.next_command
+
+
+def test_downtime_cannot_be_allowed_to_a_plan_that_is_made_already(
+    asked_for: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    Path("models.yaml").write_text("- name: a\n  modelURL: org/a\n")
+    monkeypatch.setattr("cli.changing.locate_chart", lambda _settings: None)
+    given = ["vllm-flows", "install", "--plan", "plan.json", "--allow-downtime"]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 64
+    assert "vllm-flows plan --allow-downtime --out plan.json" in capsys.readouterr().err
+    assert not asked_for
 
 
 @pytest.mark.parametrize(
@@ -212,7 +246,7 @@ def test_a_file_that_holds_no_plan_is_refused_with_how_to_make_one(text: str | N
     if text is not None:
         path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigurationError) as refused:
-        agreeing.saved(path)
+        agreeing.saved(path, "vllm")
     assert refused.value.what == "plan.json holds no plan"
     assert why in refused.value.why
     assert "vllm-flows plan --out" in refused.value.next_command
@@ -220,7 +254,7 @@ def test_a_file_that_holds_no_plan_is_refused_with_how_to_make_one(text: str | N
 
 def test_a_folder_holds_no_plan():
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
-        agreeing.saved(Path())
+        agreeing.saved(Path(), "vllm")
 
 
 # --- the end of a run

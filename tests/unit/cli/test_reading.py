@@ -94,4 +94,5 @@ def test_the_file_of_a_plan_holds_the_same_data_and_what_install_goes_by(
     decision = decided(NONE, release_reason="values changed")
     assert run(monkeypatch, decision, "-o", "json", "--out", "plan.json") == 0
     shown, kept = json.loads(capsys.readouterr().out), json.loads(Path("plan.json").read_text())
-    assert kept == {"fingerprint": decision.fingerprint, "allowDowntime": False, **shown}
+    place = {"namespace": "vllm", "cluster": ""}
+    assert kept == {"fingerprint": decision.fingerprint, "allowDowntime": False, **place, **shown}

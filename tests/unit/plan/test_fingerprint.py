@@ -103,6 +103,11 @@ def test_a_cluster_that_moved_on_makes_another_plan(state: ClusterState):
     assert fingerprint(PLAN, desired(), state) != AGREED
 
 
+def test_another_namespace_or_another_cluster_is_another_plan():
+    assert fingerprint(PLAN, desired(namespace="other"), STATE) != AGREED
+    assert fingerprint(PLAN, desired(), replace(STATE, cluster="other")) != AGREED
+
+
 def test_what_changes_by_itself_and_decides_nothing_makes_no_other_plan():
     for state in (deployed(ready=0), replace(STATE, around=Surroundings(nodes=()))):
         assert fingerprint(PLAN, desired(), state) == AGREED
