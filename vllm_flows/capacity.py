@@ -18,7 +18,7 @@ from vllm_flows.quantities import parse_quantity
 from vllm_flows.quota import within_quotas
 from vllm_flows.scale_down import remaining
 from vllm_flows.settings import Settings
-from vllm_flows.storage import Storage
+from vllm_flows.storage import Storage, may_part
 
 Object = Mapping[str, Any]
 
@@ -92,6 +92,12 @@ def possible_nodes(model: Model, state: ClusterState) -> list[Node]:
     barred = _out_of_reach(state.around.volumes.get(model.name) or {}, nodes)
     needs = needs_of(model, state.around)
     return candidates(nodes, Demand(model.name, 1, needs, volume_elsewhere=barred))
+
+
+def parting(model: Model, settings: Settings, state: ClusterState) -> tuple[str, ...]:
+    """Say that a new pod beside the old one may come to where the volume is not; else nothing."""
+    storage = Storage(model, state.claims.get(model.name), settings)
+    return may_part(storage, state.engine_nodes(model.name), possible_nodes(model, state))
 
 
 def meant_nodes(model: Model, state: ClusterState) -> list[Node]:

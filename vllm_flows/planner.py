@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllm_flows.capacity import needs_of, possible_nodes, unknown_gpus, unknown_room
+from vllm_flows.capacity import needs_of, parting, unknown_gpus, unknown_room
 from vllm_flows.chart import overruled_version
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
@@ -35,9 +35,10 @@ from vllm_flows.plan import STAYING, Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
 from vllm_flows.rollout import Rollout
-from vllm_flows.rooms import Moving, Room, find_rooms
+from vllm_flows.rooms import Room, find_rooms
 from vllm_flows.selectors import to_replace
-from vllm_flows.storage import Storage, may_part
+from vllm_flows.storage import Storage
+from vllm_flows.trials import Moving
 from vllm_flows.waves import same_values, stops_pods
 from vllm_flows.weights_manifests import WeightsOrder
 from vllm_flows.weights_place import no_room_for_weights, weights_hosts
@@ -168,13 +169,8 @@ def _told(model: Model, rollout: Rollout, desired: Desired, state: ClusterState)
     """Say how the model's pods are replaced, and what may come between."""
     if not model.replica_count:
         return ()
-    storage = Storage(model, state.claims.get(model.name), desired.settings)
-    parting = (
-        may_part(storage, state.engine_nodes(model.name), possible_nodes(model, state))
-        if rollout.surge
-        else ()
-    )
-    return (rollout.text, *parting)
+    apart = parting(model, desired.settings, state) if rollout.surge else ()
+    return (rollout.text, *apart)
 
 
 def _order(

@@ -7,8 +7,8 @@ what changes for all engines replaces them at once, and then they are tried toge
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from vllm_flows.capacity import Wanted, find_room
 from vllm_flows.desired import Desired
@@ -25,17 +25,13 @@ from vllm_flows.rollout import (
     choose_rollout,
     choose_together,
 )
+from vllm_flows.trials import Moving, Trial, Tried
 
 _REPLACED = {Action.UPDATE, Action.RESTART}
-
-
-@dataclass(frozen=True)
-class Moving:
-    """A model that the run acts on; `small_gpus` are hosts whose GPUs do not do, and why."""
-
-    model: Model
-    action: Action
-    small_gpus: Mapping[str, str] = field(default_factory=dict)
+_MAY_LACK_ROOM = (
+    "this account may not see what is free: the new replica may find no room, and the change would "
+    "go back; with --allow-downtime, or allowDowntime: true in models.yaml, the old one stops first"
+)
 
 
 @dataclass(frozen=True)
@@ -51,55 +47,6 @@ class Room:
     def placement(self) -> Placement:
         """Return the nodes and the problem alone."""
         return Placement(self.nodes, self.problem)
-
-
-@dataclass(frozen=True)
-class _Tried:
-    """New replicas of a model beside those of its pods that run."""
-
-    moving: Moving
-    new: int
-    running: int
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """The cluster as it is once everything that stays has its room."""
-
-    staying: Sequence[Wanted]
-    stays: Mapping[str, int]
-    desired: Desired
-    state: ClusterState
-
-    def place(self, tried: Sequence[_Tried]) -> dict[str, Placement]:
-        """Place models' new replicas beside those that run, without pushing others out."""
-        names = {one.moving.model.name for one in tried}
-        others = [one for one in self.staying if one.model.name not in names]
-        wanted = [Wanted(one.moving.model, one.new, one.moving.small_gpus) for one in tried]
-        stays = {**self.stays, **{one.moving.model.name: one.running for one in tried}}
-        found = find_room([*others, *wanted], stays, self.desired.settings, self.state)
-        pushed = [found[one.model.name] for one in others if one.model.name in found]
-        problem = next((one.problem for one in pushed if one.problem), None)
-        return {name: _unless(problem, found.get(name, Placement())) for name in names}
-
-    def consents(self, model: Model) -> bool:
-        """Say whether somebody agreed that the model does not answer for a while."""
-        return model.allow_downtime or self.desired.allow_downtime
-
-    def replicas(self, moving: Moving) -> Replicas:
-        """Return the model's replicas. Scaled before its pods are replaced, so many of them run."""
-        deployed, wanted = self.state.deployments[moving.model.name], moving.model.replica_count
-        return Replicas(wanted, wanted if deployed.replicas else 0, deployed.ready)
-
-    def tried(self, moving: Moving, new: int, left: int) -> _Tried:
-        """Return so many new replicas beside so many old ones, those to be added among the new."""
-        there = min(left, self.state.deployments[moving.model.name].replicas)
-        return _Tried(moving, new + left - there, there)
-
-
-def _unless(problem: PlacementError | None, mine: Placement) -> Placement:
-    found = mine.problem or problem
-    return mine if found is None else Placement(problem=found)
 
 
 def find_rooms(
@@ -122,7 +69,7 @@ def find_rooms(
     replaced = [
         one for one in moving if one.action in _REPLACED and not found[one.model.name].problem
     ]
-    trial = _Trial(
+    trial = Trial(
         [one for one in staying if not places[one.model.name].problem], stays, desired, state
     )
     if together:
@@ -153,23 +100,50 @@ def _fewer(moving: Sequence[Moving], state: ClusterState) -> dict[str, int]:
     }
 
 
-def _fixed(model: Model, trial: _Trial) -> Rollout | None:
-    """Return how the model's pods are replaced where the room is no question."""
-    around = trial.state.around
-    if not model.replica_count:
-        return AT_REST
-    if around.nodes is None or around.pods is None:
-        return AT_REST  # the room is not known: as little as possible is asked for
-    if trial.desired.settings.autoscaling:
-        return Rollout(Strategy.SURGE, model.replica_count)
-    return None
+def _fixed(moving: Sequence[Moving], trial: Trial) -> dict[str, Room]:
+    """Return how the pods of models are replaced at once where the room is no question."""
+    found = {one.model.name: Room(rollout=AT_REST) for one in moving if not one.model.replica_count}
+    asked = [one for one in moving if one.model.replica_count]
+    if trial.blind:
+        return found | _unseen(asked, trial)
+    autoscaling = trial.desired.settings.autoscaling
+    if autoscaling and not all(trial.stops_for(one.model) for one in asked):
+        found |= {one.model.name: _surge(one.model) for one in asked}
+    return found
 
 
-def _replacement(moving: Moving, trial: _Trial) -> Room:
+def _surge(model: Model) -> Room:
+    """Return the room of all new replicas beside the old ones, on nodes that are or will be."""
+    return Room(rollout=Rollout(Strategy.SURGE, model.replica_count))
+
+
+def _unseen(moving: Sequence[Moving], trial: Trial) -> dict[str, Room]:
+    """Return how pods are replaced where nobody knows what is free.
+
+    As little as possible is asked for: one replica more, none where all that answer may stop.
+    """
+    counts = {one.model.name: trial.replicas(one) for one in moving}
+    agreed = all(trial.stops_for(one.model) or not counts[one.model.name].ready for one in moving)
+    harder = choose_together(lambda way: way is not Strategy.SURGE, counts.values())
+    way = harder if agreed and harder else Strategy.SURGE
+    told = way is Strategy.SURGE and not trial.desired.settings.autoscaling
+    return {
+        name: Room(
+            rollout=_rollout(way, one), notes=(_MAY_LACK_ROOM,) if told and one.ready else ()
+        )
+        for name, one in counts.items()
+    }
+
+
+def _rollout(way: Strategy, replicas: Replicas) -> Rollout:
+    return Rollout(way, 1 if way is Strategy.SURGE else 0, replicas.silent(way))
+
+
+def _replacement(moving: Moving, trial: Trial) -> Room:
     """Choose how the model's pods are replaced, and say why not where that takes a yes."""
     model, replicas = moving.model, trial.replicas(moving)
-    if fixed := _fixed(model, trial):
-        return Room(rollout=fixed)
+    if fixed := _fixed([moving], trial):
+        return fixed[model.name]
 
     def place(new: int, left: int) -> Placement:
         return trial.place([trial.tried(moving, new, left)])[model.name]
@@ -181,7 +155,10 @@ def _replacement(moving: Moving, trial: _Trial) -> Room:
         replicas.ready,
     )
     if rollout is None:
-        return Room(problem=place(replicas.wanted, 0).problem)
+        waits = trial.desired.settings.autoscaling
+        return _surge(model) if waits else Room(problem=place(replicas.wanted, 0).problem)
+    if rollout.surge and trial.consents(model) and trial.parts(model):
+        rollout = _rollout(Strategy.STOP_FIRST, replicas)
     stop = rollout.strategy is Strategy.STOP_FIRST
     beside = place(replicas.wanted if stop else rollout.surge, 0 if stop else replicas.running)
     problem = None
@@ -190,16 +167,15 @@ def _replacement(moving: Moving, trial: _Trial) -> Room:
     return Room(beside.nodes, rollout, problem)
 
 
-def _joint(moving: Sequence[Moving], trial: _Trial) -> dict[str, Room]:
+def _joint(moving: Sequence[Moving], trial: Trial) -> dict[str, Room]:
     """Choose how the pods of several models are replaced at once; each that is silent needs a yes.
 
     The room is tried for all of them together: which of them comes first is not known.
     """
-    fixed = {one.model.name: _fixed(one.model, trial) for one in moving}
-    asked = [one for one in moving if fixed[one.model.name] is None]
-    found = {name: Room(rollout=rollout) for name, rollout in fixed.items() if rollout}
+    found = _fixed(moving, trial)
+    asked = [one for one in moving if one.model.name not in found]
     replicas = [trial.replicas(one) for one in asked]
-    way = choose_together(lambda way: _fits(asked, way, trial), replicas)
+    way = choose_together(lambda way: _does(asked, way, trial), replicas)
     last = trial.place(_steps(asked, way or Strategy.STOP_FIRST, trial)[-1]) if asked else {}
     beside = trial.place(_steps(asked, Strategy.SURGE, trial)[0]) if asked else {}
     for one, counts in zip(asked, replicas, strict=True):
@@ -207,20 +183,31 @@ def _joint(moving: Sequence[Moving], trial: _Trial) -> dict[str, Room]:
         if way is None:
             found[name] = Room(problem=last[name].problem)
             continue
-        silent = counts.silent(way)
-        rollout = Rollout(way, 1 if way is Strategy.SURGE else 0, silent)
-        refused = silent and not trial.consents(one.model)
+        rollout = _rollout(way, counts)
+        refused = rollout.downtime and not trial.consents(one.model)
         problem = _downtime(one.model, beside[name].problem) if refused else None
         found[name] = Room(last[name].nodes, rollout, problem)
     return found
 
 
-def _fits(moving: Sequence[Moving], way: Strategy, trial: _Trial) -> bool:
+def _does(moving: Sequence[Moving], way: Strategy, trial: Trial) -> bool:
+    """Say whether models can be replaced at once this way.
+
+    Where a volume may keep new pods from starting beside the old ones, and all agreed to end
+    first, they do not surge.
+    """
+    models = [one.model for one in moving]
+    if way is Strategy.SURGE and all(map(trial.consents, models)) and any(map(trial.parts, models)):
+        return False
+    return _fits(moving, way, trial)
+
+
+def _fits(moving: Sequence[Moving], way: Strategy, trial: Trial) -> bool:
     tries = [trial.place(step) for step in _steps(moving, way, trial)]
     return not any(place.problem for tried in tries for place in tried.values())
 
 
-def _steps(moving: Sequence[Moving], way: Strategy, trial: _Trial) -> list[list[_Tried]]:
+def _steps(moving: Sequence[Moving], way: Strategy, trial: Trial) -> list[list[Tried]]:
     """Return the steps in which all models are replaced at once; who is through waits."""
     each = [(one, trial.replicas(one).steps(way)) for one in moving]
     most = max((len(steps) for _, steps in each), default=0)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from vllm_flows.chart import Chart
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
@@ -162,6 +164,68 @@ def test_where_room_cannot_be_seen_as_little_as_possible_is_asked_for(make: Any)
     assert only(aim(a_model(replicaCount=2)), blind).rollout == AT_REST
 
 
+def blind(state: ClusterState) -> ClusterState:
+    """Return the cluster as an account sees it that may not list nodes, nor others' pods."""
+    return replace(state, around=replace(state.around, nodes=None, pods=None))
+
+
+def test_where_room_cannot_be_seen_a_surge_says_that_it_may_find_none(make: Any):
+    step = only(aim(a_model()), blind(served(make, {"a": 1}, a_model())))
+    assert step.rollout == AT_REST
+    assert any("the new replica may find no room" in note for note in step.notes)
+    assert any("--allow-downtime" in note for note in step.notes)
+
+
+def test_where_room_cannot_be_seen_consent_stops_the_old_one_first(make: Any):
+    state = blind(served(make, {"a": 1}, a_model()))
+    for wanted in (aim(a_model(allowDowntime=True)), replace(aim(a_model()), allow_downtime=True)):
+        step = only(wanted, state)
+        assert step.rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+        assert not any("may find no room" in note for note in step.notes)
+
+
+def test_where_room_cannot_be_seen_consent_still_spares_a_model_with_more_replicas(make: Any):
+    two = a_model(replicaCount=2, allowDowntime=True)
+    state = blind(served(make, {"a": 2}, two))
+    assert only(aim(two), state).rollout == Rollout(Strategy.ONE_AT_A_TIME)
+
+
+def test_where_room_cannot_be_seen_what_answers_nobody_stops_first(make: Any):
+    state = blind(served(make, {"a": 1}, a_model(), ready=False))
+    assert only(aim(a_model()), state).rollout == Rollout(Strategy.STOP_FIRST)
+
+
+def test_where_room_cannot_be_seen_models_stop_at_once_only_if_each_agreed(make: Any):
+    some = (a_model("a", allowDowntime=True), a_model("b"))
+    state = blind(served(make, {"n": 2}, *some))
+    assert set(rollouts(aim(*some, **ALL_AT_ONCE), state).values()) == {AT_REST}
+    agreed = replace(aim(*some, **ALL_AT_ONCE), allow_downtime=True)
+    assert set(rollouts(agreed, state).values()) == {Rollout(Strategy.STOP_FIRST, downtime=True)}
+
+
+@pytest.mark.parametrize("pods_seen", [True, False])
+def test_with_autoscaling_only_the_models_own_consent_speaks_against_a_surge(
+    make: Any, *, pods_seen: bool
+):
+    state = served(make, {"a": 1}, a_model())
+    state = state if pods_seen else blind(state)
+    for_this_run = replace(aim(a_model(), autoscaling=True), allow_downtime=True)
+    assert only(for_this_run, state).rollout == Rollout(Strategy.SURGE, 1)
+    its_own = aim(a_model(allowDowntime=True), autoscaling=True)
+    assert only(its_own, state).rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+
+
+def test_with_autoscaling_a_model_that_agreed_surges_where_there_is_room_now(make: Any):
+    willing = aim(a_model(allowDowntime=True), autoscaling=True)
+    assert only(willing, served(make, {"a": 2}, a_model())).rollout == Rollout(Strategy.SURGE, 1)
+
+
+def test_with_autoscaling_a_model_that_only_a_node_to_come_can_take_is_not_stopped(make: Any):
+    larger = a_model(allowDowntime=True, **TWO_GPUS)
+    step = only(aim(larger, autoscaling=True), served(make, {"a": 1}, a_model()))
+    assert step.rollout == Rollout(Strategy.SURGE, 1)
+
+
 def test_with_autoscaling_all_replicas_surge(make: Any):
     model = a_model(replicaCount=2)
     step = only(aim(model, autoscaling=True), served(make, {"a": 2}, model))
@@ -287,6 +351,23 @@ def test_a_new_pod_that_may_come_to_a_node_without_the_volume_is_told(make: Any)
     state = served(make, {"a": 2, "b": 2}, a_model())
     words = "its ReadWriteOnce volume is mounted on a, and 2 nodes could take the new pod"
     assert words in told(aim(a_model()), state)
+
+
+def test_a_model_that_may_not_answer_stops_first_where_its_volume_keeps_pods_apart(make: Any):
+    state = served(make, {"a": 2, "b": 2}, a_model())
+    for wanted in (aim(a_model(allowDowntime=True)), replace(aim(a_model()), allow_downtime=True)):
+        step = only(wanted, state)
+        assert step.rollout == Rollout(Strategy.STOP_FIRST, downtime=True)
+        assert "mounted on" not in "\n".join(step.notes)
+
+
+def test_of_models_that_change_at_once_one_volume_that_keeps_pods_apart_stops_all(make: Any):
+    models = (a_model("a"), a_model("b"))
+    state = served(make, {"n": 4, "m": 4}, *models)
+    wanted = aim(*models, **ALL_AT_ONCE)
+    assert set(rollouts(wanted, state).values()) == {Rollout(Strategy.SURGE, 1)}
+    agreed = replace(wanted, allow_downtime=True)
+    assert set(rollouts(agreed, state).values()) == {Rollout(Strategy.STOP_FIRST, downtime=True)}
 
 
 def test_where_the_new_pod_can_only_come_to_the_volume_nothing_is_told(make: Any):

@@ -18,8 +18,9 @@ from vllm_flows.observed import (
 )
 from vllm_flows.plan import Action
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
-from vllm_flows.rooms import Moving, Room, find_rooms
+from vllm_flows.rooms import Room, find_rooms
 from vllm_flows.settings import load_settings
+from vllm_flows.trials import Moving
 
 
 def a_model(**fields: Any) -> Model:
@@ -56,7 +57,7 @@ def test_replicas_of_a_model_that_had_none_need_only_their_own_room(make: Any):
 def test_where_room_cannot_be_seen_no_large_surge_is_asked_for(make: Any, missing: str):
     seen: dict[str, Any] = {"nodes": (make.node("a", 8),), "pods": (engine(make), engine(make))}
     around = Surroundings(**{**seen, missing: None})
-    assert room(a_model(replicaCount=2), 2, around) == Room(rollout=AT_REST)
+    assert room(a_model(replicaCount=2), 2, around).rollout == AT_REST
     assert room(a_model(replicaCount=2), 2, Surroundings(**seen)).rollout == Rollout(
         Strategy.SURGE, 2
     )
