@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, Place, place_of
+from vllm_flows.diagnosis_categories import (
+    Category,
+    Diagnosis,
+    Object,
+    Place,
+    claims_of,
+    place_of,
+)
 from vllm_flows.diagnosis_containers import container, creating, loading, pull_fails
 from vllm_flows.diagnosis_crashes import PodEvidence, is_running, last_end, statuses_of
 from vllm_flows.diagnosis_logs import LOADING_LOG_LINES, LOG_LINES
-from vllm_flows.diagnosis_refusals import is_observed, refusal
+from vllm_flows.diagnosis_refusals import is_observed, paused, refusal
 from vllm_flows.diagnosis_scheduling import unschedulable
 
 _RANKS = {category: rank for rank, category in enumerate(Category)}
@@ -78,19 +85,43 @@ def diagnose(
     live = [pod for pod in newest if _is_live(pod)]
     ending = evidence.ending or any(map(_is_leaving, pods))
     found = [
-        _pod(deployment, pod, evidence, may_change=ending or autoscaling)
+        _pod(deployment, pod, _known(pod, pods, evidence), may_change=ending or autoscaling)
         for pod in live
         if not _is_ready(pod)
     ]
     refused = refusal(deployment, len(live), making_room=ending)
     evicted = [pod for pod in newest if _ended_by_node(pod)]
-    candidates = [*filter(None, [refused]), *found, *_evictions(deployment, evicted, live)]
+    candidates = [
+        *filter(None, [refused, paused(deployment)]),
+        *found,
+        *_evictions(deployment, evicted, live),
+    ]
     if not candidates:
         return place_of(deployment).diagnosis(Category.STARTING, "waiting for the rollout")
     chosen = min(candidates, key=lambda each: (not each.definite, _RANKS[each.category]))
     if evicted and chosen.category is not Category.EVICTED:
         return replace(chosen, detail=f"{chosen.detail} ({_eviction(evicted)})".strip())
     return chosen
+
+
+def _known(pod: Object, pods: Sequence[Object], evidence: Evidence) -> Evidence:
+    """Return the evidence with what is known of who holds the pod's volume."""
+    held = next(filter(None, (_holds(other, pod) for other in pods)), "")
+    if not held:
+        return evidence
+    name = pod["metadata"]["name"]
+    mine = replace(evidence.pods.get(name, _NONE), held=held)
+    return replace(evidence, pods={**evidence.pods, name: mine})
+
+
+def _holds(other: Object, pod: Object) -> str:
+    """Say where another pod stays with a claim that this one needs on its own node; "" if not."""
+    there, here = other["spec"].get("nodeName"), pod["spec"].get("nodeName")
+    if not (there and here) or there == here or not _is_live(other):
+        return ""
+    if not set(claims_of(other)) & set(claims_of(pod)):
+        return ""
+    return f"{there}, where pod {other['metadata']['name']} stays until this is ready"
 
 
 def newest_pods(deployment: Object, pods: Sequence[Object]) -> list[Object]:

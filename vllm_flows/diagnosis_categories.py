@@ -36,6 +36,7 @@ class Category(StrEnum):
     POD_SECURITY = "pod-security"
     RUNTIME_CLASS = "runtime-class"
     REFUSED = "refused"
+    PAUSED = "paused"
     IMAGE = "image"
     REFERENCE_MISSING = "reference-missing"
     CONTAINER = "container"
@@ -91,13 +92,15 @@ NEXT_COMMANDS: Mapping[Category, str] = {
     Category.RUNTIME_CLASS: "kubectl get runtimeclass   (install the GPU operator, or set "
     "VLLM_RUNTIME_CLASS to one that is there)",
     Category.REFUSED: "kubectl -n {namespace} get events --field-selector reason=FailedCreate",
+    Category.PAUSED: "kubectl -n {namespace} rollout resume deployment/{deployment}",
     Category.IMAGE: f"{_POD}   (VLLM_MODEL_IMAGE and VLLM_MODEL_TAG name the engine's image)",
     Category.REFERENCE_MISSING: "kubectl -n {namespace} get secrets,configmaps",
     Category.CONTAINER: _POD,
     Category.NODE_LOST: "kubectl describe node {node}",
     Category.VOLUME: _POD,
     Category.CLAIM_ELSEWHERE: "kubectl -n {namespace} describe pvc {claim}   (its volume is tied "
-    "to a node or a zone)",
+    "to a node or a zone: a nodeSelector in models.yaml keeps the pod there; "
+    "VLLM_STORAGE_ACCESS_MODE=ReadWriteMany makes new ones that are not)",
     Category.CLAIM_UNBOUND: "kubectl -n {namespace} describe pvc {claim}",
     Category.NO_FREE_GPU: "kubectl describe nodes   (see who holds the GPUs; or lower "
     "replicaCount or requestGPU in models.yaml)",

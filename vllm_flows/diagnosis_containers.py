@@ -132,8 +132,11 @@ def creating(place: Place, evidence: PodEvidence) -> Diagnosis:
 def _attach(place: Place, evidence: PodEvidence) -> Diagnosis | None:
     for message in messages(evidence.events, "FailedAttachVolume"):
         if "Multi-Attach" in message:
-            summary = "the pod's volume is in use on another node"
-            return place.diagnosis(Category.CLAIM_ELSEWHERE, summary, message)
+            summary = f"its volume is in use on {evidence.held or 'another node'}"
+            settles = SETTLED_SECONDS if evidence.held else None
+            return place.diagnosis(
+                Category.CLAIM_ELSEWHERE, summary, message, settles_after=settles
+            )
     return None
 
 

@@ -42,7 +42,8 @@ class PodEvidence:
 
     `log` is the end of what the container says, or said last; `previous` that of the run before.
     `crashed_now`: it crashed while we watched, so the end of that run is news. `filled`: when the
-    model's weights last arrived on its volume, as the API writes moments.
+    model's weights last arrived on its volume, as the API writes moments. `held`: another pod of
+    the Deployment stays on another node with the same claim, and says which and where.
     """
 
     events: Sequence[Object] = ()
@@ -50,6 +51,7 @@ class PodEvidence:
     previous: str = ""
     crashed_now: bool = False
     filled: str = ""
+    held: str = ""
 
 
 def statuses_of(pod: Object) -> list[Object]:

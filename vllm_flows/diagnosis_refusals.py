@@ -1,4 +1,4 @@
-"""Why the API refuses to create a Deployment's pods, from its ReplicaFailure condition. Pure.
+"""Why a Deployment gets no new pods: they are refused (ReplicaFailure), or it is paused. Pure.
 
 The words are those of the admission plugins in kubernetes 1.36.
 """
@@ -52,6 +52,16 @@ def refusal(deployment: Object, live_pods: int, *, making_room: bool) -> Diagnos
             message = condition.get("message", "")
             return refused(place_of(deployment), message, making_room=making_room)
     return None
+
+
+def paused(deployment: Object) -> Diagnosis | None:
+    """Return that somebody paused the Deployment, which has not all its pods of the newest kind."""
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    through = status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
+    if not deployment["spec"].get("paused") or (through and is_observed(deployment)):
+        return None
+    summary = "the Deployment is paused (spec.paused): its pods are not replaced"
+    return place_of(deployment).diagnosis(Category.PAUSED, summary, definite=True)
 
 
 def refused(place: Place, message: str, *, making_room: bool) -> Diagnosis:

@@ -19,6 +19,8 @@ _NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
 _HELMS_LABEL = "app.kubernetes.io/managed-by"
 """Helm writes `Helm` into it, whatever the chart does (0.1.12 has `helm`)."""
 _NOT_REPAIRED = {"apiVersion", "kind", "metadata", "status"}
+_RESUMED: Object = {"spec": {"paused": None}}
+"""Helm leaves a field that its manifest does not have, and so the Deployment paused."""
 _SECRET = "Secret"  # noqa: S105 -- a kind of object
 
 
@@ -26,9 +28,9 @@ _SECRET = "Secret"  # noqa: S105 -- a kind of object
 class Drift:
     """One object that is not as helm left it; `changes` are `path: wanted -> found`.
 
-    No changes: the object is gone. `repair` are the manifest's fields where the API refuses to
-    apply the manifest to what is there, so that helm cannot set it right: merged into the object
-    (RFC 7396) they replace its lists. Empty for every other drift.
+    No changes: the object is gone. `repair` are fields that set right what helm cannot, merged
+    into the object (RFC 7396), which replaces its lists: the manifest's where the API refuses to
+    apply it to what is there, and what somebody paused. Empty for every other drift.
     """
 
     kind: str
@@ -61,13 +63,26 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     labels = {key: v for key, v in (metadata.get("labels") or {}).items() if key != _HELMS_LABEL}
     shown["metadata"] = {**metadata, "labels": labels}
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
+    if _was_paused(wanted, found):
+        return Drift(kind, name, (*changes, "spec.paused: (not set) -> True"), _RESUMED)
     return Drift(kind, name, changes) if changes else None
+
+
+def _was_paused(wanted: Object, found: Object) -> bool:
+    """Say whether somebody paused a Deployment: nothing of it changes until that is undone."""
+    both = (each.get("spec") or {} for each in (wanted, found))
+    before, now = (each.get("paused") for each in both)
+    return wanted["kind"] == "Deployment" and bool(now) and not before
 
 
 def with_repair(drift: Drift | None, wanted: Object) -> Drift | None:
     """Return the drift with the manifest's fields as its repair."""
+    if drift is None:
+        return None
     fields = {key: value for key, value in wanted.items() if key not in _NOT_REPAIRED}
-    return replace(drift, repair=fields) if drift else None
+    if drift.repair:
+        fields["spec"] = {**fields["spec"], **drift.repair["spec"]}
+    return replace(drift, repair=fields)
 
 
 def _changes(wanted: object, found: object, path: str, *, hidden: bool) -> Iterator[str]:

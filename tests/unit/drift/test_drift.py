@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vllm_flows.drift import Drift, drift_of
+from vllm_flows.drift import Drift, drift_of, with_repair
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANIFEST: dict[str, Any] = {
@@ -53,6 +53,30 @@ def container(found: Any) -> Any:
 
 def test_defaults_status_order_of_names_and_other_spellings_are_no_drift():
     assert drift_of(MANIFEST, live()) is None
+
+
+def test_a_deployment_that_somebody_paused_is_drift_which_helm_would_not_set_right():
+    found = live()
+    found["spec"]["paused"] = True
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    assert drift.changes == ("spec.paused: (not set) -> True",)
+    assert drift.repair == {"spec": {"paused": None}}
+    assert not drift.restarts("vllm-qwen-deployment-vllm")
+
+
+def test_a_paused_deployment_whose_manifest_the_api_refuses_gets_all_its_fields_back():
+    found = live()
+    found["spec"] |= {"paused": True, "replicas": 3}
+    drift = with_repair(drift_of(MANIFEST, found), MANIFEST)
+    assert drift
+    assert drift.repair == {"spec": {**MANIFEST["spec"], "paused": None}}
+
+
+def test_a_chart_that_pauses_its_deployment_may():
+    wanted, found = deepcopy(MANIFEST), live()
+    wanted["spec"]["paused"] = found["spec"]["paused"] = True
+    assert drift_of(wanted, found) is None
 
 
 def test_an_object_that_is_gone_is_drift():

@@ -188,3 +188,80 @@ def test_weights_that_a_job_brought_after_the_crash_are_waited_for(
     fixture.cluster.jobs = [{"status": {"completionTime": "2026-01-01T10:01:00Z"}}, {}]
     found = fixture.look(kubernetes.deployment())
     assert (found.category, found.definite) == (Category.WEIGHTS_MISSING, False)
+
+
+MULTI_ATTACH = 'Multi-Attach error for volume "pvc-7f" Volume is already used by pod(s) q-old'
+
+
+def without_the_volume(fixture: Fixture, kubernetes: Kubernetes, old: Any) -> None:
+    """Let the new pod wait on gpu-node-1 for a volume that the old one holds on another node."""
+    waiting = kubernetes.waiting("ContainerCreating")
+    fixture.cluster.pods = [waiting, old]
+    fixture.cluster.events = [kubernetes.event("FailedAttachVolume", MULTI_ATTACH)]
+
+
+def an_old_pod(kubernetes: Kubernetes, node: str = "gpu-node-2") -> Any:
+    old = kubernetes.pod("q-old", node=node)
+    old["metadata"] |= {"annotations": {"digest": "old"}}
+    return old
+
+
+def test_a_volume_that_an_old_pod_on_another_node_keeps_is_waited_for_twenty_seconds(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    without_the_volume(fixture, kubernetes, an_old_pod(kubernetes))
+    deployment = kubernetes.deployment()
+    assert not fixture.look(deployment).definite
+    told = fixture.look(deployment, after=20)
+    assert (told.category, told.definite) == (Category.CLAIM_ELSEWHERE, True)
+    assert (
+        told.summary
+        == "its volume is in use on gpu-node-2, where pod q-old stays until this is ready"
+    )
+    assert "nodeSelector" in told.next_command
+    assert "ReadWriteMany" in told.next_command
+
+
+def test_a_volume_is_waited_for_while_the_old_pod_ends(fixture: Fixture, kubernetes: Kubernetes):
+    old = an_old_pod(kubernetes)
+    old["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    without_the_volume(fixture, kubernetes, old)
+    fixture.look(kubernetes.deployment())
+    told = fixture.look(kubernetes.deployment(), after=60)
+    assert (told.category, told.definite) == (Category.CLAIM_ELSEWHERE, False)
+
+
+def test_a_volume_that_a_pod_on_the_same_node_uses_is_waited_for(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    without_the_volume(fixture, kubernetes, an_old_pod(kubernetes, node="gpu-node-1"))
+    fixture.look(kubernetes.deployment())
+    assert not fixture.look(kubernetes.deployment(), after=60).definite
+
+
+def test_a_pod_that_mounts_other_claims_keeps_no_volume(fixture: Fixture, kubernetes: Kubernetes):
+    old = an_old_pod(kubernetes)
+    old["spec"]["volumes"] = []
+    without_the_volume(fixture, kubernetes, old)
+    fixture.look(kubernetes.deployment())
+    assert not fixture.look(kubernetes.deployment(), after=60).definite
+
+
+@pytest.mark.parametrize("status", [{}, {"updatedReplicas": 1, "replicas": 2}])
+def test_a_paused_deployment_replaces_no_pods(
+    fixture: Fixture, kubernetes: Kubernetes, status: dict[str, int]
+):
+    paused = kubernetes.deployment(**status)
+    paused["spec"]["paused"] = True
+    told = fixture.look(paused)
+    assert (told.category, told.definite) == (Category.PAUSED, True)
+    assert told.next_command.startswith("kubectl -n ns rollout resume deployment/vllm-q-deployment")
+
+
+def test_a_paused_deployment_that_has_its_pods_is_waited_for(
+    fixture: Fixture, kubernetes: Kubernetes
+):
+    paused = kubernetes.deployment(updatedReplicas=1, replicas=1)
+    paused["spec"]["paused"] = True
+    fixture.cluster.pods = [kubernetes.with_container(state={"running": {}})]
+    assert fixture.look(paused).category is Category.LOADING
