@@ -11,8 +11,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deciding import decided, decided_again
 from flows.outcomes import outcomes, prove_rest, table_of_failure
-from flows.rolling import Rolling, sorted_out
+from flows.rolling import Rolling
 from flows.running import locked, raise_if_locked, run_name, session_for
+from flows.waits import sorted_out
 from tasks.access import check_access
 from tasks.preparation import store_secrets
 from tasks.running import say

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from flows.rolling import OF_NO_MODEL, Rolling, sorted_out, wait_model_ready
-from flows.running import results
-from tasks.readiness import ready_now, wait_ready
+from flows.rolling import Rolling
+from flows.waits import OF_NO_MODEL, sorted_out, wait_model_ready, wait_router
+from tasks.readiness import ready_now
 from tasks.smoke import prove_all
 from vllm_flows.differences import entries
 from vllm_flows.ending import begun, result
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.models import answers_prompts
-from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.names import engine_deployment
 from vllm_flows.observed import REVISION_ANNOTATION
 from vllm_flows.plan import Step
 from vllm_flows.report import Outcome, outcome_rows
@@ -24,19 +24,17 @@ from vllm_flows.values import has_api_key
 def prove_rest(rolling: Rolling) -> None:
     """Wait for every Deployment and ask every model, but for those that were rolled just now.
 
-    Raises the first failure once all have ended.
+    Raises the first failure once all have ended, and RouterError as soon as it is clear.
     """
     run, session = rolling.run, rolling.run.session
     models = [model for model in run.desired.models if model.name not in rolling.ready]
     ready = set(ready_now(session))
     late = [model for model in models if engine_deployment(model.name) not in ready]
     waits = {one.name: wait_model_ready(session, run.desired, one) for one in late}
-    router = session.settings.router_enabled and ROUTER_DEPLOYMENT not in ready
-    routers = [wait_ready.submit(session, "router", ROUTER_DEPLOYMENT)] if router else []
+    wait_router(session)
     seconds, failed = sorted_out(waits)
     rolling.ready |= {one.name: 0.0 for one in models if one not in late} | seconds
     rolling.fail(failed)
-    results(routers)
     asked = [model for model in models if answers_prompts(model)]
     prove_all(session, asked, run.proven(), rolling.hear)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.rolling import sorted_out
 from flows.running import locked, results, run_name, session_for
+from flows.waits import sorted_out, wait_router
 from tasks.readiness import wait_ready
 from tasks.release import roll_back_release
 from tasks.running import say
@@ -113,6 +113,8 @@ def _prove(
         )
         for one in way.then
     }
+    if waits:
+        wait_router(session)
     ready, unready = sorted_out(waits)
     tests = _smoke_tests(session)
     asked = [_model(one, tests) for one in way.then if one.asked and one.model in ready]

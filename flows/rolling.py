@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from prefect.futures import PrefectFuture
-
-from flows.running import all_ended, results
+from flows.running import results
+from flows.waits import sorted_out, wait_model_ready, wait_router
 from tasks.outage import measured
-from tasks.readiness import restart_newest, wait_ready
+from tasks.readiness import restart_newest
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
 from tasks.weights import remember_served
 from vllm_flows.completions import Answer
-from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import ClusterUnavailableError, LockedError, StoppedError, VllmFlowsError
-from vllm_flows.going_back import Failures, GoneBack, Past, failure, way_back
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.outage import Outage
@@ -32,14 +30,8 @@ from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
-from vllm_flows.startup import startup_seconds
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, stops_pods, waves, with_strategy
-
-Result = TypeVar("Result")
-
-OF_NO_MODEL = (ClusterUnavailableError, LockedError, StoppedError)
-"""Errors that end the run: nothing is taken back for them, and the next run asks the model."""
 
 
 @dataclass
@@ -74,34 +66,41 @@ class Rolling:
         Raises RolloutError when a model does not answer that was changed, now or by a run that was
         killed before it could see to that.
         """
-        unproven = tuple(self.run.unproven())
-        if unproven:
-            self._roll(Wave(self.run.state.release.values, unproven))
-        if any(drift.repair for drift in self.run.state.drifts):
-            set_right(self.run.session, self.run.state.drifts)
+        state, unproven = self.run.state, tuple(self.run.unproven())
+        if any(drift.repair for drift in state.drifts):
+            set_right(self.run.session, state.drifts)
+        if unproven and not state.drifts:
+            self._roll(Wave(state.release.values), unproven)
+            unproven = ()
         found = self.waves() if self.run.plan.release_reason else ()
         for number, wave in enumerate(found, 1):
-            self._roll(wave, step=step_of(number, len(found)))
+            self._roll(wave, unproven, step=step_of(number, len(found)))
+            unproven = ()
         gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
         if gone:
             remove_left_behind(self.run.session, gone)
 
-    def _roll(self, wave: Wave, step: str | None = None) -> None:
-        """Bring one wave, unless it was applied before, and prove its models.
+    def _roll(
+        self, wave: Wave, unproven: Sequence[str] = (), *, step: str | None = None
+    ) -> None:
+        """Bring one wave, unless it was applied before; prove its models and those `unproven`.
 
-        `step` is what Helm's history is to say of it; None when it was applied.
+        `step` is what Helm's history is to say of it; None when it was applied. Where somebody
+        changed something, the first helm sets that right before those `unproven` are judged.
         """
-        with measured(self.asking, wave.models) as outages:
+        names, way = (*wave.models, *unproven), None
+        with measured(self.asking, names) as outages:
             if step is not None:
                 self._apply(wave.values, self._reason(wave), step)
-            failed = self._once_more(self._prove(wave.models))
+            failed = self._once_more(self._prove(names))
             self.failed |= failed
-            gone_back = self._go_back(wave, failed)
-        self.gone_back |= gone_back
+            if failed:
+                way = self._way_back(wave, failed)
+                self.gone_back |= self._go_back(way, failed)
         self.silence |= outages
-        self.remember(name for name in wave.models if name not in {*failed, *gone_back})
+        self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
-            raise failure(failed, gone_back, self.silence)
+            raise failure(failed, self.gone_back, self.silence, way)
 
     def fail(self, failed: Failures) -> None:
         """Note who failed, if anybody did, and raise the first failure."""
@@ -164,6 +163,8 @@ class Rolling:
         models = [model for model in self.run.desired.models if model.name in names]
         session, desired = replace(self.run.session, keyless=keyless), self.run.desired
         waits = {one.name: wait_model_ready(session, desired, one, back=back) for one in models}
+        if models:
+            wait_router(session)
         ready, unready = sorted_out(waits)
         asked = [one for one in models if one.name in ready and answers_prompts(one)]
         answers, silent = sorted_out({one.name: prove.submit(session, one) for one in asked})
@@ -180,25 +181,33 @@ class Rolling:
         still = self._prove(again) if again else {}
         return {name: error for name, error in failed.items() if name not in again} | still
 
-    def _go_back(self, wave: Wave, failed: Failures) -> GoneBack:
-        """Bring back what served of those that failed; return its commit, or why it does not."""
+    def _way_back(self, wave: Wave, failed: Failures) -> WayBack | None:
+        """Return the way back of those that failed, None where all stay as they are."""
         pasts = {
             name: self._past(name) for name in failed if self._model(name).on_failure != "keep"
         }
         back = {name: past for name, past in pasts.items() if past}
-        if not back:
-            return {}
-        way = way_back(wave.values, self.run.desired.chart.version, back)
-        reason = "; ".join(f"{name}: {failed[name].what}" for name in back)
-        if way.past:
-            roll_back_release(self.run.session, way, reason)
-            self.applied = way.values
-        else:
-            self._apply(way.values, f"back to what served ({reason})")
-        still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
-        if not way.past and stops_pods(way.values):
-            self._apply(with_strategy(way.values, AT_REST), "no pods stop before others start")
-        return {name: still.get(name) or way.commit(name) for name in way.models}
+        return way_back(wave.values, self.run.desired.chart.version, back) if back else None
+
+    def _go_back(self, way: WayBack | None, failed: Failures) -> GoneBack:
+        """Bring back what served; return its commit, or why it does not.
+
+        Afterwards no Deployment stops its pods first, also where all stay as they are.
+        """
+        back: dict[str, VllmFlowsError | str] = {}
+        if way:
+            reason = "; ".join(f"{name}: {failed[name].what}" for name in failed)
+            if way.past:
+                roll_back_release(self.run.session, way, reason)
+                self.applied = way.values
+            else:
+                self._apply(way.values, f"back to what served ({reason})")
+            still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
+            back = {name: still.get(name) or way.commit(name) for name in way.models}
+        if not (way and way.past) and stops_pods(self.values):
+            at_rest = with_strategy(self.values, AT_REST)
+            self._apply(at_rest, "no pods stop before others start")
+        return back
 
     def _past(self, name: str) -> Past | None:
         """Return the revision that the model answered in, as its claim remembers; else the last."""
@@ -210,31 +219,3 @@ class Rolling:
 
     def _model(self, name: str) -> Model:
         return next(model for model in self.run.desired.models if model.name == name)
-
-
-def wait_model_ready(
-    session: Session, desired: Desired, model: Model, *, back: bool = False
-) -> PrefectFuture[float]:
-    """Start waiting for a model's Deployment, for as long as its size may take."""
-    budget = startup_seconds(desired.verdicts[model.name].total_bytes)
-    return wait_ready.submit(session, model.name, engine_deployment(model.name), budget, back=back)
-
-
-def sorted_out(
-    futures: Mapping[str, PrefectFuture[Result]],
-) -> tuple[dict[str, Result], dict[str, VllmFlowsError]]:
-    """Wait for all; return the results and the errors, each of these said when it happens.
-
-    Raises what tells nothing of a model.
-    """
-    all_ended(futures.values())
-    found, failed = {}, {}
-    for name, future in futures.items():
-        result: Any = future.result(raise_on_failure=False)
-        if isinstance(result, VllmFlowsError) and not isinstance(result, OF_NO_MODEL):
-            failed[name] = result
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            found[name] = result
-    return found, failed

@@ -37,7 +37,7 @@ def _asked(session: Session, model: str, outage: Outage) -> Iterator[None]:
             # What is asked before the way is open again tells nothing of the model.
             while not session.way_is_open() and not done.wait(_EVERY_SECONDS):
                 pass
-        outage.hear(session.clock.now(), Heard.ANSWER)
+        outage.end(session.clock.now())
 
     # With the run's context: what the session says has to find its run.
     thread = threading.Thread(
@@ -58,7 +58,9 @@ def _listen(session: Session, model: str, outage: Outage, done: threading.Event)
         with session.models_api(model) as api:
             while not done.is_set():
                 asked = session.clock.now()
-                heard = _heard(session, answered=api.alive(model))
+                # Of several pods one may end with the question in its hands; nobody is silent then.
+                answered = api.alive(model) or api.alive(model)
+                heard = _heard(session, answered=answered)
                 outage.hear(asked, heard)
                 done.wait(_EVERY_SECONDS)
                 if heard is not Heard.ANSWER:

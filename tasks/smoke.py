@@ -12,7 +12,7 @@ from prefect import task
 
 from tasks.running import ONCE, say_few, speaker
 from vllm_flows.completions import Answer, ModelsApi
-from vllm_flows.errors import CompletionError, VllmFlowsError
+from vllm_flows.errors import CompletionError, RouterError, VllmFlowsError
 from vllm_flows.model_problems import printable
 from vllm_flows.models import Model
 from vllm_flows.proof import ask_again, prove_model
@@ -30,7 +30,8 @@ _ASKED_AT_ONCE = 8
 def prove(session: Session, model: Model) -> Answer:
     """Return the model's answer once it and each of its replicas answer as they should.
 
-    Raises CompletionError when an answer is wrong, TimedOutError when none came in two minutes.
+    Raises CompletionError when an answer is wrong, TimedOutError when none came in two minutes,
+    RouterError when what stands before all models answers nobody.
     """
     return _answer(session, model, None)
 
@@ -42,7 +43,8 @@ def prove_all(
     """Ask all models at the same time; tell `hear` of each model what came of it.
 
     Of those that were `proven` as they are now, one completion is enough, unless it does not come.
-    Raises the first of their errors once all were asked.
+    Raises the first of their errors once all were asked; a RouterError, which is about none of
+    them, before any of theirs.
     """
     with ExitStack() as stack:
         shared = stack.enter_context(session.models_api()) if session.shared_api else None
@@ -66,6 +68,8 @@ def _hear_all(asked: Mapping[str, Future[Answer]], hear: Hear) -> None:
     for name, one in asked.items():
         try:
             hear(name, one.result())
+        except RouterError:
+            raise  # it is about no model
         except VllmFlowsError as error:
             hear(name, error)
             first = first or error

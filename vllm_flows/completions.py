@@ -192,6 +192,20 @@ class ModelsApi:
         except VllmFlowsError:
             return False
 
+    def is_there(self) -> bool:
+        """Say whether anybody answers GET /v1/models as such an API does, within five seconds.
+
+        A router does so by itself, whatever becomes of the models behind it.
+        """
+        hurried = replace(self, limits=_ALIVE)
+        try:
+            hurried._read("GET", "/v1/models", "")  # noqa: SLF001 -- its own
+        except (NotYetError, SilentError):
+            return False
+        except CompletionError:
+            return True  # somebody refuses us
+        return True
+
     def _read(
         self, method: str, path: str, model: str, body: Mapping[str, object] | None = None
     ) -> bytes:

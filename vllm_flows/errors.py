@@ -27,6 +27,7 @@
     ├── TimedOutError             exit  4   a wait reached its end
     ├── CompletionError           exit  1   a model does not answer as it should
     ├── RolloutError              exit  1   a changed model does not answer; what became of it
+    ├── RouterError               exit  1   what stands before all models answers nobody
     └── StoppedError              exit 130  the run was interrupted
 
 An error says what failed, on which model, why, and which command to run next, and it
@@ -199,6 +200,10 @@ class CompletionError(VllmFlowsError):
 
 class RolloutError(VllmFlowsError):
     """A model that was changed does not answer; the text says what serves now."""
+
+
+class RouterError(VllmFlowsError):
+    """The router, or the address that stands for it, answers nobody; no model is at fault."""
 
 
 class StoppedError(VllmFlowsError):

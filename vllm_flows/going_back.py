@@ -46,12 +46,15 @@ class WayBack:
     """The models that go back, and the values by which.
 
     `past` is there when the chart has to go back too: then Helm brings back that revision as it
-    was.
+    was: with the models in `returned`, which were removed since, and without those `taken` away,
+    which are new.
     """
 
     models: tuple[str, ...]
     values: Values
     past: Past | None = None
+    returned: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
     def commit(self, model: str) -> str:
         """Return the first digits of the commit that the model serves again."""
@@ -74,22 +77,32 @@ def way_back(now: Values, chart_version: str, pasts: Mapping[str, Past]) -> WayB
     models = tuple(name for name in entries(whole.values) if name in entries(now))
     if whole.chart_version == chart_version:
         return WayBack(models, values_back(whole.values, now))
-    return WayBack(models, whole.values, whole)
+    before, after = entries(whole.values), entries(now)
+    returned = tuple(name for name in before if name not in after)
+    taken = tuple(name for name in after if name not in before)
+    return WayBack(models, whole.values, whole, returned, taken)
 
 
-def failure(failed: Failures, gone_back: GoneBack, silence: Mapping[str, Outage]) -> RolloutError:
+def failure(
+    failed: Failures,
+    gone_back: GoneBack,
+    silence: Mapping[str, Outage],
+    way: WayBack | None = None,
+) -> RolloutError:
     """Say of each model what it failed by, what serves now, and how long nobody answered."""
     name, first = next(iter(failed.items()))
+    mend = [_LOOK_INTO_IT] if name in gone_back else []
     lines = [
         f"{model}: {error.what}" + (f" ({error.why})" if error.why else "")
         for model, error in failed.items()
     ]
     lines += [_along(model, state) for model, state in gone_back.items() if model not in failed]
+    lines += _came_along(way) if way else []
     what = "; ".join(_what_serves(model, gone_back, silence) for model in failed)
     return RolloutError(
         f"after its change it does not answer: {what}",
         why="\n".join(lines),
-        next_command=_LOOK_INTO_IT if name in gone_back else first.next_command,
+        next_command="\n".join(filter(None, [first.next_command, *mend])),
         model=name if len(failed) == 1 else None,
     )
 
@@ -100,13 +113,22 @@ def _along(model: str, state: VllmFlowsError | str) -> str:
     return f"{model}: went back too, as what changed is common to all engines, and {how}"
 
 
+def _came_along(way: WayBack) -> list[str]:
+    """Say which models came back, or went, with a release that went back as a whole."""
+    return [
+        *(f"{name}: was removed, and is there again with the release" for name in way.returned),
+        *(f"{name}: was new, and is gone again with the release" for name in way.taken),
+    ]
+
+
 def _what_serves(model: str, gone_back: GoneBack, silence: Mapping[str, Outage]) -> str:
     state = gone_back.get(model)
     outage = silence[model]
     gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
     gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
     if state is None:
-        return f"it stays as it is, nothing of before was brought back; {gap}, and since"
+        since = ", and since" if outage.lasting else ""
+        return f"it stays as it is, nothing of before was brought back; {gap}{since}"
     if isinstance(state, VllmFlowsError):
         return f"going back did not help either: {state.what}; {gap}"
     return f"{state} serves again, as before; {gap}"

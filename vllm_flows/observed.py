@@ -232,18 +232,19 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class ClusterState:
-    """Everything of the cluster that the plan looks at; `router`: it has a Deployment.
+    """Everything of the cluster that the plan looks at.
 
-    `cluster` tells the cluster itself from others.
-    `drifts` are the release's objects that somebody changed since helm wrote them. `selectors` are
-    the labels that each Deployment selects, by its name; the pods of those in `left` run without
-    it, as an interrupted run left them.
+    `router`: it has a Deployment, `router_ready`: and a pod of it is ready. `cluster` tells the
+    cluster itself from others. `drifts` are the release's objects that somebody changed since helm
+    wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
+    those in `left` run without it, as an interrupted run left them.
     """
 
     release: Release
     deployments: Mapping[str, DeployedModel] = field(default_factory=dict)
     claims: Mapping[str, WeightsClaim] = field(default_factory=dict)
     router: bool = False
+    router_ready: bool = True
     pods: tuple[EnginePod, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)
     drifts: tuple[Drift, ...] = ()

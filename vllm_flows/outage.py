@@ -28,11 +28,12 @@ class Outage:
     From when a question was asked that was not answered to when the next one was, so the figure is
     exact to the interval between two questions. `not_measured_seconds` are those from a question
     that could not be asked to the next that could, or for which the run stood still: nobody knows
-    whether the model was silent.
+    whether the model was silent. `lasting`: it still was when the asking ended.
     """
 
     seconds: float = 0.0
     not_measured_seconds: float = 0.0
+    lasting: bool = False
     _since: float = 0.0
     _heard: Heard = Heard.ANSWER
 
@@ -44,6 +45,11 @@ class Outage:
         elif self._heard is not Heard.ANSWER:
             self.not_measured_seconds += passed
         self._since, self._heard = now, heard
+
+    def end(self, now: float) -> None:
+        """Take in that nobody asks any more from `now` on."""
+        self.lasting = self._heard is Heard.SILENCE
+        self.hear(now, Heard.ANSWER)
 
     @property
     def not_measured(self) -> str:

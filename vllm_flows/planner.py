@@ -21,7 +21,7 @@ from vllm_flows.differences import at_commit, changes, entries
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.fit import Fits
 from vllm_flows.models import Model, answers_prompts
-from vllm_flows.names import engine_deployment
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
     ClusterState,
@@ -93,6 +93,7 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         *made_anew(replaced),
         *new_key(desired, state),
         *_unknown(steps, state),
+        *_unready_router(state),
     )
     return Plan(tuple(steps), reason, notes, replaced, together)
 
@@ -101,6 +102,15 @@ def _unknown(steps: Sequence[Step], state: ClusterState) -> tuple[str, ...]:
     """Say what could not be seen; of the GPUs' size where a model's fit hangs on it."""
     unknown = any(step.fit and step.fit.result is Fits.UNKNOWN for step in steps)
     return (*unknown_room(state.around), *(unknown_gpus(state.around) if unknown else ()))
+
+
+def _unready_router(state: ClusterState) -> list[str]:
+    """Say that no model can be asked through the router that is there."""
+    text = (
+        f"no pod of the router is ready ({ROUTER_DEPLOYMENT}): until one is, no model answers "
+        "through it, and none is judged"
+    )
+    return [text] if state.router and not state.router_ready else []
 
 
 def _draft(
@@ -237,7 +247,7 @@ def _staying(model: Model, digest: str, claim: WeightsClaim | None) -> tuple[Act
     if not proven:
         return Action.PROVE, "not proven: not yet seen to answer so; it is asked"
     if model.on_failure == "keep":
-        return Action.PROVE, "not proven: it is asked first, and stays if it does not answer"
+        return Action.PROVE, "not proven: it is asked last, and stays if it does not answer"
     return Action.PROVE, "not proven: it is asked first; goes back if it does not answer"
 
 

@@ -81,12 +81,16 @@ class Decision:
     def unproven(self) -> list[str]:
         """Return the models to be proven of which something else answered before.
 
-        A run that was killed after helm leaves such models; they can go back.
+        A run that was killed after helm leaves such models; they can go back. Those that stay
+        whatever they answer keep nobody waiting.
         """
+        stay = {model.name for model in self.desired.models if model.on_failure == "keep"}
         return [
             step.model
             for step in self.plan.steps
-            if step.action is Action.PROVE and self.claim(step.model).proven
+            if step.action is Action.PROVE
+            and self.claim(step.model).proven
+            and step.model not in stay
         ]
 
     def proven(self) -> set[str]:

@@ -18,7 +18,7 @@ from vllm_flows.completions import (
     NotYetError,
     SilentError,
 )
-from vllm_flows.errors import CompletionError, TimedOutError
+from vllm_flows.errors import CompletionError, RouterError, TimedOutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.session import Session
@@ -41,7 +41,7 @@ def prove_model(
 
     `api` is `session.models_api(model.name)`, or the one that several models share. A router that
     has not met the model yet is given two minutes. Raises CompletionError when an answer is wrong,
-    TimedOutError when none came.
+    TimedOutError when none came, RouterError when what stands before all models answers nobody.
     """
     proof = Proof(api, session, model)
     return wait_for(
@@ -49,7 +49,7 @@ def prove_model(
         seconds=_PATIENCE_SECONDS,
         every=_POLL_SECONDS,
         say=say,
-        out_of_time=lambda last: no_completion(session, model, last),
+        out_of_time=proof.out_of_time,
         clock=session.clock,
     )
 
@@ -107,7 +107,7 @@ class Proof:
         except BrokenOffError as error:
             self.broken += 1
             if self.broken > _BREAKS:
-                raise CompletionError(
+                raise self._nobody(error.what) or CompletionError(
                     error.what,
                     why=f"{self.broken} times; {error.why}",
                     next_command=error.next_command,
@@ -116,8 +116,30 @@ class Proof:
             raise
         except SilentError as error:
             if self._hears():
-                raise
+                raise self._nobody(error.what) or error from None
             return Pending(f"{error.what}; the Kubernetes API was slow too")
+
+    def out_of_time(self, last: str) -> VllmFlowsError:
+        """Return what is wrong when no answer came in time."""
+        return self._nobody(last) or no_completion(self.session, self.model, last)
+
+    def _nobody(self, last: str) -> RouterError | None:
+        """Return that nobody answers for any model, if that is so: this one is not at fault."""
+        if not self.session.shared_api or self.api.is_there():
+            return None
+        settings = self.session.settings
+        if settings.router_url:
+            address = settings.router_url.rsplit("@", 1)[-1]
+            return RouterError(
+                f"nobody answers at {address} (VLLM_ROUTER_URL)",
+                why=last,
+                next_command=f"curl {address}/v1/models   (or correct VLLM_ROUTER_URL)",
+            )
+        return RouterError(
+            "the router does not answer",
+            why=last,
+            next_command=f"kubectl -n {settings.namespace} describe deployment {ROUTER_DEPLOYMENT}",
+        )
 
     def _ask(self) -> Answer:
         # Looked up before: what ends meanwhile may have answered.

@@ -116,6 +116,7 @@ class Session:
             deployments=deployed_models([*left.values(), *engines]),
             claims=claims,
             router=router is not None,
+            router_ready=bool(router and (router.get("status") or {}).get("readyReplicas")),
             selectors=selectors(deployments),
             left=frozenset(left),
             pods=engine_pods(self.cluster.find("Pod", ENGINE_SELECTOR)),

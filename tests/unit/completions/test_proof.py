@@ -12,7 +12,13 @@ import pytest
 
 from tests.support import VirtualClock
 from vllm_flows.completions import Answer, Limits, ModelsApi
-from vllm_flows.errors import ClusterUnavailableError, CompletionError, TimedOutError
+from vllm_flows.errors import (
+    ClusterUnavailableError,
+    CompletionError,
+    RouterError,
+    TimedOutError,
+    VllmFlowsError,
+)
 from vllm_flows.models import Model
 from vllm_flows.proof import ask_again, prove_model
 from vllm_flows.replicas import Replica, ready_replicas
@@ -35,8 +41,9 @@ class FakeSession:
     replicas: dict[str, FakeApi] = field(default_factory=dict)
     clock: VirtualClock = field(default_factory=VirtualClock)
     settings: Any = field(
-        default_factory=lambda: SimpleNamespace(namespace="ns", router_enabled=True)
+        default_factory=lambda: SimpleNamespace(namespace="ns", router_enabled=True, router_url="")
     )
+    shared_api: bool = True
     away: list[float] = field(default_factory=list)
     """For each time that it is asked: how many seconds it takes to fail or, if 0, not to."""
     slow: list[float] = field(default_factory=list)
@@ -324,3 +331,47 @@ def test_without_a_ready_replica_several_are_not_proven(serve: Serve):
     with pytest.raises(TimedOutError) as caught:
         prove(FakeSession(serve()), replicaCount=2)
     assert "no replica is ready" in caught.value.why
+
+
+GONE = (503, b"nobody is behind this")
+
+
+def unrouted(session: FakeSession) -> VllmFlowsError:
+    with pytest.raises(VllmFlowsError) as caught:
+        prove(session)
+    return caught.value
+
+
+@pytest.mark.parametrize("told", [{LIST: GONE}, {LIST: ("cut", b"{")}, {LIST: (404, b"no")}])
+def test_a_router_that_lists_no_models_is_no_models_fault(serve: Serve, told: dict[str, Any]):
+    error = unrouted(FakeSession(serve(told), {"pod-1": serve()}))
+    assert isinstance(error, RouterError)
+    assert (error.what, error.model) == ("the router does not answer", None)
+    assert error.next_command == "kubectl -n ns describe deployment vllm-deployment-router"
+
+
+def test_a_router_that_takes_the_question_and_is_silent_is_no_models_fault(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("vllm_flows.completions._ALIVE", Limits(5, _SOON, _SOON))
+    session = FakeSession(serve({LIST: ("held", b"")}), {"pod-1": serve()}, byte=_SOON)
+    assert isinstance(unrouted(session), RouterError)
+
+
+def test_an_address_that_nobody_listens_at_is_named(serve: Serve):
+    session = FakeSession(serve({LIST: GONE}), {"pod-1": serve()})
+    session.settings.router_url = "http://me:secret@models.example"
+    error = unrouted(session)
+    assert error.what == "nobody answers at models.example (VLLM_ROUTER_URL)"
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("told", [{COMPLETION: GONE}, {LIST: {"data": []}}])
+def test_behind_a_router_that_answers_the_model_is_at_fault(serve: Serve, told: dict[str, Any]):
+    assert isinstance(unrouted(FakeSession(serve(told), {"pod-1": serve()})), TimedOutError)
+
+
+def test_an_engine_that_is_asked_itself_is_at_fault(serve: Serve):
+    session = FakeSession(serve({LIST: GONE}), {"pod-1": serve()}, shared_api=False)
+    session.settings.router_enabled = False
+    assert isinstance(unrouted(session), TimedOutError)

@@ -12,7 +12,7 @@ import pytest
 
 from tasks import smoke
 from vllm_flows.completions import Answer, NotYetError
-from vllm_flows.errors import CompletionError
+from vllm_flows.errors import CompletionError, RouterError, VllmFlowsError
 from vllm_flows.models import Model
 
 
@@ -21,7 +21,7 @@ class Models:
     """Stands for a session and for the proofs: who is asked how, over which way, who fails."""
 
     shared_api: bool = True
-    failing: dict[str, CompletionError] = field(default_factory=dict)
+    failing: dict[str, VllmFlowsError] = field(default_factory=dict)
     hasty: dict[str, CompletionError] = field(default_factory=dict)
     """Those that fail only when they are asked once."""
     asked: set[str] = field(default_factory=set)
@@ -42,7 +42,7 @@ class Models:
     def ask_again(self, api: str, _session: object, model: Model) -> Answer:
         return self.answer(f"once {model.name} by {api}", model, self.hasty | self.failing)
 
-    def answer(self, what: str, model: Model, failing: dict[str, CompletionError]) -> Answer:
+    def answer(self, what: str, model: Model, failing: dict[str, Any]) -> Answer:
         with self.mutex:
             self.asked.add(what)
         if model.name in failing:
@@ -100,6 +100,13 @@ def test_the_first_error_is_raised_once_all_were_asked(models: Models):
         "c": CompletionError,
         "d": Answer,
     }
+
+
+def test_a_router_that_is_not_there_is_held_against_no_model(models: Models):
+    models.failing = {"b": RouterError("the router does not answer")}
+    with pytest.raises(RouterError):
+        prove_all(models, "a", "b", proven=set())
+    assert models.heard.keys() == {"a"}
 
 
 def test_one_way_serves_all_models_where_they_share_one(models: Models):

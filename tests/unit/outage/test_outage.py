@@ -108,11 +108,11 @@ class FakeModel:
 @pytest.mark.parametrize(
     ("model", "seconds", "not_measured"),
     [
-        (FakeModel([True] * 5 + [False] + [True] * 2), 1, 0),
-        (FakeModel([True, True, False, False, False, True]), 3, 0),
+        (FakeModel([True] * 5 + [False] * 2 + [True] * 2), 2, 0),
+        (FakeModel([True, True, False, False, False, True]), 2, 0),
         (FakeModel([True] * 6), 0, 0),
         (FakeModel([True, True, True], away=(2, 9)), 0, 7),
-        (FakeModel([True, False, False, True], away=(3, 9)), 1, 7),
+        (FakeModel([True, False, False, False, False, True], away=(5, 9)), 2, 6),
         (FakeModel([True, True], away=(0, 9), key=True), 0, 9),
     ],
 )
@@ -124,6 +124,25 @@ def test_only_the_time_without_an_answer_is_counted(
         model.over.wait(5)
     outage = outages["qwen"]
     assert (outage.seconds, outage.not_measured_seconds) == (seconds, not_measured)
+
+
+def test_a_question_that_ended_with_one_of_several_pods_is_nobodys_silence(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(asking, "_EVERY_SECONDS", 0)
+    model = FakeModel([True, False, True, False, True, True])
+    with asking.measured(model, ["qwen"]) as outages:  # type: ignore[arg-type]  # as much of a session as is used
+        model.over.wait(5)
+    assert outages["qwen"].seconds == 0
+
+
+def test_an_outage_knows_whether_it_lasted_to_the_end():
+    silent = outage_of((0, ANSWER), (1, SILENCE))
+    silent.end(4)
+    answering = outage_of((0, SILENCE), (1, ANSWER))
+    answering.end(4)
+    assert (silent.seconds, silent.lasting) == (3, True)
+    assert (answering.seconds, answering.lasting) == (1, False)
 
 
 AWAY = ClusterUnavailableError("cannot read Namespace ns")

@@ -96,6 +96,17 @@ def test_a_model_that_a_killed_run_left_is_unproven_since_another_configuration_
     assert made.unproven() == ["qwen"]
 
 
+def test_an_unproven_model_that_stays_whatever_it_answers_is_asked_with_the_rest():
+    kept = a_model(onFailure="keep")
+    before = digest(aim(kept, OLD))
+    left = served(aim(kept), NEW, served=(OLD,), requested="main", proven=before)
+    made = decision(aim(kept), left)
+    assert made.changes
+    assert made.unproven() == []
+    assert made.proven() == set()
+    assert "asked last" in made.plan.steps[0].reason
+
+
 def test_a_model_without_replicas_has_nothing_to_prove():
     none = a_model(replicaCount=0)
     state = served(aim(none), NEW)

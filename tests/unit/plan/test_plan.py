@@ -272,6 +272,14 @@ def test_a_deployment_deleted_by_hand_is_made_again():
     assert [step.action for step in plan.steps] == [Action.NONE, Action.CREATE]
 
 
+def test_a_router_that_is_not_ready_is_told():
+    aim = desired(a_model())
+    (*_, note) = make_plan(aim, replace(as_deployed(aim), router_ready=False)).notes
+    assert note.startswith("no pod of the router is ready (vllm-deployment-router)")
+    gone = replace(as_deployed(aim), router=False, router_ready=False)
+    assert not any("router" in note for note in make_plan(aim, gone).notes)
+
+
 def test_a_router_deleted_by_hand_is_made_again():
     aim = desired(a_model())
     plan = make_plan(aim, replace(as_deployed(aim), router=False))

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from flows import rolling
+from flows import rolling, waits
 from flows.rolling import Rolling
 from vllm_flows.chart import Chart
 from vllm_flows.claims import Served
@@ -24,7 +24,7 @@ from vllm_flows.errors import (
 )
 from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
-from vllm_flows.names import engine_deployment
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
     ClusterState,
@@ -86,11 +86,17 @@ def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> Clust
 
 @dataclass
 class Tasks:
-    """Stands for the tasks: notes what is done; models fail as often as `failing` tells."""
+    """Stands for the tasks: notes what is done; models fail as often as `failing` tells.
+
+    `router` is why it will never be ready; None where it is, or still starts.
+    """
 
     failing: dict[str, list[Exception]] = field(default_factory=dict)
     kept: dict[str, Past] = field(default_factory=dict)
+    router: Exception | None = None
+    router_starts: bool = False
     silent: float = 0.0
+    lasting: bool = False
     done: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     asked_history: list[str] = field(default_factory=list)
@@ -101,7 +107,8 @@ class Tasks:
 
     def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(rolling, "say", self.said.append)
-        patch.setattr(rolling, "wait_ready", SimpleNamespace(submit=self.wait))
+        patch.setattr(waits, "wait_ready", SimpleNamespace(submit=self.wait))
+        patch.setattr(waits, "ready_now", self.ready_now)
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
         patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rolling, "apply_release", self.apply_release)
@@ -110,7 +117,8 @@ class Tasks:
             patch.setattr(rolling, name, getattr(self, name))
         patch.setattr(rolling, "measured", self.measured)
         patch.setattr(rolling, "results", list)
-        patch.setattr(rolling, "all_ended", list)
+        patch.setattr(waits, "results", self.results)
+        patch.setattr(waits, "all_ended", list)
 
     def apply_release(
         self, _session: object, _chart: object, values: Mapping[str, Any], reason: str, *_: object
@@ -134,11 +142,31 @@ class Tasks:
 
     @contextmanager
     def measured(self, _session: object, models: Sequence[str]) -> Iterator[dict[str, Outage]]:
-        yield {model: Outage(self.silent) for model in models}
+        yield {model: Outage(self.silent, lasting=self.lasting) for model in models}
+
+    def ready_now(self, _session: object) -> list[str]:
+        return [] if self.router or self.router_starts else [ROUTER_DEPLOYMENT]
+
+    @staticmethod
+    def results(futures: Sequence[Any]) -> list[Any]:
+        found = [future.result() for future in futures]
+        for one in found:
+            if isinstance(one, Exception):
+                raise one
+        return found
 
     def wait(
-        self, _session: object, model: str, deployment: str, budget: float, *, back: bool
+        self,
+        _session: object,
+        model: str,
+        deployment: str,
+        budget: float = 0.0,
+        *,
+        back: bool = False,
     ) -> Any:
+        if deployment == ROUTER_DEPLOYMENT:
+            self.done.append("wait router")
+            return self.future(self.router)
         assert deployment == engine_deployment(model)
         self.budgets[model] = budget
         self.done.append(f"wait {model}")

@@ -30,11 +30,14 @@ from vllm_flows.drift import Drift
 from vllm_flows.errors import (
     ClusterUnavailableError,
     LockLostError,
+    NotReadyError,
     RolloutError,
+    RouterError,
     StoppedError,
     VllmFlowsError,
 )
 from vllm_flows.going_back import Past
+from vllm_flows.names import ROUTER_DEPLOYMENT
 from vllm_flows.observed import (
     REVISION_ANNOTATION,
     ClusterState,
@@ -62,6 +65,21 @@ def verbs(tasks: Tasks) -> list[str]:
 
 def revision(entry: Mapping[str, Any]) -> str:
     return str(entry["podAnnotations"][REVISION_ANNOTATION])
+
+
+def brought(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
+    """Return the list to which every helm adds the values that it brings."""
+    values: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(
+        rolling, "apply_release", lambda _session, _chart, given, *_: values.append(given)
+    )
+    return values
+
+
+def stop_first(made: Rolling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the run's only wave stop the model's pods before the new ones start."""
+    values = with_strategy(made.run.desired.values, Rollout(Strategy.STOP_FIRST))
+    monkeypatch.setattr(Rolling, "waves", lambda _: [Wave(values, ("qwen",))])
 
 
 def test_each_model_is_ready_and_has_answered_before_the_next_is_changed(tasks: Tasks):
@@ -173,14 +191,9 @@ def test_after_going_back_no_deployment_is_left_to_stop_its_pods_first(
     tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ):
     tasks.failing = {"qwen": [UNREADY]}
-    values: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(
-        rolling, "apply_release", lambda _session, _chart, given, *_: values.append(given)
-    )
-    state, desired = serving(aim(a_model(), commit=OLD)), aim(a_model())
-    made = rolling_to(tasks, desired, state)
-    wave = Wave(with_strategy(desired.values, Rollout(Strategy.STOP_FIRST)), ("qwen",))
-    monkeypatch.setattr(Rolling, "waves", lambda _: [wave])
+    values = brought(monkeypatch)
+    made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    stop_first(made, monkeypatch)
     with pytest.raises(RolloutError):
         made.through()
     assert [stops_pods(each) for each in values] == [True, True, False]
@@ -201,14 +214,111 @@ def test_only_a_model_that_goes_back_ends_older_pods_that_are_ready(tasks: Tasks
     assert tasks.made_way == ["b"]
 
 
-def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(tasks: Tasks):
-    tasks.failing = {"qwen": [UNREADY]}
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(
+    tasks: Tasks, *, lasting: bool
+):
+    tasks.failing, tasks.lasting = {"qwen": [UNREADY]}, lasting
     keeping = a_model(onFailure="keep")
     told = failure(tasks, aim(keeping), serving(aim(keeping, commit=OLD)))
     assert verbs(tasks) == ["helm", "wait qwen"]
     assert "it stays as it is, nothing of before was brought back" in told.what
-    assert told.what.endswith("of this run, and since")
+    assert told.what.endswith("of this run, and since" if lasting else "of this run")
     assert told.next_command == "look at the log"
+
+
+def test_what_was_kept_and_does_not_answer_keeps_no_other_change_waiting(tasks: Tasks):
+    kept, other = a_model("a", onFailure="keep"), a_model("b")
+    before = aim(kept, commit=OLD)
+    tasks.failing = {"a": [RUBBISH]}
+    state = serving(aim(kept, other), {**digests(before), "b": digests(aim(other))["b"]})
+    rolling_to(tasks, aim(kept, a_model("b", vllmConfig={"maxModelLen": 512})), state).through()
+    assert verbs(tasks) == ["helm", "wait b", "ask b"]
+
+
+def test_what_is_kept_leaves_no_deployment_that_stops_its_pods_first(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+):
+    tasks.failing = {"qwen": [UNREADY]}
+    values = brought(monkeypatch)
+    keeping = a_model(onFailure="keep")
+    made = rolling_to(tasks, aim(keeping), serving(aim(keeping, commit=OLD)))
+    stop_first(made, monkeypatch)
+    with pytest.raises(RolloutError):
+        made.through()
+    assert [stops_pods(each) for each in values] == [True, False]
+    assert revision(entries(values[1])["qwen"]) == NEW
+
+
+def test_a_release_that_went_back_as_a_whole_is_left_as_helm_brought_it(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+):
+    tasks.failing = {"qwen": [UNREADY]}
+    values = brought(monkeypatch)
+    newer = replace(aim(a_model()), chart=Chart("vllm-stack", (), "0.1.9"))
+    state = serving(aim(a_model(), commit=OLD))
+    stopping = with_strategy(state.release.values, Rollout(Strategy.STOP_FIRST))
+    made = rolling_to(tasks, newer, replace(state, release=replace(state.release, values=stopping)))
+    with pytest.raises(RolloutError):
+        made.through()
+    assert len(values) == 1
+
+
+def test_a_model_that_only_went_back_with_the_others_is_not_remembered(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    tasks.failing = {"a": [RUBBISH]}
+    failure(tasks, aim(*models, runtime_class="other"), serving(aim(*models)))
+    assert tasks.remembered == []
+
+
+def test_models_that_come_back_or_go_with_the_whole_release_are_named(tasks: Tasks):
+    tasks.failing = {"a": [RUBBISH]}
+    newer = replace(aim(a_model("a"), a_model("new")), chart=Chart("vllm-stack", (), "0.1.9"))
+    told = failure(tasks, newer, serving(aim(a_model("a"), a_model("gone"), commit=OLD)))
+    assert "gone: was removed, and is there again with the release" in told.why
+    assert "new: was new, and is gone again with the release" in told.why
+
+
+def test_the_next_command_of_what_was_wrong_stands_beside_the_way_to_look_into_it(tasks: Tasks):
+    tasks.failing = {"qwen": [UNREADY]}
+    told = failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    first, second = told.next_command.splitlines()
+    assert first == "look at the log"
+    assert "onFailure: keep" in second
+
+
+def test_a_router_that_never_gets_ready_is_no_models_fault(tasks: Tasks):
+    taint = "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: true} [taint]"
+    tasks.router = NotReadyError(taint, next_command="kubectl get nodes", model="router")
+    with pytest.raises(RouterError) as caught:
+        rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
+    assert caught.value.what == f"the router is not ready: {taint}"
+    assert caught.value.next_command == "kubectl get nodes"
+    assert verbs(tasks) == ["helm", "wait qwen", "wait router"]
+
+
+def test_a_router_is_waited_for_before_models_are_asked(tasks: Tasks):
+    tasks.router_starts = True
+    rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
+    assert verbs(tasks) == ["helm", "wait qwen", "wait router", "ask qwen"]
+
+
+def test_what_somebody_changed_is_set_right_before_what_a_killed_run_left_is_judged(tasks: Tasks):
+    drift = Drift("Deployment", ROUTER_DEPLOYMENT, ("spec.replicas: 1 -> 0",))
+    state = serving(aim(a_model()), digests(aim(a_model(), commit=OLD)))
+    rolling_to(tasks, aim(a_model()), replace(state, drifts=(drift,))).through()
+    assert [step.split(":")[0] for step in tasks.done] == ["helm", "wait qwen", "ask qwen"]
+    assert tasks.done[0].startswith("helm: changed outside: Deployment vllm-deployment-router")
+
+
+def test_what_a_killed_run_left_goes_back_also_after_something_was_set_right(tasks: Tasks):
+    before = aim(a_model(), commit=OLD)
+    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
+    tasks.failing = {"qwen": [RUBBISH]}
+    drift = Drift("Deployment", ROUTER_DEPLOYMENT, ("spec.replicas: 1 -> 0",))
+    state = replace(serving(aim(a_model()), digests(before)), drifts=(drift,))
+    failure(tasks, aim(a_model()), state)
+    assert [revision(values["qwen"]) for values in tasks.applied] == [NEW, OLD]
 
 
 def test_a_new_model_is_left_to_the_proof_of_all_since_nothing_served_before(tasks: Tasks):
@@ -330,6 +440,7 @@ def test_the_silence_of_each_model_that_was_replaced_is_kept(tasks: Tasks):
     [
         ClusterUnavailableError("the Kubernetes API does not answer"),
         LockLostError("this run no longer holds the lock"),
+        RouterError("the router does not answer"),
         StoppedError("the run was interrupted"),
         MemoryError(),
     ],

@@ -1,0 +1,75 @@
+"""What flows wait for: models and the router to be ready, and whose fault a failure is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from prefect.futures import PrefectFuture
+
+from flows.running import all_ended, results
+from tasks.readiness import ready_now, wait_ready
+from vllm_flows.desired import Desired
+from vllm_flows.errors import (
+    ClusterUnavailableError,
+    LockedError,
+    NotReadyError,
+    RouterError,
+    StoppedError,
+    TimedOutError,
+    VllmFlowsError,
+)
+from vllm_flows.models import Model
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.session import Session
+from vllm_flows.startup import startup_seconds
+
+Result = TypeVar("Result")
+
+OF_NO_MODEL = (ClusterUnavailableError, LockedError, RouterError, StoppedError)
+"""Errors that end the run: nothing is taken back for them, and the next run asks the model."""
+
+
+def wait_model_ready(
+    session: Session, desired: Desired, model: Model, *, back: bool = False
+) -> PrefectFuture[float]:
+    """Start waiting for a model's Deployment, for as long as its size may take."""
+    budget = startup_seconds(desired.verdicts[model.name].total_bytes)
+    return wait_ready.submit(session, model.name, engine_deployment(model.name), budget, back=back)
+
+
+def wait_router(session: Session) -> None:
+    """Wait until the router is ready, where there is one to be.
+
+    Raises RouterError, as no model is at fault, as soon as it is clear that it never will be.
+    """
+    if not session.settings.router_enabled or ROUTER_DEPLOYMENT in ready_now(session):
+        return
+    try:
+        results([wait_ready.submit(session, "router", ROUTER_DEPLOYMENT)])
+    except (NotReadyError, TimedOutError) as error:
+        raise RouterError(
+            f"the router is not ready: {error.what}",
+            why=error.why,
+            next_command=error.next_command,
+        ) from error
+
+
+def sorted_out(
+    futures: Mapping[str, PrefectFuture[Result]],
+) -> tuple[dict[str, Result], dict[str, VllmFlowsError]]:
+    """Wait for all; return the results and the errors, each of these said when it happens.
+
+    Raises what tells nothing of a model.
+    """
+    all_ended(futures.values())
+    found, failed = {}, {}
+    for name, future in futures.items():
+        result: Any = future.result(raise_on_failure=False)
+        if isinstance(result, VllmFlowsError) and not isinstance(result, OF_NO_MODEL):
+            failed[name] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found[name] = result
+    return found, failed
