@@ -193,6 +193,15 @@ def _patches() -> list[Manifest]:
                 {"key": "advertise-address", "value": "192.0.2.1"},
             ],
         },
+        # With leader election they end when the API server is away for some seconds, and a real
+        # cluster starts them again; there is nobody here to elect.
+        *(
+            {
+                "name": f"kube-{name}",
+                "extraArgs": [{"key": "leader-elect", "value": "false", "override": True}],
+            }
+            for name in ("controller-manager", "scheduler")
+        ),
         {
             "name": "kwok-controller",
             "extraArgs": [

@@ -204,11 +204,46 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     planned = product.run("plan", "-o", "json", "--detailed-exitcode", code=2)
     (row,) = json.loads(planned.stdout)["models"]
     assert row["action"] == "prove"
-    assert row["reason"] == "not proven: it is asked first, and stays if it does not answer"
+    assert row["reason"] == "not proven: it is asked last, and stays if it does not answer"
+    # What else is to be done is done all the same, also when run after run ends with its failure.
+    product.models(phi(bad, "onFailure: keep"), QWEN)
+    done = product.run("install", "--yes", code=1)
+    assert "phi4: the answer has no text" in done.stderr
+    assert "qwen3: answered in" in done.stderr
     said = product.install(phi(bad), code=1)
     assert "plan: phi4: prove (not proven: it is asked first; goes back" in said
     assert f"{good[:8]} serves again, as before" in said
     assert "phi4: answered in" in product.install(phi(good))
+
+
+def test_a_router_that_is_not_there_is_held_against_no_model(product: Product):
+    product.install(QWEN)
+    changed = QWEN + "  vllmConfig: {maxModelLen: 1024}\n"
+    router = "vllm-deployment-router"
+    product.kubectl("scale", f"deployment/{router}", "--replicas=0")
+    assert f"no pod of the router is ready ({router})" in product.run("plan").stderr
+    nowhere = {"VLLM_ROUTER_REQUEST_CPU": "9000"}
+    said = product.install(changed, code=1, **nowhere)
+    assert "the router is not ready: " in said
+    assert "[no-room]" in said
+    assert "back to what served" not in said
+    revisions = len(history(product))
+    # Without its router nobody knows of the model whether it answers; that is set right first.
+    product.kubectl("scale", f"deployment/{router}", "--replicas=0")
+    said = product.install(changed)
+    assert "plan: qwen3: prove" in said
+    assert "qwen3: answered in" in said
+    assert len(history(product)) == revisions + 1
+
+
+def test_a_paused_deployment_is_named_and_resumed(product: Product):
+    product.install(QWEN)
+    deployment = engine_deployment("qwen3")
+    product.kubectl("rollout", "pause", f"deployment/{deployment}")
+    changed = QWEN + "  vllmConfig: {maxModelLen: 1024}\n"
+    said = product.install(changed)
+    assert f"set right: Deployment {deployment}: spec.paused: (not set) -> True" in said
+    assert "qwen3: answered in" in said
 
 
 def test_what_all_engines_share_goes_back_with_all_of_them_and_each_is_asked(

@@ -7,7 +7,7 @@ import pytest
 
 from vllm_flows.errors import ClusterUnavailableError, LockedError, LockLostError, NoRightError
 from vllm_flows.lease import Lock, SuspendedTimeClock, current_holder
-from vllm_flows.lease_rules import LEASE
+from vllm_flows.lease_rules import DURATION_SECONDS, LEASE
 
 if TYPE_CHECKING:
     from conftest import World
@@ -194,6 +194,14 @@ def test_an_api_outage_shorter_than_the_duration_is_survived(world: World):
     world.cluster.silent = True
     world.clock.time += 29
     lock.check()
+
+
+def test_an_api_outage_as_long_as_the_duration_is_not(world: World):
+    lock = world.holding("alice")
+    world.cluster.silent = True
+    world.clock.time += DURATION_SECONDS
+    with pytest.raises(ClusterUnavailableError):
+        lock.check()
 
 
 def test_in_a_longer_outage_nothing_is_applied_until_the_api_is_back(world: World):

@@ -134,6 +134,16 @@ def test_what_is_finished_is_upgraded_at_once(world: World, state: ReleaseState)
     assert world.clock.slept == []
 
 
+def test_deployments_that_select_otherwise_are_handed_over_before_helm_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        tasks, "hand_over", lambda _session, wanted: world.done.append(f"hand over {wanted}")
+    )
+    world.apply()
+    assert world.done == ["hand over {}", "upgrade {'a': 1}"]
+
+
 @pytest.mark.parametrize("state", UNFINISHED)
 def test_what_our_helm_left_unfinished_is_unlocked_and_upgraded(world: World, state: ReleaseState):
     world.helm.state = state

@@ -57,6 +57,13 @@ def test_every_component_listens_on_the_sandboxs_own_ports_of_127_0_0_1() -> Non
     assert options["bindAddress"] == "127.0.0.1"
 
 
+def test_what_controls_the_cluster_outlives_an_api_server_that_is_away() -> None:
+    patches = manifests.kwokctl_configuration(STATE)[0]["componentsPatches"]
+    given = {one["name"]: {arg["key"]: arg["value"] for arg in one["extraArgs"]} for one in patches}
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        assert given[name]["leader-elect"] == "false"
+
+
 def test_no_component_is_left_for_kwokctl_to_download() -> None:
     options = manifests.kwokctl_configuration(STATE)[0]["options"]
     given = {Path(value).name for key, value in options.items() if key.endswith("Binary")}
