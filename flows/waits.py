@@ -19,7 +19,7 @@ from vllm_flows.errors import (
     TimedOutError,
     VllmFlowsError,
 )
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.session import Session
 from vllm_flows.startup import startup_seconds
@@ -33,9 +33,16 @@ OF_NO_MODEL = (ClusterUnavailableError, LockedError, RouterError, StoppedError)
 def wait_model_ready(
     session: Session, desired: Desired, model: Model, *, back: bool = False
 ) -> PrefectFuture[float]:
-    """Start waiting for a model's Deployment, for as long as its size may take."""
+    """Start waiting for a model's Deployment, for as long as its size may take.
+
+    Of several replicas each is asked at once when it is ready: a wrong answer ends the wait, and
+    with it the change, while others of before still answer.
+    """
     budget = startup_seconds(desired.verdicts[model.name].total_bytes)
-    return wait_ready.submit(session, model.name, engine_deployment(model.name), budget, back=back)
+    several = model if model.replica_count > 1 and answers_prompts(model) else None
+    return wait_ready.submit(
+        session, model.name, engine_deployment(model.name), budget, back=back, asked=several
+    )
 
 
 def wait_router(session: Session) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from prefect import task
 
 from tasks.running import ONCE, RETRIED, speaker
@@ -10,6 +13,8 @@ from vllm_flows.diagnosis import newest_pods, rollout_complete
 from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.diagnosis_watch import ReadinessWatch
 from vllm_flows.errors import NoRightError, NotReadyError
+from vllm_flows.models import Model
+from vllm_flows.proof import EarlyProof
 from vllm_flows.readiness import ready_or_why, too_late
 from vllm_flows.session import Session
 from vllm_flows.standing_aside import LACKS_ROOM, in_the_way
@@ -26,21 +31,24 @@ def wait_ready(
     budget: float = 0.0,
     *,
     back: bool = False,
+    asked: Model | None = None,
 ) -> float:
     """Return the seconds until all replicas of the Deployment were ready.
 
     Raises NotReadyError as soon as waiting cannot help, and TimedOutError after `helm_timeout`, or
     `budget` seconds where that is longer, both with the diagnosis and the command to run next.
     Where no room is free, older pods of the Deployment that are not ready are ended; if it goes
-    `back`, those that are ready too.
+    `back`, those that are ready too. Each new replica of the model that is `asked` has to answer
+    by itself as soon as it is ready: raises CompletionError for a wrong answer.
     """
     say = speaker(subject)
     clock = session.clock
     autoscaling = session.settings.autoscaling
     watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
+    early = EarlyProof(session, asked) if asked else None
     begin = clock.now()
     wait_for(
-        lambda: _look(session, watch, subject, deployment, back=back),
+        lambda: _look(session, watch, subject, deployment, early, back=back),
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
         say=say,
@@ -71,14 +79,25 @@ def restart_newest(session: Session, subject: str, deployment: str) -> None:
     found = session.cluster.get("Deployment", deployment)
     if found is None:
         return
-    labels = found["spec"]["selector"]["matchLabels"]
-    pods = session.cluster.find("Pod", ",".join(f"{key}={value}" for key, value in labels.items()))
-    for pod in newest_pods(found, pods):
+    for pod in _newest(session, found):
         session.cluster.delete("Pod", pod["metadata"]["name"])
 
 
+def _newest(session: Session, deployment: Object) -> list[Mapping[str, Any]]:
+    """Return the Deployment's pods of the newest template."""
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    pods = session.cluster.find("Pod", ",".join(f"{key}={value}" for key, value in labels.items()))
+    return list(newest_pods(deployment, pods))
+
+
 def _look(
-    session: Session, watch: ReadinessWatch, subject: str, name: str, *, back: bool
+    session: Session,
+    watch: ReadinessWatch,
+    subject: str,
+    name: str,
+    early: EarlyProof | None,
+    *,
+    back: bool,
 ) -> bool | Pending:
     deployment = session.cluster.get("Deployment", name)
     if deployment is None:
@@ -87,6 +106,8 @@ def _look(
             next_command=f"vllm-flows install   (or: helm -n {session.settings.namespace} ls -a)",
             model=subject,
         )
+    if early and not rollout_complete(deployment):
+        early.ask(_newest(session, deployment))
 
     def make_way(diagnosis: Diagnosis) -> bool:
         lacks_room = diagnosis.category in LACKS_ROOM

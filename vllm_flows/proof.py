@@ -6,9 +6,10 @@ replica is asked by itself too. A pod that ends is one: it may answer in its suc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vllm_flows.completions import (
     Answer,
@@ -21,6 +22,7 @@ from vllm_flows.completions import (
 from vllm_flows.errors import CompletionError, RouterError, TimedOutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -163,11 +165,7 @@ class Proof:
         for replica in replicas:
             if replica.pod in self.proven:
                 continue
-            with (
-                _placed(self.session, self.model, replica.pod),
-                self.session.replica_api(replica, self.api.api_key) as own,
-            ):
-                examine(own, self.model)
+            _ask_replica(self.session, self.model, replica, self.api.api_key)
             self.proven.add(replica.pod)
         return len(replicas)
 
@@ -180,6 +178,35 @@ class Proof:
         begin = self.session.clock.now()
         self.session.ready_replicas(self.model.name)
         return self.session.clock.now() - begin < _PROMPT_SECONDS
+
+
+@dataclass
+class EarlyProof:
+    """Asks each replica of a model as soon as it is ready, to end a change before all are replaced.
+
+    Only a wrong answer counts: one that does not come is left to the proof of the whole.
+    """
+
+    session: Session
+    model: Model
+    _asked: set[str] = field(default_factory=set)
+
+    def ask(self, pods: Iterable[Mapping[str, Any]]) -> None:
+        """Ask those of these pods that are ready and were not asked yet.
+
+        Raises CompletionError for a wrong answer.
+        """
+        ready = [one for one in ready_replicas(pods) if one.pod not in self._asked]
+        key = self.session.api_key() if ready else None
+        for replica in ready:
+            self._asked.add(replica.pod)
+            with suppress(NotYetError, SilentError):
+                _ask_replica(self.session, self.model, replica, key.value if key else None)
+
+
+def _ask_replica(session: Session, model: Model, replica: Replica, api_key: str | None) -> None:
+    with _placed(session, model, replica.pod), session.replica_api(replica, api_key) as own:
+        examine(own, model)
 
 
 @contextmanager

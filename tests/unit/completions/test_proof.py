@@ -20,7 +20,7 @@ from vllm_flows.errors import (
     VllmFlowsError,
 )
 from vllm_flows.models import Model
-from vllm_flows.proof import ask_again, prove_model
+from vllm_flows.proof import EarlyProof, ask_again, prove_model
 from vllm_flows.replicas import Replica, ready_replicas
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class FakeSession:
             self.clock.sleep(seconds)
             raise ClusterUnavailableError("cannot list pods")
         return [Replica(pod, "") for pod in self.replicas]
+
+    def api_key(self) -> None:
+        """There is none."""
 
     def is_alone(self, model: str) -> bool:
         assert model == "qwen"
@@ -375,3 +378,37 @@ def test_an_engine_that_is_asked_itself_is_at_fault(serve: Serve):
     session = FakeSession(serve({LIST: GONE}), {"pod-1": serve()}, shared_api=False)
     session.settings.router_enabled = False
     assert isinstance(unrouted(session), TimedOutError)
+
+
+def ready_pod(name: str, **metadata: str) -> dict[str, Any]:
+    status = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"metadata": {"name": name, **metadata}, "status": status}
+
+
+def early(session: FakeSession) -> EarlyProof:
+    return EarlyProof(session, qwen(replicaCount=2))  # type: ignore[arg-type]  # a stand-in
+
+
+def test_a_new_replica_that_answers_rubbish_is_found_before_the_next_is_replaced(serve: Serve):
+    proof = early(FakeSession(serve(), {"new": serve({COMPLETION: EMPTY}), "old": serve()}))
+    with pytest.raises(CompletionError, match="replica new: the answer has no text"):
+        proof.ask([ready_pod("new")])
+
+
+def test_a_replica_is_asked_once_when_it_is_ready_and_not_before(serve: Serve):
+    one = serve()
+    proof = early(FakeSession(serve(), {"new": one}))
+    loading = ready_pod("loading")
+    loading["status"]["conditions"][0]["status"] = "False"
+    proof.ask([loading])
+    assert one.paths == []
+    for _ in range(2):
+        proof.ask([ready_pod("new"), loading])
+    assert one.paths == [LIST, COMPLETION, CHAT]
+
+
+@pytest.mark.parametrize("told", [{COMPLETION: (503, b"wait")}, {COMPLETION: ("cut", b"{")}])
+def test_an_answer_that_does_not_come_is_left_to_the_proof_of_the_whole(
+    serve: Serve, told: dict[str, Any]
+):
+    early(FakeSession(serve(), {"new": serve(told)})).ask([ready_pod("new")])

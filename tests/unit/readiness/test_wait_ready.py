@@ -10,7 +10,8 @@ import pytest
 
 from tasks import readiness
 from tests.support import VirtualClock
-from vllm_flows.errors import TimedOutError
+from vllm_flows.errors import CompletionError, TimedOutError
+from vllm_flows.models import Model
 
 if TYPE_CHECKING:
     from conftest import Kubernetes
@@ -39,3 +40,28 @@ def test_the_longer_of_the_limit_and_what_the_models_size_takes_counts(
     with pytest.raises(TimedOutError):
         readiness.wait_ready.fn(session, "q", "vllm-q-deployment-vllm", budget)
     assert clock.time == waited
+
+
+def test_a_wrong_answer_of_one_of_several_replicas_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes
+):
+    monkeypatch.setattr(readiness, "speaker", lambda _subject: lambda _text: None)
+    asked: list[str] = []
+
+    def ask(_early: object, pods: list[Any]) -> None:
+        asked.extend(pod["metadata"]["name"] for pod in pods)
+        raise CompletionError("the answer has no text", model="q")
+
+    monkeypatch.setattr(readiness.EarlyProof, "ask", ask)
+    old = kubernetes.pod("old")
+    old["metadata"] |= {"annotations": {"digest": "old"}}
+    cluster = SimpleNamespace(
+        get=lambda *_: kubernetes.deployment(wanted=2),
+        find=lambda _kind, _selector: [kubernetes.pod("new"), old],
+    )
+    settings = SimpleNamespace(autoscaling=False, helm_timeout=timedelta(seconds=60))
+    session: Any = SimpleNamespace(cluster=cluster, clock=VirtualClock(), settings=settings)
+    model = Model(name="q", modelURL="org/q", replicaCount=2)
+    with pytest.raises(CompletionError):
+        readiness.wait_ready.fn(session, "q", "vllm-q-deployment-vllm", asked=model)
+    assert asked == ["new"]

@@ -100,6 +100,7 @@ class Tasks:
     done: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     asked_history: list[str] = field(default_factory=list)
+    asked_early: list[str] = field(default_factory=list)
     budgets: dict[str, float] = field(default_factory=dict)
     made_way: list[str] = field(default_factory=list)
     remembered: list[str] = field(default_factory=list)
@@ -163,12 +164,15 @@ class Tasks:
         budget: float = 0.0,
         *,
         back: bool = False,
+        asked: Model | None = None,
     ) -> Any:
         if deployment == ROUTER_DEPLOYMENT:
             self.done.append("wait router")
             return self.future(self.router)
         assert deployment == engine_deployment(model)
         self.budgets[model] = budget
+        if asked:
+            self.asked_early.append(asked.name)
         self.done.append(f"wait {model}")
         if back:
             self.made_way.append(model)

@@ -117,6 +117,13 @@ def test_a_large_model_is_given_the_time_that_its_size_takes(tasks: Tasks):
     assert tasks.budgets["qwen"] > 2 * 3600
 
 
+def test_of_several_replicas_each_is_asked_as_soon_as_it_is_ready(tasks: Tasks):
+    models = (a_model("one"), a_model("two", replicaCount=2))
+    pooling = a_model("p", replicaCount=2, vllmConfig={"runner": "pooling"})
+    rolling_to(tasks, aim(*models, pooling), serving(aim(*models, pooling, commit=OLD))).through()
+    assert tasks.asked_early == ["two"]
+
+
 def test_a_release_that_stays_as_it_is_needs_no_helm(tasks: Tasks):
     rolling_to(tasks, aim(a_model()), serving(aim(a_model()))).through()
     assert tasks.done == []
