@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vllm_flows.errors import BlockedError, VllmFlowsError
+from vllm_flows.errors import BlockedError, NoRightError, VllmFlowsError
 from vllm_flows.fit import Fit
 from vllm_flows.observed import Verdict
 from vllm_flows.rollout import Rollout
@@ -73,6 +73,7 @@ class Plan:
 
     `notes` concern the cluster as a whole. `replaced` are the Deployments that are made anew, as
     they select other pods; `together`: what changes for all engines, so all of them change at once.
+    `refusal`: this account lacks a right that the changes take.
     """
 
     steps: tuple[Step, ...]
@@ -80,6 +81,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     together: bool = False
+    refusal: NoRightError | None = None
 
     @property
     def changes(self) -> bool:
@@ -95,9 +97,14 @@ class Plan:
         return [step for step in self.steps if step.problems]
 
     def raise_if_blocked(self) -> None:
-        """Raise BlockedError with all problems of every blocked model, if there is one."""
+        """Raise BlockedError with all problems of every blocked model, if there is one.
+
+        Raises NoRightError when this account may not do what the plan says.
+        """
         blocked = self.blocked
         if not blocked:
+            if self.refusal:
+                raise self.refusal
             return
         listed = [step for step in self.steps if step.action is not Action.DESTROY]
         problems = [problem for step in blocked for problem in step.problems]

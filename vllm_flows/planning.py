@@ -119,10 +119,14 @@ class Decision:
     def with_downtime(self) -> Decision:
         """Return what would be decided, were it allowed to stop models first."""
         desired = replace(self.desired, allow_downtime=True)
-        return replace(self, desired=desired, plan=make_plan(desired, self.state))
+        plan = replace(make_plan(desired, self.state), refusal=self.plan.refusal)
+        return replace(self, desired=desired, plan=plan)
 
     def check(self, aim: Aim) -> None:
-        """Raise BlockedError when a model must not be touched, StalePlanError for another plan."""
+        """Raise BlockedError when a model must not be touched, StalePlanError for another plan.
+
+        Raises NoRightError when this account may not do what the plan says.
+        """
         if aim.expected:
             check_expected(self.fingerprint, aim.expected)
         self.plan.raise_if_blocked()
@@ -140,7 +144,10 @@ def decide(
         allow_downtime=aim.allow_downtime,
         selectors=_new_selectors(session, desired, state),
     )
-    return Decision(session, desired, state, make_plan(desired, state), api_key, token)
+    made = Decision(session, desired, state, make_plan(desired, state), api_key, token)
+    if not made.changes:
+        return made
+    return replace(made, plan=replace(made.plan, refusal=session.refusal()))
 
 
 def _new_selectors(

@@ -12,6 +12,8 @@ from typing import Any
 
 from vllm_flows.doctor_findings import Finding, State
 
+_WRITES = {"create", "patch", "update"}
+_ROUTERS = {"serviceaccounts", "roles", "rolebindings"}
 _VIEWER = "vllm-flows-viewer"
 _ACCOUNT = "system:serviceaccount:"
 
@@ -85,6 +87,20 @@ NEW_NAMESPACE = (
     Right("patch", "", "namespaces", everywhere=True),
 )
 """What it takes to make the namespace."""
+
+
+def needed_to_write(*, router: bool) -> tuple[Right, ...]:
+    """Return what a run that changes the release cannot do without; with or without a `router`.
+
+    It is the router alone that the chart gives an account with rights of its own (0.1.8 to 0.1.12).
+    """
+    return tuple(
+        right
+        for right in NEEDED
+        if right.verb in _WRITES
+        and "/" not in right.resource
+        and (router or right.resource not in _ROUTERS)
+    )
 
 
 def judge_needed(missing: Iterable[Right], namespace: str, user: str) -> Finding:

@@ -10,6 +10,7 @@ from vllm_flows import credentials
 from vllm_flows.changed_outside import changed_outside
 from vllm_flows.claims import weights_claims
 from vllm_flows.cluster import Cluster, Object, Patience
+from vllm_flows.cluster_questions import missing_rights, user_name
 from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential
 from vllm_flows.drift import Drift
@@ -22,6 +23,7 @@ from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
+from vllm_flows.rights import judge_needed, needed_to_write
 from vllm_flows.selectors import LEFT_LABEL, deployment_of, left_alone, selectors
 from vllm_flows.settings import Settings
 from vllm_flows.surroundings import surroundings
@@ -127,6 +129,20 @@ class Session:
                 any_weights_pod(self.settings),
             ),
         )
+
+    def refusal(self) -> NoRightError | None:
+        """Return which of the rights that a change needs this account has not.
+
+        None when it has all, or when the API does not tell.
+        """
+        needed = needed_to_write(router=self.settings.router_enabled)
+        try:
+            missing = missing_rights(self.cluster, needed)
+            user = user_name(self.cluster) if missing else ""
+        except ClusterError:
+            return None
+        found = judge_needed(missing, self.settings.namespace, user)
+        return NoRightError(found.found, next_command=found.fix) if missing else None
 
     def _left(self, deployments: Iterable[Object]) -> dict[str, Object]:
         """Return by the Deployment's name the ReplicaSets that run without it."""

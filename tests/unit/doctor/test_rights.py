@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from vllm_flows.doctor_findings import State
-from vllm_flows.rights import HELPFUL, NEEDED, Right, judge_helpful, judge_needed
+from vllm_flows.rights import HELPFUL, NEEDED, Right, judge_helpful, judge_needed, needed_to_write
 
 LOG = Right("get", "", "pods/log")
 
@@ -17,6 +17,20 @@ def test_a_right_is_asked_for_as_the_api_wants_it():
     }
     everywhere = Right("list", "", "nodes", everywhere=True).question("vllm")
     assert "namespace" not in everywhere["spec"]["resourceAttributes"]
+
+
+def test_a_change_takes_the_rights_to_write_and_those_of_the_routers_account_where_it_has_one():
+    with_router, without = (
+        {str(right) for right in needed_to_write(router=router)} for router in (True, False)
+    )
+    assert {"create secrets", "patch deployments", "update leases", "create jobs"} <= without
+    assert not any(verb.startswith(("get", "list", "watch", "delete")) for verb in with_router)
+    assert "create pods/portforward" not in with_router
+    assert {one.split()[1] for one in with_router - without} == {
+        "serviceaccounts",
+        "roles",
+        "rolebindings",
+    }
 
 
 def test_with_all_rights_both_are_well():

@@ -11,10 +11,21 @@ import pytest
 
 from flows import deciding
 from vllm_flows.credentials import Credential
-from vllm_flows.errors import BlockedError, HubUnavailableError, StalePlanError
+from vllm_flows.differences import entries
+from vllm_flows.errors import BlockedError, HubUnavailableError, NoRightError, StalePlanError
 from vllm_flows.hub import Hub
 from vllm_flows.models import Model
-from vllm_flows.observed import Access, ClusterState, HubFile, Release, ReleaseState, Verdict
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    Access,
+    ClusterState,
+    DeployedModel,
+    HubFile,
+    Release,
+    ReleaseState,
+    Verdict,
+    WeightsClaim,
+)
 from vllm_flows.plan import Plan
 from vllm_flows.planning import Aim, Decision, asking_hub, decide
 from vllm_flows.settings import load_settings
@@ -30,14 +41,49 @@ def verdict(model: Model = QWEN, **fields: Any) -> Verdict:
     return Verdict(model.name, model.model_url, COMMIT, files=files, **fields)
 
 
-def session(api_key: Credential | None = None, token: Credential | None = None) -> Any:
-    return SimpleNamespace(settings=load_settings(), api_key=lambda: api_key, token=lambda: token)
+def session(
+    api_key: Credential | None = None,
+    token: Credential | None = None,
+    refusal: NoRightError | None = None,
+) -> Any:
+    return SimpleNamespace(
+        settings=load_settings(),
+        api_key=lambda: api_key,
+        token=lambda: token,
+        refusal=lambda: refusal,
+    )
 
 
 def test_a_yes_to_downtime_reaches_the_plan():
     for yes in (True, False):
         made = decide(session(), Aim([QWEN], allow_downtime=yes), [verdict()], EMPTY)
         assert made.desired.allow_downtime is yes
+
+
+def test_who_may_not_write_what_changes_is_told_before_anything_is_written():
+    poor = session(refusal=NoRightError("jane may not, in vllm: create roles"))
+    aim = Aim([QWEN])
+    made = decide(poor, aim, [verdict()], EMPTY)
+    for decision in (made, made.with_downtime()):
+        with pytest.raises(NoRightError, match="create roles"):
+            decision.check(aim)
+
+
+def test_who_only_asks_needs_no_right_to_write():
+    class Poor(SimpleNamespace):
+        def refusal(self) -> None:
+            raise AssertionError("nothing is to be written")
+
+    poor: Any = Poor(settings=load_settings(), api_key=lambda: None, token=lambda: None)
+    values = decide(session(), Aim([QWEN]), [verdict()], EMPTY).desired.values
+    digest = entries(values)["qwen"]["podAnnotations"][DIGEST_ANNOTATION]
+    serving = ClusterState(
+        Release(ReleaseState.DEPLOYED, 1, "0.1.8", "deployed", values),
+        {"qwen": DeployedModel("qwen", 1, 1, COMMIT, digest)},
+        {"qwen": WeightsClaim("qwen", "50Gi", {COMMIT: 1}, proven=digest)},
+        router=True,
+    )
+    assert decide(poor, Aim([QWEN]), [verdict()], serving).plan.refusal is None
 
 
 def test_the_engines_are_made_for_the_api_key_in_use():
