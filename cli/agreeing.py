@@ -48,10 +48,14 @@ def _waits_for_a_yes(plan: Plan) -> bool:
 
 
 def _question(plan: Plan) -> str:
+    from vllm_flows.plan import Action
+
     silent = [step.model for step in plan.steps if step.rollout and step.rollout.downtime]
-    if not silent:
-        return "Apply this plan?"
-    return f"While they are replaced, nobody answers for {', '.join(silent)}. Apply this plan?"
+    gone = [step.model for step in plan.steps if step.action is Action.DESTROY]
+    told = [f"No longer served: {', '.join(gone)}."] if gone else []
+    if silent:
+        told.append(f"While they are replaced, nobody answers for {', '.join(silent)}.")
+    return " ".join([*told, "Apply this plan?"])
 
 
 def decide(options: Options, *, allow_downtime: bool, **overrides: object) -> Decision:

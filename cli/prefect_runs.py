@@ -70,7 +70,10 @@ def _no_server() -> ConfigurationError:
 
 
 def _speak_plainly(drawn: Bars | None) -> None:
-    """Show people what the tasks say, a line each, instead of Prefect's own log."""
+    """Show people what the tasks say, a line each, instead of Prefect's own log.
+
+    Its services for the UI tell of themselves, such as an end with nothing left to send.
+    """
     from prefect.logging.handlers import PrefectConsoleHandler
 
     from tasks.running import listeners
@@ -79,6 +82,9 @@ def _speak_plainly(drawn: Bars | None) -> None:
     for handler in list(root.handlers):
         if isinstance(handler, PrefectConsoleHandler):
             root.removeHandler(handler)
+    internal = logging.getLogger("prefect._internal")
+    if internal.getEffectiveLevel() > logging.DEBUG:
+        internal.handlers = [logging.NullHandler()]
     if drawn:
         listeners.append(drawn.move)
     for name in ("prefect.flow_runs", "prefect.task_runs"):

@@ -9,6 +9,8 @@ from typing import Any
 
 from vllm_flows.observed import API_KEY_ANNOTATION
 
+_TERMS = "nodeSelectorTerms"
+
 
 def entries(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the models of a release's values by name."""
@@ -22,7 +24,18 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION) for entry in (before, after)
     ]
     key = ["the API key changed"] if versions[0] != versions[1] else []
-    return ", ".join([*key, *differences(before, after)])
+    return ", ".join([*key, *differences(_selecting(before), _selecting(after))])
+
+
+def _selecting(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the nodes that an entry selects as models.yaml does, instead of as the chart does."""
+    rest = {key: value for key, value in entry.items() if key != _TERMS}
+    labels = [
+        f"{each['key']}={'|'.join(map(str, each.get('values') or ()))}"
+        for term in entry.get(_TERMS) or ()
+        for each in term.get("matchExpressions") or ()
+    ]
+    return {**rest, "nodeSelector": ", ".join(labels)} if labels else rest
 
 
 def at_commit(entry: Mapping[str, Any], served: str, commit: str) -> Mapping[str, Any]:

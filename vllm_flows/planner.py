@@ -44,6 +44,8 @@ from vllm_flows.weights_manifests import WeightsOrder
 from vllm_flows.weights_place import no_room_for_weights, weights_hosts
 
 _NOT_ACTING = STAYING | {Action.BLOCKED}
+_SUPERSEDED = "superseded"
+"""Helm's word for a revision that a newer one came after; where that is gone, it is the newest."""
 _NOT_CHECKED = (
     "not checked whether vLLM takes the changed options or has the memory: the model's "
     "configuration could not be read"
@@ -230,7 +232,7 @@ def _action(
         return Action.RESTART, told or "settings of all engines changed"
     outside = [drift for drift in state.drifts if drift.restarts(engine_deployment(model.name))]
     if outside:
-        return Action.RESTART, f"changed outside: {outside[0].text}"
+        return Action.RESTART, f"{_found(state)}: {outside[0].text}"
     if deployed.replicas != model.replica_count:
         return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
     return _staying(model, deployed.digest, state.claims.get(model.name))
@@ -265,8 +267,14 @@ def _release_reason(state: ClusterState, desired: Desired, steps: Sequence[Step]
     reason, outside = _own_reason(state, desired), [drift.text for drift in state.drifts]
     if not reason and not outside:
         outside = [s.model for s in steps if s.action not in _NOT_ACTING]
-    told = [f"changed outside: {'; '.join(outside)}"] if outside else []
+    told = [f"{_found(state)}: {'; '.join(outside)}"] if outside else []
     return "; ".join([reason, *told] if reason else told)
+
+
+def _found(state: ClusterState) -> str:
+    """Say what it means that objects are not as helm wrote them."""
+    lost = state.release.status == _SUPERSEDED
+    return f"not as in revision {state.release.revision}" if lost else "changed outside"
 
 
 def _own_reason(state: ClusterState, desired: Desired) -> str:
@@ -275,7 +283,9 @@ def _own_reason(state: ClusterState, desired: Desired) -> str:
     if release.state is ReleaseState.ABSENT:
         return "not installed"
     if release.state is not ReleaseState.DEPLOYED:
-        return f"the last helm run left it {release.status}"
+        lost = f"helm's newest revision is lost; the newest that it knows is {release.revision}"
+        left = f"the last helm run left it {release.status}"
+        return lost if release.status == _SUPERSEDED else left
     if chart := chart_change(desired, state):
         return chart
     if not same_values(release.values, values):

@@ -128,6 +128,19 @@ def test_the_one_question_names_who_will_be_silent(
     assert (asked["expected_plan"], asked["allow_downtime"]) == ("with downtime", True)
 
 
+def test_the_one_question_names_who_is_taken_away(
+    install: Install, asked_for: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+):
+    steps = (step("a", rollout=STOPPING), step("b", Action.DESTROY), step("c", Action.DESTROY))
+    install(Decided(Plan(steps, "values changed")), "y\n")
+    question = (
+        "No longer served: b, c. While they are replaced, nobody answers for a. "
+        "Apply this plan? [y/N]"
+    )
+    assert question in capsys.readouterr().err
+    assert len(asked_for) == 1
+
+
 def test_downtime_is_not_asked_for_where_something_else_stands_against_the_plan(
     install: Install, asked_for: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ):

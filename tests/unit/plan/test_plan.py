@@ -272,6 +272,20 @@ def test_a_deployment_deleted_by_hand_is_made_again():
     assert [step.action for step in plan.steps] == [Action.NONE, Action.CREATE]
 
 
+def test_a_revision_that_helm_lost_is_not_called_somebodys_change():
+    aim = desired(a_model())
+    args = "spec.template.spec.containers[vllm].args[5]: 4096 -> 8192"
+    drift = Drift("Deployment", "vllm-qwen-deployment-vllm", (args,))
+    found = as_deployed(aim)
+    lost = replace(found.release, state=ReleaseState.FAILED, status="superseded", revision=2)
+    plan = make_plan(aim, replace(found, release=lost, drifts=(drift,)))
+    assert plan.release_reason == (
+        "helm's newest revision is lost; the newest that it knows is 2; "
+        f"not as in revision 2: {drift.text}"
+    )
+    assert plan.steps[0].reason == f"not as in revision 2: {drift.text}"
+
+
 def test_a_router_that_is_not_ready_is_told():
     aim = desired(a_model())
     (*_, note) = make_plan(aim, replace(as_deployed(aim), router_ready=False)).notes
