@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import yaml
+
 from sandbox.hub.access import TOKEN_WITHOUT_GRANT
 
 if TYPE_CHECKING:
@@ -108,3 +110,30 @@ def test_a_namespace_that_would_refuse_the_pods_is_said_before_anything_is_writt
     said = product.run("install", "--yes", code=1).stderr
     assert "the namespace's Pod Security level forbids the engine's pods" in said
     assert product.objects("pvc") == []
+
+
+def as_editor(product: Product) -> str:
+    """Return the kubeconfig of an account with the role `edit`, which may make no Role."""
+    product.kubectl("create", "serviceaccount", "editor")
+    account = f"--serviceaccount={product.namespace}:editor"
+    product.kubectl("create", "rolebinding", "editor", "--clusterrole=edit", account)
+    config = yaml.safe_load(product.sandbox.kubeconfig.read_text())
+    for user in config["users"]:
+        user["user"] = {"token": product.kubectl("create", "token", "editor").strip()}
+    path = product.folder / "editor.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def test_an_account_that_lacks_a_right_is_told_so_before_anything_is_written(product: Product):
+    product.kubectl("create", "namespace", product.namespace)
+    kubeconfig = as_editor(product)
+    product.models("- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n")
+    before = product.versions()
+    for verb in (["plan"], ["install", "--yes"]):
+        said = product.run(*verb, code=1, KUBECONFIG=kubeconfig).stderr
+        assert f"{product.namespace}:editor may not, in {product.namespace}: " in said
+        assert "create, patch roles" in said
+        assert "--clusterrole=admin" in said
+    assert product.versions() == before
+    assert product.objects("leases") == []

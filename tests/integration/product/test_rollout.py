@@ -282,6 +282,18 @@ def test_two_replicas_without_room_are_replaced_in_turn_and_one_always_answers(
     assert len(pods_of(crowded, "phi4")) == 2
 
 
+def test_of_several_replicas_rubbish_does_not_replace_them_all(crowded: Product):
+    crowded.only_free(4)
+    good = commit(crowded)
+    crowded.install(phi(good, "replicaCount: 4"))
+    before = pods_of(crowded, "phi4")
+    said = crowded.install(phi(commit(crowded, "empty"), "replicaCount: 4"), code=1)
+    assert "one replica at a time: the others answer" in said
+    assert re.search(r"phi4: replica \S+: the answer has no text", said)
+    assert f"{good[:8]} serves again, as before" in said
+    assert before.keys() & pods_of(crowded, "phi4").keys()
+
+
 def test_models_that_change_do_so_one_after_the_other_and_others_keep_their_pods(
     product: Product,
 ):
