@@ -23,7 +23,7 @@ _chart = click.option("--chart", help="Chart: a folder, an OCI reference or a na
 _downtime = click.option(
     "--allow-downtime",
     is_flag=True,
-    help="Stop a model before its successor starts, where both have no room.",
+    help="Stop a model before its successor starts, unless both surely fit.",
 )
 _plan = click.option(
     "--plan",

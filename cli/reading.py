@@ -20,9 +20,7 @@ _CHANGES = 2
 @output_option
 @click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
 @click.option("--chart-version", help="Chart version (VLLM_CHART_VERSION).")
-@click.option(
-    "--allow-downtime", is_flag=True, help="Plan to stop models that have no room for both."
-)
+@click.option("--allow-downtime", is_flag=True, help="Plan to stop models unless both surely fit.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the plan, for install --plan.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.pass_obj

@@ -57,7 +57,7 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
         chart: Chart folder, OCI reference or repository/name; leave out for VLLM_CHART.
         chart_version: Chart version; leave out for VLLM_CHART_VERSION.
         kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
-        allow_downtime: Stop a model before its successor starts, where both have no room.
+        allow_downtime: Stop a model before its successor starts, unless both surely fit.
         expected_plan: Fingerprint of the plan that was agreed to; any other is refused.
 
     """

@@ -273,7 +273,7 @@ class Model(BaseModel):
         False,
         alias="allowDowntime",
         title="Allow downtime",
-        description="Stop the one replica before its successor starts, where both have no room",
+        description="Stop the one replica before its successor starts, unless both surely fit",
     )
     on_failure: Literal["rollback", "keep", "retry"] = Field(
         "rollback",
