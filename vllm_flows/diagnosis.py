@@ -121,7 +121,7 @@ def _holds(other: Object, pod: Object) -> str:
         return ""
     if not set(claims_of(other)) & set(claims_of(pod)):
         return ""
-    return f"{there}, where pod {other['metadata']['name']} stays until this is ready"
+    return f"{there}, where pod {other['metadata']['name']} stays"
 
 
 def newest_pods(deployment: Object, pods: Sequence[Object]) -> list[Object]:

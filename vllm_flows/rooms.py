@@ -157,7 +157,7 @@ def _replacement(moving: Moving, trial: Trial) -> Room:
     if rollout is None:
         waits = trial.desired.settings.autoscaling
         return _surge(model) if waits else Room(problem=place(replicas.wanted, 0).problem)
-    if rollout.surge and trial.consents(model) and trial.parts(model):
+    if rollout.surge and trial.may_stop(moving) and trial.parts(model):
         rollout = _rollout(Strategy.STOP_FIRST, replicas)
     stop = rollout.strategy is Strategy.STOP_FIRST
     beside = place(replicas.wanted if stop else rollout.surge, 0 if stop else replicas.running)
@@ -193,11 +193,11 @@ def _joint(moving: Sequence[Moving], trial: Trial) -> dict[str, Room]:
 def _does(moving: Sequence[Moving], way: Strategy, trial: Trial) -> bool:
     """Say whether models can be replaced at once this way.
 
-    Where a volume may keep new pods from starting beside the old ones, and all agreed to end
-    first, they do not surge.
+    Where a volume may keep new pods from starting beside the old ones, and all may end first,
+    they do not surge.
     """
-    models = [one.model for one in moving]
-    if way is Strategy.SURGE and all(map(trial.consents, models)) and any(map(trial.parts, models)):
+    apart = any(trial.parts(one.model) for one in moving)
+    if way is Strategy.SURGE and apart and all(map(trial.may_stop, moving)):
         return False
     return _fits(moving, way, trial)
 

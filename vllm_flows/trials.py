@@ -57,6 +57,10 @@ class Trial:
         """Say whether somebody agreed that the model does not answer for a while."""
         return model.allow_downtime or self.desired.allow_downtime
 
+    def may_stop(self, moving: Moving) -> bool:
+        """Say whether the model may end before its successor starts: agreed, or nothing lost."""
+        return self.consents(moving.model) or not self.replicas(moving).ready
+
     @property
     def blind(self) -> bool:
         """Whether this account may not see what is free."""

@@ -361,6 +361,11 @@ def test_a_model_that_may_not_answer_stops_first_where_its_volume_keeps_pods_apa
         assert "mounted on" not in "\n".join(step.notes)
 
 
+def test_what_answers_nobody_stops_first_where_its_volume_keeps_pods_apart(make: Any):
+    state = served(make, {"a": 2, "b": 2}, a_model(), ready=False)
+    assert only(aim(a_model()), state).rollout == Rollout(Strategy.STOP_FIRST)
+
+
 def test_of_models_that_change_at_once_one_volume_that_keeps_pods_apart_stops_all(make: Any):
     models = (a_model("a"), a_model("b"))
     state = served(make, {"n": 4, "m": 4}, *models)

@@ -214,10 +214,7 @@ def test_a_volume_that_an_old_pod_on_another_node_keeps_is_waited_for_twenty_sec
     assert not fixture.look(deployment).definite
     told = fixture.look(deployment, after=20)
     assert (told.category, told.definite) == (Category.CLAIM_ELSEWHERE, True)
-    assert (
-        told.summary
-        == "its volume is in use on gpu-node-2, where pod q-old stays until this is ready"
-    )
+    assert told.summary == "its volume is in use on gpu-node-2, where pod q-old stays"
     assert "nodeSelector" in told.next_command
     assert "ReadWriteMany" in told.next_command
 
