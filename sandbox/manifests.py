@@ -198,7 +198,7 @@ def _patches() -> list[Manifest]:
         *(
             {
                 "name": f"kube-{name}",
-                "extraArgs": [{"key": "leader-elect", "value": "false", "override": True}],
+                "extraArgs": [{"key": "leader-elect", "value": "false"}],
             }
             for name in ("controller-manager", "scheduler")
         ),
