@@ -80,9 +80,7 @@ class Rolling:
         if gone:
             remove_left_behind(self.run.session, gone)
 
-    def _roll(
-        self, wave: Wave, unproven: Sequence[str] = (), *, step: str | None = None
-    ) -> None:
+    def _roll(self, wave: Wave, unproven: Sequence[str] = (), *, step: str | None = None) -> None:
         """Bring one wave, unless it was applied before; prove its models and those `unproven`.
 
         `step` is what Helm's history is to say of it; None when it was applied. Where somebody

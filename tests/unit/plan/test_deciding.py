@@ -80,7 +80,7 @@ def test_who_only_asks_needs_no_right_to_write():
     serving = ClusterState(
         Release(ReleaseState.DEPLOYED, 1, "0.1.8", "deployed", values),
         {"qwen": DeployedModel("qwen", 1, 1, COMMIT, digest)},
-        {"qwen": WeightsClaim("qwen", "50Gi", {COMMIT: 1}, proven=digest)},
+        {"qwen": WeightsClaim("qwen", "50Gi", {COMMIT: 1}, answered=(digest,))},
         router=True,
     )
     assert decide(poor, Aim([QWEN]), [verdict()], serving).plan.refusal is None

@@ -99,7 +99,7 @@ def test_a_model_that_a_killed_run_left_is_unproven_since_another_configuration_
 def test_an_unproven_model_that_stays_whatever_it_answers_is_asked_with_the_rest():
     kept = a_model(onFailure="keep")
     before = digest(aim(kept, OLD))
-    left = served(aim(kept), NEW, served=(OLD,), requested="main", proven=before)
+    left = served(aim(kept), NEW, served=(OLD,), requested="main", answered=(before,))
     made = decision(aim(kept), left)
     assert made.changes
     assert made.unproven() == []

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from flows import prune, rollback, rolling
+from flows import prune, rollback, waits
 from vllm_flows.earlier import Change, WayThere
-from vllm_flows.errors import CompletionError, NotReadyError, RolloutError, StalePlanError
+from vllm_flows.errors import (
+    CompletionError,
+    NotReadyError,
+    RolloutError,
+    RouterError,
+    StalePlanError,
+)
 from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
 from vllm_flows.observed import WeightsClaim
@@ -37,6 +43,7 @@ class Tasks:
     """Stands for the tasks: notes what is done; what is in `failing` is raised for that model."""
 
     failing: dict[str, Exception] = field(default_factory=dict)
+    router: RouterError | None = None
     done: list[str] = field(default_factory=list)
     asked: list[Model] = field(default_factory=list)
     keyless: set[bool] = field(default_factory=set)
@@ -47,6 +54,7 @@ class Tasks:
         patch.setattr(rollback, "prove", SimpleNamespace(submit=self.prove))
         patch.setattr(rollback, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rollback, "results", list)
+        patch.setattr(rollback, "wait_router", self.wait_router)
 
     def roll_back(self, _session: object, back: WayBack, _reason: str) -> None:
         assert back.past
@@ -56,6 +64,10 @@ class Tasks:
         assert back
         self.done.append(f"wait {model}")
         return future(self.failing.get(model) if self.is_unready(model) else 1.0)
+
+    def wait_router(self, _session: object) -> None:
+        if self.router:
+            raise self.router
 
     def is_unready(self, model: str) -> bool:
         return isinstance(self.failing.get(model), NotReadyError)
@@ -77,7 +89,7 @@ def future(result: object) -> Any:
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
     made = Tasks()
     made.put_in_place(monkeypatch)
-    monkeypatch.setattr(rolling, "all_ended", list)
+    monkeypatch.setattr(waits, "all_ended", list)
     return made
 
 
@@ -97,6 +109,13 @@ def test_every_model_that_changes_is_waited_for_asked_and_remembered(tasks: Task
 def test_what_an_interrupted_rollback_brought_back_is_only_proven(tasks: Tasks):
     go(replace(way(change("a")), current=5))
     assert tasks.done == ["wait a", "remember a a a"]
+
+
+def test_a_router_that_is_not_ready_is_held_against_no_model(tasks: Tasks):
+    tasks.router = RouterError("the router is not ready")
+    with pytest.raises(RouterError):
+        go(way(change("a")))
+    assert tasks.done == ["back to 5", "wait a"]
 
 
 def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
