@@ -21,12 +21,14 @@ from vllm_flows.drift import Drift
 from vllm_flows.errors import (
     CompletionError,
     NotReadyError,
+    RolloutError,
 )
 from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.observed import (
     DIGEST_ANNOTATION,
+    REVISION_ANNOTATION,
     ClusterState,
     DeployedModel,
     HubFile,
@@ -204,3 +206,17 @@ def rolling_to(tasks: Tasks, desired: Desired, state: ClusterState) -> Rolling:
     session = Session(desired.settings, cast("Any", None), cast("Any", tasks), StoppableClock())
     run = Decision(session, desired, state, make_plan(desired, state), None, None)
     return Rolling(run, session)
+
+
+def failure(tasks: Tasks, desired: Desired, state: ClusterState) -> RolloutError:
+    with pytest.raises(RolloutError) as caught:
+        rolling_to(tasks, desired, state).through()
+    return caught.value
+
+
+def verbs(tasks: Tasks) -> list[str]:
+    return [step.split(":", 1)[0] for step in tasks.done]
+
+
+def revision(entry: Mapping[str, Any]) -> str:
+    return str(entry["podAnnotations"][REVISION_ANNOTATION])
