@@ -21,8 +21,11 @@ import psutil
 import pytest
 
 from sandbox import demo, lifecycle
+from sandbox.hub.safetensors import safetensors_bytes
 from sandbox.progress import silent
 from sandbox.state import SandboxState
+from tests.integration.product.diagnosis_bench import Bench
+from vllm_flows.cluster import Cluster
 
 # Building the sandbox's programs, once per machine, takes minutes.
 _FIRST_SECONDS = 1500
@@ -349,3 +352,21 @@ def crowded(product: Product) -> Iterator[Product]:
     """Take the GPUs that a test took back when it is over."""
     yield product
     product.kubectl("-n", "default", "delete", "pod", "-l", "app=train", "--wait")
+
+
+@pytest.fixture
+def bench(
+    sandbox: SandboxState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
+    """Give each test a namespace, and take its pods away afterwards."""
+    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+    namespace = f"diagnosis-{next(_numbers)}-{os.getpid()}"
+    model = tmp_path / "model"
+    model.mkdir()
+    config = {"max_position_embeddings": 2048, "num_attention_heads": 4}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").write_bytes(safetensors_bytes({"a": (64, 64)}, "a"))
+    made = Bench(sandbox, namespace, Cluster.connect(namespace), model)
+    made.kubectl("create", "namespace", namespace)
+    yield made
+    made.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -6,156 +6,19 @@ cause a failure, because there is no GPU, the container says what vLLM said of i
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox.hub.safetensors import safetensors_bytes
-from sandbox.state import SandboxState
-from vllm_flows.cluster import Cluster
-from vllm_flows.diagnosis_categories import Category, Diagnosis
-from vllm_flows.diagnosis_watch import ReadinessWatch
+from tests.integration.product.diagnosis_bench import Bench, Spec, claim, mounting, with_gpus
+from vllm_flows.diagnosis_categories import Category
 
 if TYPE_CHECKING:
     from conftest import Product
-
-NAME = "vllm-q-deployment-vllm"
-LIMIT_SECONDS = 10.0
-FASTER = 4.0
-"""What waits 20 seconds to be sure is sure after 5 here."""
-_numbers = itertools.count(1)
-Spec = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A namespace with one Deployment to be looked at."""
-
-    sandbox: SandboxState
-    namespace: str
-    cluster: Cluster
-    model: Path
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl in the namespace."""
-        program = [self.sandbox.programs["kubectl"], "--kubeconfig", str(self.sandbox.kubeconfig)]
-        command = [*program, "-n", self.namespace, *arguments]
-        return subprocess.run(
-            command, input=stdin, text=True, check=True, capture_output=True, timeout=60
-        ).stdout
-
-    def apply(self, *objects: Mapping[str, Any]) -> None:
-        """Create or change objects."""
-        items = {"apiVersion": "v1", "kind": "List", "items": objects}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
-
-    def serve(self, *arguments: str, **container: Any) -> Spec:
-        """Return the spec of an engine's pod; what is given replaces fields of its container."""
-        gpus = {"nvidia.com/gpu": "1"}
-        engine = {
-            "name": "vllm",
-            "image": "vllm/vllm-openai:sandbox",
-            "command": ["vllm", "serve", *(arguments or ("/model",)), "--port", "8000"],
-            "ports": [{"containerPort": 8000}],
-            "resources": {"requests": gpus, "limits": gpus},
-            "volumeMounts": [{"name": "model", "mountPath": "/model"}],
-            **container,
-        }
-        return {
-            "containers": [engine],
-            "volumes": [{"name": "model", "hostPath": {"path": str(self.model)}}],
-            "terminationGracePeriodSeconds": 1,
-        }
-
-    def says(self, words: str, code: int = 1) -> Spec:
-        """Return the spec of a container that says something and ends."""
-        script = 'printf "%s\\n" "$WORDS" >&2; exit "$CODE"'
-        environ = [{"name": "WORDS", "value": words}, {"name": "CODE", "value": str(code)}]
-        return self.serve(image="busybox", command=["sh", "-c", script], env=environ)
-
-    def deploy(self, spec: Spec, digest: str = "one", **fields: Any) -> None:
-        """Write the Deployment."""
-        labels = {"model": "q"}
-        metadata = {"labels": labels, "annotations": {"vllm-flows.io/config-digest": digest}}
-        template = {"metadata": metadata, "spec": spec}
-        self.apply(
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": NAME, "namespace": self.namespace},
-                "spec": {
-                    "replicas": 1,
-                    "selector": {"matchLabels": labels},
-                    "template": template,
-                    **fields,
-                },
-            }
-        )
-
-    def told(
-        self, category: Category, *, definite: bool = True, seconds: float = LIMIT_SECONDS
-    ) -> Diagnosis:
-        """Look until the diagnosis is this one, from now on for at most so long."""
-        watch = ReadinessWatch(self.cluster, lambda: time.monotonic() * FASTER)
-        end, said = time.monotonic() + seconds, []
-        while time.monotonic() < end:
-            deployment = self.cluster.get("Deployment", NAME)
-            assert deployment
-            found = watch.diagnose(deployment)
-            said.append(f"{found.category} {found.definite}: {found.summary}: {found.detail}")
-            if found.category is category and found.definite == definite:
-                return found
-            time.sleep(0.25)
-        raise AssertionError("\n".join(dict.fromkeys(said)))
-
-
-@pytest.fixture
-def bench(
-    sandbox: SandboxState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
-    """Give each test a namespace, and take its pods away afterwards."""
-    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
-    namespace = f"diagnosis-{next(_numbers)}-{os.getpid()}"
-    model = tmp_path / "model"
-    model.mkdir()
-    config = {"max_position_embeddings": 2048, "num_attention_heads": 4}
-    (model / "config.json").write_text(json.dumps(config))
-    (model / "model.safetensors").write_bytes(safetensors_bytes({"a": (64, 64)}, "a"))
-    made = Bench(sandbox, namespace, Cluster.connect(namespace), model)
-    made.kubectl("create", "namespace", namespace)
-    yield made
-    made.kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-def claim(name: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Gi"}},
-            "storageClassName": "",
-            **spec,
-        },
-    }
-
-
-def mounting(bench: Bench, name: str) -> Spec:
-    """Return an engine's pod with a volume claim."""
-    spec = bench.serve()
-    spec["volumes"].append({"name": "weights", "persistentVolumeClaim": {"claimName": name}})
-    return spec
 
 
 def volume_elsewhere(bench: Bench) -> Spec:
@@ -180,16 +43,6 @@ def volume_elsewhere(bench: Bench) -> Spec:
         claim("weights-q", volumeName=name),
     )
     return mounting(bench, "weights-q")
-
-
-def unbound(bench: Bench) -> Spec:
-    bench.apply(claim("weights-q"))
-    return mounting(bench, "weights-q")
-
-
-def with_gpus(bench: Bench, count: int, **other: str) -> Spec:
-    wanted = {"nvidia.com/gpu": str(count), **other}
-    return bench.serve(resources={"requests": wanted, "limits": wanted})
 
 
 def without_secret(bench: Bench) -> Spec:
@@ -269,7 +122,6 @@ OUT_OF_MEMORY = (
 )
 UNSUPPORTED = "ValueError: Model architectures ['FooForCausalLM'] are not supported for now."
 CUSTOM_CODE = "Please pass the argument `trust_remote_code=True` to allow custom code to be run."
-
 CAUSES: Mapping[str, tuple[Callable[[Bench], Spec], Category, str]] = {
     "no free GPU": (
         lambda bench: with_gpus(bench, 9),
@@ -334,171 +186,6 @@ def test_what_cannot_mend_itself_is_told_for_certain(bench: Bench, cause: str):
     found = bench.told(category)
     assert words in found.summary
     assert "{" not in found.next_command
-
-
-@contextmanager
-def tainted(bench: Bench, key: str) -> Iterator[None]:
-    """Keep pods off both nodes while the block runs."""
-    nodes = ("gpu-node-1", "gpu-node-2")
-    bench.kubectl("taint", "nodes", *nodes, f"{key}=true:NoSchedule")
-    try:
-        yield
-    finally:
-        bench.kubectl("taint", "nodes", *nodes, f"{key}-")
-
-
-def test_a_taint_is_named(bench: Bench):
-    with tainted(bench, "team"):
-        bench.deploy(bench.serve())
-        assert "team:NoSchedule" in bench.told(Category.TAINT).summary
-
-
-def test_nodes_that_come_up_are_waited_for(bench: Bench):
-    with tainted(bench, "node.cilium.io/agent-not-ready"):
-        bench.deploy(bench.serve())
-        found = bench.told(Category.TAINT, definite=False)
-        assert "node.cilium.io/agent-not-ready:NoSchedule" in found.summary
-        assert found.settles_after is None
-    bench.told(Category.LOADING, definite=False)
-
-
-def test_a_node_that_an_autoscaler_adds_is_waited_for_until_it_says_no(bench: Bench):
-    """The sandbox has no autoscaler: the events are the cluster autoscaler's."""
-    bench.deploy(with_gpus(bench, 9))
-    bench.told(Category.NO_FREE_GPU, definite=False)
-    (pod,) = _pods(bench, 1)
-    says(bench, pod, "TriggeredScaleUp", "2026-01-01T10:00:00Z")
-    found = bench.told(Category.NO_FREE_GPU, definite=False)
-    assert found.settles_after is None
-    assert "an autoscaler makes room" in found.summary
-    says(bench, pod, "NotTriggerScaleUp", "2026-01-01T10:05:00Z")
-    bench.told(Category.NO_FREE_GPU)
-
-
-def says(bench: Bench, pod: str, reason: str, moment: str) -> None:
-    """Write an event of the cluster autoscaler on a pod."""
-    about = {"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": bench.namespace}
-    bench.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{pod}.{reason.lower()}"},
-            "involvedObject": about,
-            "reason": reason,
-            "message": reason,
-            "type": "Normal",
-            "source": {"component": "cluster-autoscaler"},
-            "firstTimestamp": moment,
-            "lastTimestamp": moment,
-            "count": 1,
-        }
-    )
-
-
-def test_a_cordoned_cluster_is_waited_for(bench: Bench):
-    try:
-        bench.kubectl("cordon", "gpu-node-1", "gpu-node-2")
-        bench.deploy(bench.serve())
-        assert bench.told(Category.TAINT, definite=False).settles_after is None
-    finally:
-        bench.kubectl("uncordon", "gpu-node-1", "gpu-node-2")
-
-
-def test_a_claim_that_may_yet_be_bound_is_waited_for(bench: Bench):
-    bench.deploy(unbound(bench))
-    found = bench.told(Category.CLAIM_UNBOUND, definite=False)
-    assert found.next_command == f"kubectl -n {bench.namespace} describe pvc weights-q"
-    assert found.settles_after is None
-
-
-def test_a_crash_of_unknown_reason_is_told_at_once_and_for_certain_at_the_third(bench: Bench):
-    bench.deploy(bench.says("KeyError: 'rope'"))
-    assert "KeyError: 'rope'" in bench.told(Category.CRASH_LOOP, definite=False).detail
-    assert bench.told(Category.CRASH_LOOP, seconds=30).pod
-
-
-def test_a_node_that_does_not_answer_is_told(bench: Bench):
-    name = f"lost-{bench.namespace}"
-    status = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}
-    try:
-        bench.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-        patch = json.dumps({"status": status})
-        bench.kubectl("patch", "node", name, "--subresource=status", "-p", patch)
-        bench.deploy({**bench.serve(), "nodeName": name})
-        assert name in bench.told(Category.NODE_LOST, definite=False).summary
-    finally:
-        bench.kubectl("delete", "deployment", NAME)
-        bench.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
-        bench.kubectl("delete", "node", name)
-
-
-def test_three_evictions_are_told_for_certain(bench: Bench):
-    """No node of the sandbox is ever short of memory: the status is a kubelet's."""
-    message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi. "
-    status = {"phase": "Failed", "reason": "Evicted", "message": message}
-    bench.deploy({**bench.serve(), "nodeSelector": {"no": "where"}})
-    for count in range(3):
-        (pod,) = _pods(bench, count + 1)
-        patch = json.dumps({"status": status})
-        bench.kubectl("patch", "pod", pod, "--subresource=status", "-p", patch)
-    assert "low on resource: memory" in bench.told(Category.EVICTED).detail
-
-
-def _pods(bench: Bench, count: int) -> list[str]:
-    """Wait until there are so many pods; return those that are not over."""
-    for _ in range(40):
-        pods = bench.cluster.find("Pod", "model=q")
-        if len(pods) == count:
-            return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] != "Failed"]
-        time.sleep(0.25)
-    raise AssertionError(f"not {count} pods")
-
-
-def test_a_slow_load_goes_on_and_says_what_it_does(bench: Bench):
-    environ = [{"name": "VLLM_SANDBOX_LOAD_SECONDS", "value": "300"}]
-    probe = {"httpGet": {"path": "/health", "port": 8000}, "failureThreshold": 1000}
-    bench.deploy(bench.serve(env=environ, startupProbe=probe))
-    for _ in range(40):
-        found = bench.told(Category.LOADING, definite=False)
-        if found.summary == "loading weights":
-            return
-        time.sleep(0.25)
-    raise AssertionError(found.summary)
-
-
-def test_a_refusal_that_was_mended_is_not_held_against_the_next_template(bench: Bench):
-    """The Deployment goes on showing the old ReplicaSet's failure while the new one's pod loads."""
-    bench.deploy({**bench.serve(), "runtimeClassName": "no-such-runtime"})
-    bench.told(Category.RUNTIME_CLASS)
-    environ = [{"name": "VLLM_SANDBOX_LOAD_SECONDS", "value": "300"}]
-    probe = {"httpGet": {"path": "/health", "port": 8000}, "failureThreshold": 1000}
-    bench.deploy(bench.serve(env=environ, startupProbe=probe), digest="two")
-    bench.told(Category.LOADING, definite=False)
-
-
-def test_an_update_in_place_waits_for_the_gpus_of_the_pod_that_ends(bench: Bench):
-    """The old pod takes its time to end, and holds what the new one needs."""
-    stubborn = [
-        "python3",
-        "-c",
-        (
-            "import signal, time; signal.signal(15, lambda *_: time.sleep(8))"
-            "\nwhile True: time.sleep(1)"
-        ),
-    ]
-    gpus = {"nvidia.com/gpu": "8"}
-    spec = bench.serve(image="python", command=stubborn, resources={"limits": gpus})
-    spec |= {
-        "terminationGracePeriodSeconds": 8,
-        "nodeSelector": {"kubernetes.io/hostname": "gpu-node-1"},
-    }
-    in_place = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
-    bench.deploy(spec, strategy=in_place)
-    bench.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=40s")
-    bench.deploy(spec, digest="two", strategy=in_place)
-    found = bench.told(Category.NO_FREE_GPU, definite=False)
-    assert found.settles_after is None
-    bench.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=40s")
 
 
 def test_weights_that_were_deleted_are_told_and_the_next_command_brings_them_back(

@@ -1,0 +1,96 @@
+"""Models that change, well or badly, and what is seen of it meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.support import asked_often
+from vllm_flows.session import Session
+from vllm_flows.settings import load_settings
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+REPOSITORY = "microsoft/Phi-4-mini-instruct"
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
+DEPLOYMENT = "vllm-phi4-deployment-vllm"
+SERVICE = "vllm-phi4-engine-service"
+
+
+def phi(revision: str = "main", *lines: str) -> str:
+    """Return the model's entry of models.yaml."""
+    more = "".join(f"  {line.strip()}\n" for line in lines)
+    return f"- name: phi4\n  modelURL: {REPOSITORY}\n  revision: {revision}\n{more}"
+
+
+def commit(product: Product, fault: str | None = None) -> str:
+    """Return a new commit of the model, bad in one way or good; `main` is good afterwards."""
+    for wanted in dict.fromkeys([fault, None]):
+        body = {"repo": REPOSITORY, "kind": "config", "config": {"sandbox_fault": wanted}}
+        url = f"{product.sandbox.hub_url}/_sandbox/commit"
+        answer = httpx.post(url, json=body, trust_env=False).raise_for_status().json()
+        if wanted == fault:
+            found = str(answer["sha"])
+    return found
+
+
+def session_of(product: Product, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Open a session in this process."""
+    for name, value in product.environ.items():
+        monkeypatch.setenv(name, value)
+    return Session.open(load_settings())
+
+
+def served(session: Session) -> str:
+    """Return the commit of the model that answers now, by its own words."""
+    with session.models_api("phi4") as api:
+        text = api.complete("phi4", "hi").text
+    found = re.search(r"at revision (\w+):", text)
+    assert found, text
+    return found[1]
+
+
+@contextmanager
+def asked(session: Session) -> Iterator[list[bool]]:
+    """Ask the model all the time while the block runs; what was heard is in the list."""
+    with (
+        session.models_api("phi4") as api,
+        asked_often(lambda: api.alive("phi4")) as heard,
+    ):
+        yield heard
+
+
+def history(product: Product) -> list[dict[str, Any]]:
+    """Return the release's revisions, oldest first."""
+    found: list[dict[str, Any]] = json.loads(product.helm("history", "vllm", "-o", "json"))
+    return found
+
+
+def versions(product: Product) -> dict[str, str]:
+    """Return the version of every object of the namespace, its leases too."""
+    leases = product.objects("leases")
+    return product.versions() | {
+        f"lease/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in leases
+    }
+
+
+def pods_of(product: Product, model: str) -> dict[str, int]:
+    """Return the unique ids of a model's pods, each with how often its container restarted."""
+    pods = product.objects("pods", f"model={model}")
+    return {
+        pod["metadata"]["uid"]: pod["status"]["containerStatuses"][0]["restartCount"]
+        for pod in pods
+    }
+
+
+def change_port(product: Product) -> None:
+    """Change the port of the model's Service, as a person would; helm finds ports by it."""
+    port = '[{"op": "replace", "path": "/spec/ports/0/port", "value": 81}]'
+    product.kubectl("patch", "service", SERVICE, "--type=json", "-p", port)
