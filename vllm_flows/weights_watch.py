@@ -45,6 +45,8 @@ class WeightsWatch:
         if not resting or refused:
             shape = _as_deployment(job, refused)
             found = self._watch.diagnose(shape, making_room=self._others_fetch(job))
+            if found.category is Category.STARTING:
+                return None
             self.last = self._unbound(job, found) or for_a_job(found, self._cluster.namespace)
         return self.last
 

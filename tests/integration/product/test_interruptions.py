@@ -59,7 +59,7 @@ STEPS = {
     "lock taken": ("release ", 2),
     "secret written": ("Secret vllm-api-key written", 1),
     "claim made": ("claim of 50Gi made", 1),
-    "weights job": ("the weights pod is starting", 1),
+    "weights job": ("the weights pod", 1),
     "weights complete": ("weights complete", 1),
     "revision": ("release revision", 1),
     "ready": ("qwen3: ready", 1),

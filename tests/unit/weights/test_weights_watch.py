@@ -133,6 +133,12 @@ def test_quota_that_jobs_of_other_models_hold_becomes_free(fixture: Fixture):
     assert fixture.look(after=60).definite
 
 
+def test_a_pod_that_runs_and_has_said_nothing_yet_is_in_no_trouble(fixture: Fixture):
+    ready = {"type": "Ready", "status": "True"}
+    fixture.cluster.pods = [a_pod(phase="Running", conditions=[ready])]
+    assert fixture.look() is None
+
+
 def test_without_the_right_to_read_events_nothing_is_known(fixture: Fixture):
     fixture.cluster.forbidden = True
     assert fixture.look() is None
