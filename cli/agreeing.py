@@ -25,7 +25,7 @@ class Agreement:
     allow_downtime: bool = False
 
 
-def agree(options: Options, verb: str, *, allow_downtime: bool, **overrides: object) -> Agreement:
+def agree(options: Options, *, allow_downtime: bool, **overrides: object) -> Agreement:
     """Show the plan and ask; return what was agreed to.
 
     Where models can only be replaced by stopping them first, the plan is to stop them, and the
@@ -37,7 +37,7 @@ def agree(options: Options, verb: str, *, allow_downtime: bool, **overrides: obj
     show(decision)
     decision.plan.raise_if_blocked()
     if decision.changes:
-        confirm(_question(decision.plan), verb)
+        confirm(_question(decision.plan))
     return Agreement(decision.fingerprint, allow_downtime)
 
 

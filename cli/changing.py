@@ -48,7 +48,7 @@ def install(options: Options, /, **given: Any) -> None:  # noqa: ANN401 -- click
 
     Running it again goes on where it was, and changes nothing when all is as it should be.
     """
-    _deploy(options, "install", **given)
+    _deploy(options, **given)
 
 
 @click.command()
@@ -56,12 +56,11 @@ def install(options: Options, /, **given: Any) -> None:  # noqa: ANN401 -- click
 @click.pass_obj
 def upgrade(options: Options, /, **given: Any) -> None:  # noqa: ANN401 -- click's own
     """Apply a changed models.yaml; the same as install."""
-    _deploy(options, "upgrade", **given)
+    _deploy(options, **given)
 
 
 def _deploy(
     options: Options,
-    verb: str,
     *,
     yes: bool,
     chart: str | None,
@@ -81,9 +80,9 @@ def _deploy(
             )
         agreement = saved(plan, settings.namespace)
     elif not yes:
-        require_terminal(f"vllm-flows {verb} --yes")
+        require_terminal()
         chosen = {"chart": chart, "chart_version": chart_version}
-        agreement = agree(options, verb, allow_downtime=allow_downtime, **chosen)
+        agreement = agree(options, allow_downtime=allow_downtime, **chosen)
     run = partial(
         run_flow,
         _load_deploy,
@@ -118,7 +117,7 @@ def uninstall(options: Options, *, yes: bool, delete_weights: bool, delete_names
     gone += ["their weights"] if delete_weights or delete_namespace else []
     gone += ["everything else in it"] if delete_namespace else []
     question = f"This removes {' and '.join(gone)} from namespace {settings.namespace}."
-    confirm_by_name(question, settings.namespace, "uninstall", yes=yes)
+    confirm_by_name(question, settings.namespace, yes=yes)
     run_flow(
         _load_uninstall,
         namespace=settings.namespace,

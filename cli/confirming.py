@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from cli.hints import this_command
 from cli.output import note
 from vllm_flows.errors import ConfigurationError
 
@@ -16,21 +17,21 @@ Answer = TypeVar("Answer")
 _DECLINED = 1
 
 
-def confirm(question: str, verb: str) -> None:
+def confirm(question: str) -> None:
     """Return when the person agrees; end the command with 1 when not.
 
     Raises ConfigurationError without a terminal, naming the flag that answers beforehand.
     """
-    require_terminal(f"vllm-flows {verb} --yes")
+    require_terminal()
     if not asked(lambda: click.confirm(question, err=True)):
         _decline()
 
 
-def confirm_by_name(question: str, name: str, verb: str, *, yes: bool) -> None:
+def confirm_by_name(question: str, name: str, *, yes: bool) -> None:
     """Return when the person typed `name`, or said --yes; for what cannot be undone."""
     if yes:
         return
-    require_terminal(f"vllm-flows {verb} --yes")
+    require_terminal()
     if asked(lambda: click.prompt(f"{question} Type {name!r} to go on", err=True)) != name:
         _decline()
 
@@ -49,9 +50,10 @@ def _decline() -> NoReturn:
     raise click.exceptions.Exit(_DECLINED)
 
 
-def require_terminal(instead: str) -> None:
-    """Raise ConfigurationError when nobody can be asked."""
+def require_terminal() -> None:
+    """Raise ConfigurationError, naming the flag that answers, when nobody can be asked."""
     if not has_terminal():
+        instead = this_command("--yes")
         raise ConfigurationError("there is no terminal to ask on", next_command=instead)
 
 

@@ -85,7 +85,7 @@ def install(
     if makes:
         note(f"to be made: RuntimeClass {state.runtime_class}")
     if not yes:
-        confirm("Install it?", "device-plugin install")
+        confirm("Install it?")
     run_flow(
         _load_flow,
         kube_context=settings.kube_context or None,

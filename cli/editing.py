@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +93,7 @@ def _completed(
     if not yes and sys.stdin.isatty() and not set(ASKED) <= set(values):
         values = ask_for_rest(values, names, advice)
         note(f"\n{appended('', entry_of(values))}")
-        confirm(f"Add this to {settings.models_file}?", "add-model")
+        confirm(f"Add this to {settings.models_file}?")
         return values
     if not {"name", "modelURL"} <= set(values):
         raise ConfigurationError(
@@ -122,7 +121,7 @@ def remove_model(options: Options, *, names: tuple[str, ...], yes: bool) -> None
     result = without_models(text, chosen, str(path))
     listed = ", ".join(chosen)
     if not yes:
-        confirm(f"Remove {listed} from {path}?", f"remove-model {shlex.join(chosen)}")
+        confirm(f"Remove {listed} from {path}?")
     _write(kept, result)
     note(f"{listed}: no longer in {path}")
     if set(known) <= set(chosen):

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from cli.ending import leave_threads
+from cli.hints import remember
 from cli.interrupting import INTERRUPTED
 from cli.options import Options
 from cli.output import note
@@ -54,6 +55,7 @@ def cli(
     kube_context: str | None,
 ) -> None:
     """Put vLLM models on a Kubernetes cluster, from one models.yaml, and keep them right."""
+    remember(namespace=namespace, kube_context=kube_context, models=models)
     context.obj = Options(
         debug=debug, namespace=namespace, models=models, kube_context=kube_context
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from cli.hints import spelled
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -133,6 +135,9 @@ def emit(rows: Sequence[Row], form: str, *, data: object = None) -> None:
 
 
 def note(text: str) -> None:
-    """Say something to the person; never data. A run goes on when the person has gone away."""
+    """Say something to the person; never data. A run goes on when the person has gone away.
+
+    Commands in it are told as this person has to type them.
+    """
     with suppress(BrokenPipeError):
-        click.echo(text, err=True)
+        click.echo(spelled(text), err=True)

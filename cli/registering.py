@@ -43,7 +43,7 @@ def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
     note(f"deployments {names} for work pool {pool} on {PREFECT_API_URL.value()}")
     note(f"workers run them in {directory}")
     if not yes:
-        confirm("Register them?", "deploy-flows")
+        confirm("Register them?")
     with explained():
         made = register(document, directory)
     for name in made:

@@ -35,7 +35,7 @@ def rollback(options: Options, *, revision: int | None, yes: bool) -> None:
     settings = options.settings()
     expected = None
     if not yes:
-        require_terminal("vllm-flows rollback --yes")
+        require_terminal()
         expected = _agreed_way(options, revision)
     run_flow(
         _load_rollback,
@@ -62,7 +62,7 @@ def _agreed_way(options: Options, revision: int | None) -> str:
         note(f"back from Helm revision {way.current} to {way.target.revision}:")
         question = "Where old and new have no room together, the old end first. Go back?"
     table(way_rows(way), to_stderr=True)
-    confirm(question, "rollback")
+    confirm(question)
     return way.agreed
 
 
@@ -123,9 +123,9 @@ def _agreed_prunings(
         return None
     if any(one.whole for one in acting):
         question = "Volumes that are deleted cannot be brought back."
-        confirm_by_name(question, settings.namespace, "prune --volumes", yes=yes)
+        confirm_by_name(question, settings.namespace, yes=yes)
     elif not yes:
-        confirm("Remove what goes?", "prune")
+        confirm("Remove what goes?")
     return [one.agreed for one in acting]
 
 
@@ -156,9 +156,9 @@ def unlock(options: Options, *, yes: bool, force: bool) -> None:
         locks.check(now)
     if locks.alive:
         question = "This takes the lock from a run that seems to be at work."
-        confirm_by_name(question, settings.namespace, "unlock --force", yes=yes)
+        confirm_by_name(question, settings.namespace, yes=yes)
     elif not yes:
-        confirm("Take it away?", "unlock")
+        confirm("Take it away?")
     run_flow(
         _load_unlock,
         namespace=settings.namespace,

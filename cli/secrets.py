@@ -243,7 +243,7 @@ def _delete(
         return False
     verb = place.verb.replace("set-", "delete-")
     if not yes:
-        confirm(f"This deletes Secret {place.secret} {where}. {question}", verb)
+        confirm(f"This deletes Secret {place.secret} {where}. {question}")
     with _locked(cluster, verb) as guarded:
         credentials.remove(guarded, place)
     note(f"Secret {place.secret} is deleted {where}")

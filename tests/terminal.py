@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -31,6 +32,8 @@ class Place(Protocol):
 
 
 def _take_terminal() -> None:
+    # A shell's background, where the tests may run, has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

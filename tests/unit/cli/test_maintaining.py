@@ -32,6 +32,7 @@ def test_without_a_terminal_a_rollback_names_the_flag_and_asks_no_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(sys, "argv", ["vllm-flows", "rollback"])
     with pytest.raises(ConfigurationError) as refused:
         cli(["rollback"], standalone_mode=False)
     assert refused.value.next_command == "vllm-flows rollback --yes"
