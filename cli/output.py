@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import yaml
@@ -33,20 +33,22 @@ _SENTENCE = 28
 _NARROW = 110
 """Columns; a terminal with fewer has no room for sentences beside other columns."""
 _GAP = 2
-_UNLIMITED = 10_000
 
 
 def table(rows: Sequence[Row], *, to_stderr: bool = False) -> None:
     """Print rows with a heading, columns as the first row has them; no word is ever broken.
 
     Last columns that the terminal has no room for, or little for their sentences, stand below the
-    table, a line for each row. Where that are most of them each row is a record.
+    table, a line for each row. Where that are most of them each row is a record. Who reads a pipe
+    gets whole lines and nothing but them, as from kubectl.
     """
+    file = sys.stderr if to_stderr else sys.stdout
+    if not file.isatty():
+        _piped(rows, file)
+        return
     from rich.console import Console
 
-    file = sys.stderr if to_stderr else sys.stdout
-    # Who reads a pipe wants whole lines, as kubectl prints them.
-    console = Console(file=file, highlight=False, width=None if file.isatty() else _UNLIMITED)
+    console = Console(file=file, highlight=False)
     headings = list(rows[0]) if rows else []
     beside = headings[:-1] if console.width < _NARROW and _sentences(rows) else headings
     while beside and not _widths(rows, beside, console.width):
@@ -59,6 +61,15 @@ def table(rows: Sequence[Row], *, to_stderr: bool = False) -> None:
     for heading in headings[len(beside) :]:
         _lines(console, [f"{heading}:", *(f"{row[headings[0]]}: {row[heading]}" for row in rows)])
         console.print()
+
+
+def _piped(rows: Sequence[Row], file: TextIO) -> None:
+    headings = list(rows[0]) if rows else []
+    lines = [headings, *([str(row[one]) for one in headings] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines if rows else []:
+        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        click.echo((" " * _GAP).join(cells).rstrip(), file=file)
 
 
 def _widths(rows: Sequence[Row], headings: Sequence[str], room: int) -> dict[str, int]:

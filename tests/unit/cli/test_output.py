@@ -135,3 +135,9 @@ def test_brackets_in_a_cell_are_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdout", file := io.StringIO())
     output.table([{"model": "qwen", "reason": "containers[vllm].image: [a] -> [b]"}])
     assert "containers[vllm].image: [a] -> [b]" in file.getvalue()
+
+
+def test_a_pipe_gets_aligned_lines_and_nothing_else(capsys: pytest.CaptureFixture[str]):
+    output.table([{"model": "a", "reason": "a long one"}, {"model": "longer", "reason": "b"}])
+    output.table([])
+    assert capsys.readouterr().out == "model   reason\na       a long one\nlonger  b\n"
