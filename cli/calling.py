@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.completing import names_in
+from cli.listed import listed_in
 from cli.options import Options
 from cli.output import emit, note, output_option
 
@@ -36,7 +36,7 @@ def endpoints(options: Options, *, form: str) -> None:
         [*engines, *([router] if router else [])],
         cluster.find("Pod"),
     )
-    models = dict.fromkeys([*names_in(settings.models_file), *sorted(deployed_models(engines))])
+    models = dict.fromkeys([*listed_in(settings).names, *sorted(deployed_models(engines))])
     rows = found.endpoints(seen, models)
     emit([one.row for one in rows] if form == "table" else [one.data for one in rows], form)
     _explain(session, rows)
@@ -73,7 +73,7 @@ def list_api_models(options: Options, *, form: str) -> None:
     from vllm_flows.session import Session
 
     session = Session.open(options.settings())
-    wanted = names_in(session.settings.models_file)
+    wanted = listed_in(session.settings).names
     rows = compared(listed_models(session), wanted)
     emit([one.row for one in rows] if form == "table" else [one.data for one in rows], form)
     missing = [one.name for one in rows if not one.listed]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.completing import names_in
 from cli.confirming import asked
+from cli.listed import listed_in
 from cli.output import note
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.names import some_of
 
 if TYPE_CHECKING:
     from vllm_flows.session import Session
@@ -23,7 +24,11 @@ def choose_model(session: Session, given: str | None, verb: str) -> str:
     Raises ConfigurationError for a name that neither has, and without a terminal to ask on when
     there are several to choose from.
     """
-    listed = names_in(session.settings.models_file)
+    return choose_from(listed_in(session.settings).names, session, given, verb)
+
+
+def choose_from(listed: Sequence[str], session: Session, given: str | None, verb: str) -> str:
+    """Do as `choose_model`, with the names in models.yaml at hand."""
     if given in listed:
         return given or ""
     from vllm_flows.reaching import deployed_names
@@ -38,7 +43,7 @@ def choose(known: Sequence[str], given: str | None, verb: str, where: str) -> st
     if given is not None and given not in known:
         raise ConfigurationError(
             f"there is no model {given!r}",
-            why=f"{where} have {', '.join(known) or 'none'}",
+            why=f"{where} have {some_of(known) or 'none'}",
             next_command=f"vllm-flows {verb} {known[0]}" if known else "vllm-flows validate",
         )
     if not known:
@@ -50,7 +55,7 @@ def choose(known: Sequence[str], given: str | None, verb: str, where: str) -> st
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "which MODEL? There is no terminal to ask on",
-            why=f"{where} have {', '.join(known)}",
+            why=f"{where} have {some_of(known)}",
             next_command=f"vllm-flows {verb} {known[0]}",
         )
     return _pick(known)

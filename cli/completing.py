@@ -35,7 +35,9 @@ def complete_models(
 ) -> list[CompletionItem]:
     """Return the names in the models file that begin so; none when it cannot be read."""
     given = ctx.find_root().params.get("models")
-    names = names_in(_file(given))
+    from vllm_flows.listed_names import read_listed
+
+    names = read_listed(_file(given)).names
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -49,15 +51,3 @@ def _file(given: str | None) -> Path:
         return load_settings().models_file
     except ConfigurationError:  # a completion says nothing
         return Path("models.yaml")
-
-
-def names_in(file: Path) -> list[str]:
-    """Return the models' names in a file that may be wrong otherwise; none when it is no list."""
-    import yaml
-
-    try:
-        found = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    entries = found if isinstance(found, list) else []
-    return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]

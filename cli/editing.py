@@ -17,6 +17,7 @@ from cli.hub_ids import complete_hub_ids
 from cli.options import Options
 from cli.output import note
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.names import some_of
 
 if TYPE_CHECKING:
     from vllm_flows.kept_file import KeptFile
@@ -110,7 +111,7 @@ def _completed(
 def remove_model(options: Options, *, names: tuple[str, ...], yes: bool) -> None:
     """Take models out of models.yaml; the cluster is changed by the next upgrade."""
     from vllm_flows.models_edit import names_in, without_models
-    from vllm_flows.models_file import read_text
+    from vllm_flows.models_text import read_text
 
     path = options.settings().models_file
     kept, text = _read(path)
@@ -164,7 +165,7 @@ def _chosen(known: Sequence[str], path: Path) -> list[str]:
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "no model is named",
-            why=f"there is no terminal to ask on; {path} has: {', '.join(known) or 'none'}",
+            why=f"there is no terminal to ask on; {path} has: {some_of(known) or 'none'}",
             next_command="vllm-flows remove-model NAME --yes",
         )
     if not known:
@@ -194,7 +195,7 @@ def _picked(known: Sequence[str]) -> list[str]:
 def _read(path: Path) -> tuple[KeptFile, str]:
     """Return the file and its text, "" where there is none. Raises ConfigurationError."""
     from vllm_flows.kept_file import KeptFile
-    from vllm_flows.models_file import decoded
+    from vllm_flows.models_text import decoded
 
     kept = KeptFile.read(path)
     kept.insist_on_writable()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.completing import names_in
+from cli.listed import listed_in
 from cli.options import Options
 from cli.output import emit, note, output_option
 
@@ -24,18 +24,20 @@ _UNHEALTHY = 6
 def status(options: Options, *, form: str) -> None:
     """Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.
 
-    Exits with 6 when a model of models.yaml, or the router, is down, degraded or not deployed.
+    Exits with 6 when a model of models.yaml, or the router, is down, degraded or not deployed, and
+    when models.yaml cannot be used, so that nobody knows which models should be there.
     """
     from vllm_flows.status import UNHEALTHY
     from vllm_flows.status_reading import read_status
 
     settings = options.settings()
-    found = read_status(settings, names_in(settings.models_file))
+    listed = listed_in(settings)
+    found = read_status(settings, listed.names)
     if form == "table":
         _show(found, settings.namespace)
     else:
         emit([_data(one) for one in found], form)
-    if any(one.health in UNHEALTHY for one in found):
+    if listed.error or any(one.health in UNHEALTHY for one in found):
         sys.exit(_UNHEALTHY)
 
 

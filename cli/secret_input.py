@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cli.confirming import asked, has_terminal
 from cli.output import note
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.regular_file import read_beginning
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -75,7 +76,8 @@ def _found(
     if file:
         return _in_file(file, place), str(file)
     if from_stdin and not has_terminal():
-        return _text(sys.stdin.buffer, "standard input", place), "standard input"
+        data = sys.stdin.buffer.read(_LARGEST + 1)
+        return _text(data, "standard input", place), "standard input"
     if in_environment is not None and not from_stdin:
         note(f"taken from {place.variable}")
         return in_environment.get_secret_value(), place.variable
@@ -87,19 +89,18 @@ def _found(
 
 def _in_file(file: Path, place: Place) -> str:
     try:
-        with file.open("rb") as opened:
-            return _text(opened, str(file), place)
+        return _text(read_beginning(file, _LARGEST), str(file), place)
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read",
             why=error.strerror or type(error).__name__,
-            next_command=f"vllm-flows {place.verb} --file FILE, with a file that holds the value",
+            next_command=f"vllm-flows {place.verb} --file FILE, with a file that holds the value; "
+            "--stdin reads a pipe",
         ) from None
 
 
-def _text(opened: BinaryIO, source: str, place: Place) -> str:
-    """Read a value's worth; bytes that are no text become signs that no value has."""
-    data = opened.read(_LARGEST + 1)
+def _text(data: bytes, source: str, place: Place) -> str:
+    """Return a value's worth; bytes that are no text become signs that no value has."""
     if len(data) > _LARGEST:
         raise ConfigurationError(
             f"{source} holds no usable value",

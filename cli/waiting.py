@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.choosing import choose_model
+from cli.choosing import choose_from
 from cli.completing import complete_models
+from cli.listed import warned
 from cli.options import Options
 from cli.output import note
-from vllm_flows.errors import ConfigurationError, NotDeployedError
+from vllm_flows.errors import ModelsFileError, NotDeployedError
 
 if TYPE_CHECKING:
     from vllm_flows.models import Model
     from vllm_flows.session import Session
+    from vllm_flows.settings import Settings
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> timedelta:
@@ -45,7 +47,7 @@ def wait(options: Options, *, models: tuple[str, ...], timeout: timedelta) -> No
     from vllm_flows.session import Session
 
     session = Session.open(options.settings())
-    chosen = _chosen(session, options, models)
+    chosen = _chosen(session, models)
     limit = Limit(timeout.total_seconds(), "--timeout sets the limit")
     answers = wait_for_models(session, chosen, limit, _say)
     silent = [name for name, answer in answers.items() if answer is None]
@@ -54,11 +56,13 @@ def wait(options: Options, *, models: tuple[str, ...], timeout: timedelta) -> No
     note("all are ready and answer")
 
 
-def _chosen(session: Session, options: Options, given: tuple[str, ...]) -> list[Model]:
+def _chosen(session: Session, given: tuple[str, ...]) -> list[Model]:
     """Return the models to wait for. Raises NotDeployedError when one of them is not there."""
     from vllm_flows.reaching import deployed_names, find_target
 
-    names = list(dict.fromkeys(choose_model(session, name, "wait") for name in given))
+    listed = _listed(session.settings)
+    chosen = (choose_from(list(listed), session, name, "wait") for name in given)
+    names = list(dict.fromkeys(chosen))
     for name in names:
         find_target(session, name)
     names = names or deployed_names(session)
@@ -67,15 +71,17 @@ def _chosen(session: Session, options: Options, given: tuple[str, ...]) -> list[
             f"no model is deployed in namespace {session.settings.namespace}",
             next_command="vllm-flows install",
         )
-    listed = _listed(options)
     return [listed.get(name) or _unlisted(name) for name in names]
 
 
-def _listed(options: Options) -> dict[str, Model]:
-    """Return the models of models.yaml by name; none when it is missing or wrong."""
+def _listed(settings: Settings) -> dict[str, Model]:
+    """Return the models of models.yaml by name; none, and a warning, when it is wrong."""
+    from vllm_flows.models_file import load_models
+
     try:
-        return {model.name: model for model in options.read_models()}
-    except ConfigurationError:
+        return {model.name: model for model in load_models(settings.models_file)}
+    except ModelsFileError as error:
+        warned(settings, error)
         return {}
 
 

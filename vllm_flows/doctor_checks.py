@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -125,10 +125,3 @@ def judge_prefect(address: str, answer: int | str, *, configured: bool) -> Findi
     text = f"the server at {shown} does not answer as one: {without_credentials(why)}"
     fix = "start it (vllm-flows serve), or: prefect config unset PREFECT_API_URL"
     return Finding("prefect", State.PROBLEM, text, fix)
-
-
-def names(items: Iterable[str], most: int = 4) -> str:
-    """Name some and count the rest."""
-    found = list(items)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(found[:most]) + more

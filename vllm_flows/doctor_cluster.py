@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from vllm_flows.doctor_checks import names
 from vllm_flows.doctor_findings import Finding, State, told
 from vllm_flows.errors import ReleaseError, VllmFlowsError
 from vllm_flows.lease_rules import Held
 from vllm_flows.manifests import GPU_TOLERATION
+from vllm_flows.names import some_of
 from vllm_flows.nodes import GPU, Node, untolerated_taints
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import RELEASE_ACTIONS, ReleaseAction, check_release
@@ -25,6 +25,8 @@ Object = Mapping[str, Any]
 _FORBIDDEN = " is forbidden: "
 """The API's words, as helm quotes them, for a right that is missing."""
 _VENDOR = "nvidia.com/"
+_NAMED = 4
+"""Names in one finding; the rest is counted."""
 # NVIDIA's GPU feature discovery, node feature discovery (PCI vendor 10de, classes 03xx for
 # displays), and Google's own.
 _HAS_GPU = re.compile(
@@ -62,9 +64,11 @@ def judge_gpus(nodes: Sequence[Node], *, free_known: bool, autoscaling: bool) ->
     count = f"{free} free" if free_known else "unknown how many are free"
     text = f"{total} on {len(with_gpus)} of {len(nodes)} nodes, {count}: {_kinds(with_gpus)}"
     if not usable:
-        text = f"{text}; every one of these nodes is closed to pods: {names(closed)}"
+        text = f"{text}; every one of these nodes is closed to pods: {some_of(closed, _NAMED)}"
         return Finding("gpus", State.PROBLEM, text, f"kubectl describe node {closed[0]}")
-    return Finding("gpus", State.OK, f"{text}; closed: {names(closed)}" if closed else text)
+    return Finding(
+        "gpus", State.OK, f"{text}; closed: {some_of(closed, _NAMED)}" if closed else text
+    )
 
 
 def _kinds(nodes: Sequence[Node]) -> str:
@@ -85,7 +89,7 @@ def judge_device_plugin(nodes: Sequence[Node]) -> Finding:
         text = f"{len(offering)} nodes offer GPUs" if offering else "no node is labelled as one"
         return Finding("device plugin", State.OK, text)
     idle = [name for name in silent if _plugged(nodes, name)]
-    text = f"{names(silent)}: NVIDIA GPUs by the labels, and none is offered to pods"
+    text = f"{some_of(silent, _NAMED)}: NVIDIA GPUs by the labels, and none is offered to pods"
     state = State.WARNING if offering else State.PROBLEM
     if len(idle) == len(silent):
         text = f"{text}; the plugin is there and finds none that is healthy"
@@ -144,7 +148,7 @@ def judge_storage(classes: Sequence[Object], settings: Settings) -> Finding:
 
 
 def _no_class(classes: Sequence[Object], wanted: str) -> Finding:
-    known = names(sorted(item["metadata"]["name"] for item in classes))
+    known = some_of(sorted(item["metadata"]["name"] for item in classes), _NAMED)
     if not known:
         text, fix = "the cluster has none", "kubectl get storageclass   (install a provisioner)"
     else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_flows.errors import ConfigurationError, StalePlanError
+from vllm_flows.regular_file import read_beginning
 from vllm_flows.yaml_text import SIZE_LIMIT
 
 _NEW_MODE = 0o644
@@ -35,14 +36,11 @@ class KeptFile:
     def read(cls, path: Path, limit: int = SIZE_LIMIT) -> KeptFile:
         """Read the file, at most `limit` bytes and one, or see that there is none yet.
 
-        Raises ConfigurationError when it cannot be read, or is no file.
+        Raises ConfigurationError when it cannot be read, or is no regular file.
         """
         target = Path(os.path.realpath(path))
         try:
-            if not stat.S_ISREG(target.stat().st_mode):
-                raise ConfigurationError(f"{path} is no file", next_command=_look(path))
-            with target.open("rb") as file:
-                return cls(path, target, file.read(limit + 1))
+            return cls(path, target, read_beginning(target, limit))
         except FileNotFoundError:
             return cls(path, target, None)
         except OSError as error:

@@ -8,6 +8,7 @@ from vllm_flows.capacity import needs_of
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.models import Model
 from vllm_flows.models_file import load_models
+from vllm_flows.names import some_of
 from vllm_flows.observed import MODEL_LABEL, ClusterState
 from vllm_flows.pruning import Pruning, busy_models, prunings
 from vllm_flows.session import Session
@@ -27,7 +28,7 @@ def look_at_volumes(
     state = session.observe()
     unknown = sorted(set(named) - set(state.claims))
     if unknown:
-        known = ", ".join(sorted(state.claims)) or "none"
+        known = some_of(sorted(state.claims)) or "none"
         raise ConfigurationError(
             f"no weights volume of {', '.join(unknown)} in {session.settings.namespace}",
             why=f"there are volumes of: {known}",

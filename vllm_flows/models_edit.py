@@ -11,6 +11,7 @@ from functools import partial
 
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.models_file import as_error, find_problems
+from vllm_flows.names import some_of
 from vllm_flows.yaml_entries import InBracketsError, appended, without
 from vllm_flows.yaml_positions import read_document
 
@@ -57,7 +58,7 @@ def without_models(text: str, names: Collection[str], source: str) -> str:
     held = _entries(text, source)
     unknown = [name for name in names if name not in map(_name, held)]
     if unknown:
-        known = ", ".join(names_in(text, source)) or "none"
+        known = some_of(names_in(text, source)) or "none"
         raise ConfigurationError(
             f"{source} has no model {unknown[0]!r}",
             why=f"its models: {known}",

@@ -22,11 +22,9 @@ from vllm_flows.model_problems import (
     unknown_key,
 )
 from vllm_flows.models import Model
+from vllm_flows.models_text import EXAMPLE, read_text
 from vllm_flows.yaml_positions import Document, YamlProblem, read_document
 from vllm_flows.yaml_positions import Path as DataPath
-from vllm_flows.yaml_text import SIZE_LIMIT
-
-EXAMPLE = "models.example.yaml"
 
 
 def load_models(path: Path) -> list[Model]:
@@ -76,53 +74,6 @@ def as_error(problems: list[Problem], source: str) -> ModelsFileError:
         why="\n".join(problem.text(source) for problem in problems),
         next_command=f"correct the file, then run: vllm-flows validate {shlex.quote(source)}",
     )
-
-
-def read_text(path: Path) -> str:
-    """Return the text of the file at `path`, without a byte order mark.
-
-    Raises ModelsFileError when it is not there, cannot be opened, is larger than 1 MiB or is
-    not UTF-8.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
-            size = max(path.stat().st_size, len(data))
-    except FileNotFoundError:
-        raise ModelsFileError(
-            f"{path} does not exist", next_command=f"cp {EXAMPLE} {shlex.quote(str(path))}"
-        ) from None
-    except OSError as error:
-        raise ModelsFileError(
-            f"{path} cannot be read",
-            why=error.strerror or type(error).__name__,
-            next_command=f"ls -ld {shlex.quote(str(path))}",
-        ) from None
-    return decoded(data, path, size)
-
-
-def decoded(data: bytes, path: Path, size: int = 0) -> str:
-    """Return the text of bytes of the file at `path`, without a byte order mark.
-
-    `size` is that of the whole file, where `data` may be its beginning. Raises ModelsFileError
-    when it is larger than 1 MiB or is not UTF-8.
-    """
-    again = f"vllm-flows validate {shlex.quote(str(path))}"
-    if len(data) > SIZE_LIMIT:
-        raise ModelsFileError(
-            f"{path} is too large",
-            why=f"it holds {max(size, len(data)) / SIZE_LIMIT:.1f} MiB; at most 1 MiB is read",
-            next_command=f"keep the list of models alone in it, then run: {again}",
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ModelsFileError(
-            f"{path} is not UTF-8 text",
-            why=f"line {line} holds the byte 0x{data[error.start]:02x}",
-            next_command=f"save it as UTF-8, then run: {again}",
-        ) from None
 
 
 def examine(text: str) -> tuple[list[Model], list[Problem]]:

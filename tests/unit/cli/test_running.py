@@ -35,6 +35,12 @@ def test_an_unknown_model_is_refused_with_the_known_ones():
         choose([])
 
 
+def test_of_many_models_some_are_named():
+    with pytest.raises(ConfigurationError) as caught:
+        choose([f"m{number}" for number in range(60_000)], "c")
+    assert caught.value.why.endswith(" m18, m19 and 59980 more")
+
+
 def test_without_a_terminal_the_argument_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(ConfigurationError, match="which MODEL") as caught:

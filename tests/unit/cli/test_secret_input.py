@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def test_what_is_no_value_is_refused_without_being_shown(
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
-    for file in (tmp_path, tmp_path / "none"):
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(ConfigurationError, match=f"{file} cannot be read"):
             given(file=file)

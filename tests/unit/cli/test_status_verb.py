@@ -87,3 +87,58 @@ def test_where_nothing_is_deployed_the_way_to_begin_is_told(
     told(monkeypatch)
     cli(["status"], standalone_mode=False)
     assert "next: vllm-flows install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "why"),
+    [
+        (["--models", "typo.yaml"], "", "typo.yaml does not exist"),
+        (["--models", "models.yaml"], "- name: [\n", "is not YAML"),
+        ([], "- {name: a}\n- 3\n", "modelURL: is missing"),
+    ],
+)
+def test_a_models_file_that_cannot_be_used_is_warned_of_and_not_healthy(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    text: str,
+    why: str,
+):
+    told(monkeypatch, Status("a", Health.READY))
+    Path("models.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        cli([*words, "status"], standalone_mode=False)
+    assert ended.value.code == 6
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ")
+    assert why in said
+    assert "should be a mapping" not in said, "the first problem is enough"
+    assert f"\n  next: {' '.join(['vllm-flows', *words])} validate\n" in said
+
+
+def test_a_missing_file_that_the_environment_names_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    told(monkeypatch)
+    monkeypatch.setenv("VLLM_MODELS_FILE", "models.yaml")
+    with pytest.raises(SystemExit):
+        cli(["status"], standalone_mode=False)
+    assert "warning: models.yaml does not exist" in capsys.readouterr().err
+
+
+def test_where_nobody_named_a_models_file_none_is_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    told(monkeypatch, Status("a", Health.READY))
+    cli(["status"], standalone_mode=False)
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_the_names_of_a_right_file_are_what_is_expected_in_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked: list[str] = []
+    monkeypatch.setattr(status_reading, "read_status", lambda _, names: asked.extend(names) or [])
+    Path("models.yaml").write_text("- {name: a, modelURL: org/a}\n")
+    cli(["status"], standalone_mode=False)
+    assert asked == ["a"]

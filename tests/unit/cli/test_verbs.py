@@ -8,7 +8,6 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from cli.completing import names_in
 from cli.main import cli
 from cli.verbs import VERBS
 
@@ -45,13 +44,16 @@ def test_verbs_options_and_choices_are_completed():
     assert completed("plan", "-o", "") == ["table", "json", "yaml"]
 
 
-def test_the_models_of_the_file_are_completed(tmp_path: Path):
+def test_the_models_of_the_file_are_completed_and_nothing_is_said_of_a_wrong_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     other = tmp_path / "other.yaml"
     other.write_text("- name: mistral\n  broken: [\n")
-    assert names_in(other) == []
-    other.write_text("- name: mistral\n- {no: name}\n- 3\n")
-    assert names_in(other) == ["mistral"]
-    assert names_in(tmp_path / "missing.yaml") == []
+    assert completed("--models", str(other), "logs", "") == []
+    other.write_text("- {name: mistral, modelURL: a/b}\n- {no: name}\n- 3\n")
+    assert completed("--models", str(other), "logs", "m") == ["mistral"]
+    assert completed("--models", str(tmp_path / "missing.yaml"), "logs", "") == []
+    assert not any(capsys.readouterr())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -157,9 +157,9 @@ def test_nothing_is_left_when_writing_fails_or_is_interrupted(
 def test_what_is_no_file_is_refused_and_not_waited_for():
     FILE.unlink()
     os.mkfifo(FILE)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="no regular file"):
         KeptFile.read(FILE)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="Is a directory"):
         KeptFile.read(Path())
 
 

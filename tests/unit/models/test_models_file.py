@@ -1,5 +1,6 @@
 """Reading models.yaml: what it may look like, and what becomes of anything else."""
 
+import os
 import random
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ModelsFileError) as caught:
+            load_models(path)
+        assert caught.value.why == "it is no regular file"
+
+
 def test_a_file_without_permission_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +62,7 @@ def test_a_file_without_permission_cannot_be_read(
 
     # Tests may run as root, whom no mode of a file stops.
     monkeypatch.setattr(Path, "open", refuse)
+    (tmp_path / "models.yaml").touch()
     with pytest.raises(ModelsFileError) as caught:
         load_models(tmp_path / "models.yaml")
     assert caught.value.why == "Permission denied"
