@@ -66,7 +66,8 @@ def _proposed(given: Mapping[str, Any], verdict: Verdict | None) -> Values:
     if verdict is None:
         return proposed
     found = proposal_for(given, verdict)
-    note(f"{verdict.repository}: {found.text}")
+    warning = "" if verdict.described else "warning: "
+    note(f"{warning}{verdict.repository}: {found.text}")
     usual = {"pvcStorage": found.storage, "requestGPU": found.gpus}
     return {field: value for field, value in usual.items() if value} | proposed
 

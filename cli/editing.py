@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cli.completing import complete_models
-from cli.confirming import asked, confirm
+from cli.confirming import asked, confirm, has_terminal
 from cli.hub_ids import complete_hub_ids
 from cli.options import Options
 from cli.output import note
@@ -42,6 +41,15 @@ _FIELDS = {
     "trustRemoteCode": ("--trust-remote-code/--no-trust-remote-code", "Run the repository's code."),
 }
 _SEVERAL = {"nodeSelector", "extraArgs"}
+
+
+def _complete_dtypes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 -- click's signature
+    from vllm_flows.models import Dtype
+
+    return [one for one in get_args(Dtype) if one.startswith(incomplete)]
+
+
+_COMPLETED = {"modelURL": complete_hub_ids, "dtype": _complete_dtypes}
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
@@ -49,8 +57,8 @@ def _with_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Add an option for each field."""
     for field, (flag, text) in reversed(_FIELDS.items()):
         shape: dict[str, Any] = {"default": None} if "/" in flag else {"metavar": "VALUE"}
-        if field == "modelURL":
-            shape["shell_complete"] = complete_hub_ids
+        if field in _COMPLETED:
+            shape["shell_complete"] = _COMPLETED[field]
         option = click.option(flag, field, multiple=field in _SEVERAL, help=text, **shape)
         command = option(command)
     return command
@@ -91,7 +99,7 @@ def _completed(
 
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     advice = HubAdvice(settings.hub_endpoint, token)
-    if not yes and sys.stdin.isatty() and not set(ASKED) <= set(values):
+    if not yes and has_terminal() and not set(ASKED) <= set(values):
         values = ask_for_rest(values, names, advice)
         note(f"\n{appended('', entry_of(values))}")
         confirm(f"Add this to {settings.models_file}?")
@@ -146,6 +154,8 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
         pairs = [text.partition("=") for text in values["nodeSelector"]]
         values["nodeSelector"] = {key: value for key, _, value in pairs}
     problems = problems_of(values)
+    if label := _label_problem(given["nodeSelector"]):
+        problems["nodeSelector"] = label
     if problems:
         raise ConfigurationError(
             "the model cannot be like this",
@@ -155,6 +165,19 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _label_problem(texts: Sequence[str]) -> str:
+    """Return which of these is no label, or a second value of one; "" when all are right."""
+    keys: set[str] = set()
+    for text in texts:
+        key, sign, _ = text.partition("=")
+        if not (key and sign):
+            return f"{text!r} is no KEY=VALUE"
+        if key in keys:
+            return f"{text!r} is a second value of {key}; give one KEY=VALUE for each key"
+        keys.add(key)
+    return ""
+
+
 def _flag(field: str) -> str:
     plain = re.split(r"[\[.]", field, maxsplit=1)[0]
     return _FIELDS[plain][0] if plain in _FIELDS else plain
@@ -162,7 +185,7 @@ def _flag(field: str) -> str:
 
 def _chosen(known: Sequence[str], path: Path) -> list[str]:
     """Return which models the person wants; the only one unasked."""
-    if not sys.stdin.isatty():
+    if not has_terminal():
         raise ConfigurationError(
             "no model is named",
             why=f"there is no terminal to ask on; {path} has: {some_of(known) or 'none'}",

@@ -54,6 +54,9 @@ Arguments = Annotated[
 _HELM_EXPONENT = 1_000_000
 
 
+Dtype = Literal["auto", "bfloat16", "float16", "float32", "half", "float"]
+
+
 class VllmConfig(BaseModel):
     """Options of the vLLM engine; what is not set is left to vLLM."""
 
@@ -70,7 +73,7 @@ class VllmConfig(BaseModel):
         gt=0,
         le=100_000_000,
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] | None = Field(
+    dtype: Dtype | None = Field(
         None, title="Data type", description="Number format of weights and activations"
     )
     tensor_parallel_size: StrictInteger | None = Field(

@@ -114,11 +114,14 @@ def without(text: str, index: int, *, apart: bool = True, unended: bool = True) 
     """Return `text` without one entry of its list: the reverse of `appended`.
 
     The blank line before it goes with it, if there is one and `apart` is true; at the beginning of
-    the text the one after it. A text without a line break at its end has none afterwards, unless
-    `unended` is false. Raises InBracketsError.
+    the text the one after it. With the only entry goes an end mark (`...`) that would end nothing.
+    A text without a line break at its end has none afterwards, unless `unended` is false. Raises
+    InBracketsError.
     """
     found = entries_of(text)
     lines, (first, last) = found.lines, found.spans[index]
+    if not _begins(lines[:first]) and len(found.spans) == 1:
+        del lines[found.end : found.end + 1]  # `...` ends what nothing begins any more
     if apart and first and lines[first - 1].isspace():
         first -= 1
     elif apart and not first and last < len(lines) and lines[last].isspace():
@@ -127,6 +130,11 @@ def without(text: str, index: int, *, apart: bool = True, unended: bool = True) 
     if kept and unended and last == len(lines) and not lines[-1].endswith(_BREAKS):
         kept[-1] = _unbroken(kept[-1])
     return "".join(kept)
+
+
+def _begins(lines: list[str]) -> bool:
+    """Say whether a document begins in these lines: they hold more than comments."""
+    return not all(line.isspace() or line.lstrip().startswith("#") for line in lines)
 
 
 def _unbroken(line: str) -> str:

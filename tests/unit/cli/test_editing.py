@@ -15,6 +15,7 @@ from click.shell_completion import ShellComplete
 
 from cli import main as entry
 from cli.main import cli
+from vllm_flows.errors import AccessError
 from vllm_flows.hub_advice import HubAdvice
 from vllm_flows.observed import Access, HubFile, Verdict
 
@@ -75,12 +76,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> StandInHub:
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hub: StandInHub
 ) -> Run:
-    """Run a command; with `typed` on a terminal."""
+    """Run a command; with `typed` on a terminal, `closed` without any standard input."""
     del hub
 
-    def run(*arguments: str, typed: str | None = None) -> Said:
+    def run(*arguments: str, typed: str | None = None, closed: bool = False) -> Said:
         stdin = io.StringIO() if typed is None else Terminal(typed)
-        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdin", None if closed else stdin)
         monkeypatch.setattr(sys, "argv", ["vllm-flows", *arguments])
         with pytest.raises(SystemExit) as ended:
             entry.main()
@@ -117,6 +118,22 @@ def test_hub_ids_are_completed_from_the_hub(hub: StandInHub):
     assert [one.value for one in found] == ["Qwen/Qwen3-8B"]
     hub.silent = True
     assert completed(["add-model", "--model-url"], "qwen") == []
+
+
+def test_a_hub_is_not_waited_for_longer_than_a_tab_key_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked: list[float] = []
+    monkeypatch.setattr(HubAdvice, "search", lambda hub, *_: asked.append(hub.seconds) or [])
+    complete = ShellComplete(cli, {}, "vllm-flows", "_VLLM_FLOWS_COMPLETE").get_completions
+    complete(["add-model", "--model-url"], "qwen")
+    assert 0 < asked[0] < 2
+
+
+def test_number_formats_are_completed():
+    complete = ShellComplete(cli, {}, "vllm-flows", "_VLLM_FLOWS_COMPLETE").get_completions
+    found = complete(["add-model", "--dtype"], "flo")
+    assert [one.value for one in found] == ["float16", "float32", "float"]
 
 
 def test_a_wrong_setting_completes_nothing(hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
@@ -186,6 +203,32 @@ def test_a_name_that_is_there_is_refused_and_nothing_asked(run: Run):
     said = run("add-model", "a", typed="")
     assert (said.code, FILE.read_text()) == (64, A)
     assert "models.yaml has a model a already" in said.err
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (["foo"], "'foo' is no KEY=VALUE"),
+        (["gpu=a", "=foo"], "'=foo' is no KEY=VALUE"),
+        (["gpu=a", "gpu=b"], "'gpu=b' is a second value of gpu; give one KEY=VALUE"),
+    ],
+)
+def test_a_label_is_a_key_with_one_value(run: Run, labels: list[str], problem: str):
+    options = [word for label in labels for word in ("--node-selector", label)]
+    said = run("add-model", "a", "--model-url", "org/a", *options)
+    assert (said.code, FILE.exists()) == (64, False)
+    assert f"--node-selector: {problem}" in said.err
+
+
+def test_a_model_that_the_hub_does_not_have_is_warned_of(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    del hub
+    unknown = Verdict(
+        "", "org/a", access=Access.NO_REPOSITORY, problems=(AccessError("the Hub has no org/a"),)
+    )
+    monkeypatch.setattr(HubAdvice, "look", lambda *_: unknown)
+    assert run("add-model", "a", "--model-url", "org/a").err.startswith("warning: org/a: the Hub")
 
 
 @pytest.mark.parametrize("arguments", [[], ["new"], ["--model-url", "org/new"]])
@@ -345,3 +388,20 @@ def test_nothing_can_be_removed_from_no_file_or_no_list(run: Run):
     FILE.write_text("# none\n")
     assert run("remove-model", typed="").code == 64
     assert run("remove-model", "a", "--yes").code == 64
+
+
+def test_only_an_end_mark_of_nothing_goes_with_the_last_model(run: Run):
+    for before, after in (
+        (A + "...\n", "# mine\n"),
+        (A + "\n...\n# below\n", "# mine\n\n# below\n"),
+        ("---\n" + A + "...\n", "---\n# mine\n...\n"),
+    ):
+        FILE.write_text(before)
+        assert run("remove-model", "a", "--yes").code == 0
+        assert FILE.read_text() == after
+
+
+@pytest.mark.parametrize("arguments", [["remove-model"], ["add-model"]])
+def test_a_closed_standard_input_is_no_terminal(run: Run, arguments: list[str]):
+    FILE.write_text(A)
+    assert run(*arguments, closed=True).code == 64
