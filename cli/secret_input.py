@@ -33,6 +33,22 @@ class Given(NamedTuple):
     source: str
 
 
+class WithoutValue(click.Command):
+    """A command that refuses the value as an argument, without repeating it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raise UsageError when anything but options is given."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            raise click.UsageError(
+                "the value is no argument: it would stand in the shell's history and in the list "
+                "of processes. Give it with --stdin or --file.",
+                ctx,
+            )
+        return rest
+
+
 def value_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the value comes from."""
     stdin = click.option("--stdin", "from_stdin", is_flag=True, help="Read it from standard input.")
@@ -76,7 +92,8 @@ def _found(
     if file:
         return _in_file(file, place), str(file)
     if from_stdin and not has_terminal():
-        data = sys.stdin.buffer.read(_LARGEST + 1)
+        # It may be closed altogether.
+        data = sys.stdin.buffer.read(_LARGEST + 1) if sys.stdin else b""
         return _text(data, "standard input", place), "standard input"
     if in_environment is not None and not from_stdin:
         note(f"taken from {place.variable}")

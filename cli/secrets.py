@@ -12,7 +12,7 @@ import click
 from cli.confirming import confirm, has_terminal
 from cli.options import Options
 from cli.output import emit, note
-from cli.secret_input import Given, given_value, value_options
+from cli.secret_input import Given, WithoutValue, given_value, value_options
 from vllm_flows.errors import ConfigurationError, HubUnavailableError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _form = click.option(
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
-@click.command("set-hf-token")
+@click.command("set-hf-token", cls=WithoutValue)
 @value_options
 @click.option("--no-check", is_flag=True, help="Do not ask the Hub whose token it is.")
 @click.pass_obj
@@ -58,7 +58,7 @@ def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_ch
     _warn_of_variable(HF_TOKEN, settings.hf_token, given.value.get_secret_value())
 
 
-@click.command("set-api-key")
+@click.command("set-api-key", cls=WithoutValue)
 @value_options
 @click.option("--generate", is_flag=True, help="Make a random key, also where there is one.")
 @click.pass_obj

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import prefect_server
 from cli.prefect_server import answers, configured_address, health
 
 PROFILES = """\
@@ -77,3 +81,11 @@ def test_a_server_is_asked_with_the_login_that_prefect_has(
 def test_what_does_not_answer_is_said_why(address: str):
     assert health(address)
     assert not answers(address)
+
+
+def test_a_server_ends_when_who_started_it_is_gone():
+    endless = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(endless, stdin=subprocess.PIPE) as server:
+        watch = ["sh", "-c", prefect_server._END_WITH_ITS_STARTER, "sh", str(server.pid)]  # noqa: SLF001 -- no server is started for it
+        subprocess.run(watch, input=b"", check=True)
+        assert server.wait(10) == -signal.SIGTERM

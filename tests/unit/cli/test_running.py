@@ -122,3 +122,14 @@ def test_a_thread_that_still_waits_does_not_keep_the_process_nor_abort_it():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (7, b"the last word\n")
+
+
+def test_what_prefect_still_has_to_send_is_waited_for():
+    program = (
+        "import sys, threading; from cli.ending import leave_threads; "
+        "sys.modules['prefect'] = sys; "
+        "threading.Thread(target=threading.Event().wait, daemon=True).start(); "
+        "leave_threads(7); print('sent')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"sent\n")

@@ -77,3 +77,16 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
     for file in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(ConfigurationError, match=f"{file} cannot be read"):
             given(file=file)
+
+
+def test_a_closed_standard_input_holds_no_value(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ConfigurationError, match="standard input holds no usable value"):
+        given(from_stdin=True)
+
+
+def test_what_is_typed_is_not_echoed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cli.secret_input.has_terminal", lambda: True)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "hf_hidden")
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "hf_shown")
+    assert given() == (SecretStr("hf_hidden"), "your input")
