@@ -13,7 +13,8 @@ from cli.bars import Bars, bars
 from cli.interrupting import Interruptions
 from cli.output import note
 from cli.prefect_server import find_server, prepare_environment
-from vllm_flows.errors import ConfigurationError, StoppedError
+from vllm_flows.addresses import without_credentials
+from vllm_flows.errors import ConfigurationError, StoppedError, VllmFlowsError
 
 Result = TypeVar("Result")
 
@@ -48,13 +49,21 @@ def _run(flow: Callable[..., Result], **parameters: Any) -> Result:  # noqa: ANN
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise ConfigurationError where Prefect raises that its server does not answer."""
-    from httpx import ConnectError, UnsupportedProtocol
+    """Raise ConfigurationError where Prefect raises that its server does not answer.
+
+    Raises VllmFlowsError when the server refuses: what Prefect says of it holds the whole address.
+    """
+    from httpx import ConnectError, HTTPStatusError, UnsupportedProtocol
 
     try:
         yield
     except (ConnectError, UnsupportedProtocol) as error:
         raise _no_server() from error
+    except HTTPStatusError as error:
+        raise VllmFlowsError(
+            f"the Prefect server {_address()} answers with HTTP {error.response.status_code}",
+            next_command="vllm-flows doctor",
+        ) from error
     except RuntimeError as error:
         if "reach API" in str(error):
             raise _no_server() from error
@@ -62,11 +71,14 @@ def explained() -> Iterator[None]:
 
 
 def _no_server() -> ConfigurationError:
-    address = os.environ.get("PREFECT_API_URL", "of the active Prefect profile")
     return ConfigurationError(
-        f"the Prefect server {address} does not answer",
+        f"the Prefect server {_address()} does not answer",
         next_command="start it (vllm-flows serve), or unset PREFECT_API_URL",
     )
+
+
+def _address() -> str:
+    return without_credentials(os.environ.get("PREFECT_API_URL", "of the active Prefect profile"))
 
 
 def _speak_plainly(drawn: Bars | None) -> None:

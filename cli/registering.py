@@ -12,6 +12,7 @@ from cli.options import Options
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import LOCAL_API, prefect_is_configured, prepare_environment
+from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ConfigurationError
 
 
@@ -40,7 +41,8 @@ def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
     names = ", ".join(entry["name"] for entry in document["deployments"])
     (pool,) = pools_of(document)
     directory = Path(os.environ.get(DIRECTORY) or Path.cwd()).absolute()
-    note(f"deployments {names} for work pool {pool} on {PREFECT_API_URL.value()}")
+    server = without_credentials(str(PREFECT_API_URL.value()))
+    note(f"deployments {names} for work pool {pool} on {server}")
     note(f"workers run them in {directory}")
     if not yes:
         confirm("Register them?")

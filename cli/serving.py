@@ -17,6 +17,7 @@ from cli.prefect_server import (
     prefect_is_configured,
     prepare_environment,
 )
+from vllm_flows.addresses import without_credentials
 
 
 @click.command()
@@ -33,7 +34,7 @@ def serve(options: Options, port: int) -> None:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG")
     with _server(port) as api:
         os.environ["PREFECT_API_URL"] = api
-        note(f"Prefect UI: {api.removesuffix('/api')}")
+        note(f"Prefect UI: {without_credentials(api.removesuffix('/api'))}")
         _serve_deployments()
 
 

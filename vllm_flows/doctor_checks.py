@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from vllm_flows.addresses import without_credentials
 from vllm_flows.chart import CHART_NAME
 from vllm_flows.doctor_findings import Finding, State, told
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.hub_refusals import Account
 from vllm_flows.hub_token import describe, shortcoming
 from vllm_flows.settings import Settings
-from vllm_flows.settings_sources import SetSetting, without_credentials
+from vllm_flows.settings_sources import SetSetting
 
 _HELM_VERSIONS = (3, 4)
 _CHARTS = ((0, 1, 8), (0, 1, 12))

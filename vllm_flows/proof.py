@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vllm_flows.addresses import without_credentials
 from vllm_flows.completions import (
     Answer,
     BrokenOffError,
@@ -131,7 +132,7 @@ class Proof:
             return None
         settings = self.session.settings
         if settings.router_url:
-            address = settings.router_url.rsplit("@", 1)[-1]
+            address = without_credentials(settings.router_url)
             return RouterError(
                 f"nobody answers at {address} (VLLM_ROUTER_URL)",
                 why=last,

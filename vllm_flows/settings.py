@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from errno import EISDIR
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -157,6 +158,8 @@ class Settings(BaseModel):
     def _is_address(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[^\s]*)?", value):
             message = f"{value!r} is not an address such as https://models.example.com"
+            if "@" in value:
+                message = "an address here has no user or password: https://models.example.com"
             raise ValueError(message)
         return value.rstrip("/")
 
@@ -212,10 +215,13 @@ def env_file() -> Mapping[str, str | None]:
     from dotenv import dotenv_values
 
     try:
+        if Path(ENV_FILE).is_dir():  # which dotenv takes for no file at all
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         return dotenv_values(ENV_FILE, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
         raise ConfigurationError(
-            f"{ENV_FILE} cannot be read", why=str(error), next_command=f"ls -l {ENV_FILE}"
+            f"{ENV_FILE} cannot be read", why=why or str(error), next_command=f"ls -ld {ENV_FILE}"
         ) from error
 
 

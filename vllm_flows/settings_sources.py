@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from vllm_flows.addresses import without_credentials
 from vllm_flows.settings import ENV_FILE, PREFIX, Settings, settings_in
 
 ENVIRONMENT = "environment"
 _FLAGS = {"namespace": "--namespace", "kube_context": "--context", "models_file": "--models"}
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _ALIKE = 0.8
 
 
@@ -64,11 +63,6 @@ def misspelt(names: Iterable[str]) -> dict[str, str]:
             like = get_close_matches(name.removeprefix(PREFIX), bare, 1, _ALIKE)
             found |= {name: PREFIX + like[0]} if like else {}
     return found
-
-
-def without_credentials(text: str) -> str:
-    """Return a text without the user and password that an address in it may have."""
-    return _CREDENTIALS.sub("//***@", text)
 
 
 def _shown(name: str, value: object) -> str:

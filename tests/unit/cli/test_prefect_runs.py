@@ -6,10 +6,14 @@ import importlib
 import logging
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from cli import prefect_runs
+from vllm_flows.errors import ConfigurationError, VllmFlowsError
 
+ASKED = httpx.Request("GET", "http://host/api")
+NO = httpx.Response(401, request=ASKED)
 INTERNAL = logging.getLogger("prefect._internal")
 
 
@@ -37,3 +41,23 @@ def test_how_prefects_own_services_end_is_only_seen_by_who_debugs_it(level: int,
     prefect_runs._speak_plainly(None)  # noqa: SLF001 -- a flow is not run for it
     INTERNAL.error("Service %r failed with %s pending items.", "EventsWorker", 0)
     assert bool(told) == seen
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.ConnectError("http://me:canary@host"), ConfigurationError),
+        (
+            httpx.HTTPStatusError("for http://me:canary@host", request=ASKED, response=NO),
+            VllmFlowsError,
+        ),
+    ],
+)
+def test_a_password_in_the_servers_address_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+):
+    monkeypatch.setenv("PREFECT_API_URL", "http://me:canary@host/api")
+    with pytest.raises(kind) as caught, prefect_runs.explained():
+        raise error
+    assert "http://***@host/api" in str(caught.value)
+    assert "canary" not in str(caught.value)

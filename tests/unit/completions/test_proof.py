@@ -365,7 +365,7 @@ def test_an_address_that_nobody_listens_at_is_named(serve: Serve):
     session = FakeSession(serve({LIST: GONE}), {"pod-1": serve()})
     session.settings.router_url = "http://me:secret@models.example"
     error = unrouted(session)
-    assert error.what == "nobody answers at models.example (VLLM_ROUTER_URL)"
+    assert error.what == "nobody answers at http://***@models.example (VLLM_ROUTER_URL)"
     assert "secret" not in str(error)
 
 

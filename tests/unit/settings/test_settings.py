@@ -96,3 +96,23 @@ def test_a_wrong_secret_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyP
 )
 def test_durations_are_written_as_helm_takes_them(text: str, seconds: int):
     assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("variable", ["VLLM_HUB_ENDPOINT", "VLLM_ROUTER_URL"])
+@pytest.mark.parametrize(
+    "address", ["http://me:canary@host", "me:canary@host", "http://me:c/anary@h"]
+)
+def test_a_password_in_a_wrong_address_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+):
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert variable in str(caught.value)
+    assert "anary" not in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_the_file_is_said():
+    Path(".env").mkdir()
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        load_settings()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.settings import load_settings, usable_settings
-from vllm_flows.settings_sources import misspelt, set_settings, without_credentials
+from vllm_flows.settings_sources import misspelt, set_settings
 
 
 def test_each_setting_is_told_from_where_it_counts():
@@ -31,6 +32,7 @@ def test_what_is_set_to_nothing_is_told_as_empty():
 def test_passwords_in_addresses_are_not_told():
     found = set_settings({}, {"VLLM_CHART_REPOSITORY": "https://jane:canary@example.com"}, {})
     assert found[0].text == "https://***@example.com"
+    assert without_credentials("http://me:can@ary@h/x and //k@i") == "http://***@h/x and //***@i"
     assert without_credentials("see https://example.com/a@b") == "see https://example.com/a@b"
 
 
