@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +99,11 @@ def save(decision: Decision, path: Path, *, allow_downtime: bool) -> None:
     try:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"the plan cannot be written: {error}") from error
+        raise ConfigurationError(
+            f"the plan cannot be written to {path}",
+            why=error.strerror or type(error).__name__,
+            next_command=f"ls -ld {shlex.quote(str(path.parent))}   (or choose another file)",
+        ) from error
 
 
 def saved(path: Path, namespace: str) -> Agreement:

@@ -25,6 +25,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from vllm_flows.errors import (
     ClusterError,
     ClusterUnavailableError,
+    ConfigurationError,
     ConflictError,
     NoRightError,
 )
@@ -109,10 +110,13 @@ class Cluster:
 
     @classmethod
     def connect(cls, namespace: str, context: str = "") -> Cluster:
-        """Read the kubeconfig (or the pod's service account); no request is made yet."""
+        """Read the kubeconfig (or the pod's service account); no request is made yet.
+
+        Raises ConfigurationError when it is not to be used.
+        """
         configuration = kubernetes_client.Configuration()
+        inside = _in_cluster() and not context
         try:
-            inside = _in_cluster() and not context
             if inside:
                 kubernetes_config.load_incluster_config(client_configuration=configuration)
             else:
@@ -122,11 +126,7 @@ class Cluster:
                     client_configuration=configuration,
                 )
         except (kubernetes_config.ConfigException, yaml.YAMLError, TypeError, OSError) as error:
-            raise ClusterError(
-                "no usable kubeconfig",
-                why=str(error).splitlines()[0],
-                next_command="kubectl config get-contexts   (or set KUBECONFIG, or --context)",
-            ) from error
+            raise _no_kubeconfig(error, inside=inside) from error
         configuration.retries = urllib3.Retry(total=2, connect=2, read=0, backoff_factor=0.3)
         api = DynamicClient(kubernetes_client.ApiClient(configuration), discoverer=_NoDiscovery)
         return cls(namespace, context, api, inside)
@@ -347,6 +347,18 @@ def explained(what: str) -> Iterator[None]:
             why=_root_cause(error),
             next_command="kubectl cluster-info",
         ) from error
+
+
+def _no_kubeconfig(error: Exception, *, inside: bool) -> ConfigurationError:
+    """Say what is wrong, and where: the parser's later lines would quote the file's secrets."""
+    file = "" if inside else f"{os.environ.get('KUBECONFIG') or '~/.kube/config'}: "
+    mark = getattr(error, "problem_mark", None)
+    line = f" (line {mark.line + 1})" if mark else ""
+    return ConfigurationError(
+        "no usable kubeconfig",
+        why=f"{file}{str(error).splitlines()[0]}{line}",
+        next_command="kubectl config get-contexts   (or set KUBECONFIG, or --context)",
+    )
 
 
 def _refusal(what: str, error: ApiException) -> ClusterError:

@@ -14,7 +14,7 @@ from vllm_flows.cluster_questions import address, server_version
 from vllm_flows.doctor_cluster import judge_reached, judge_unreached
 from vllm_flows.doctor_findings import Finding, failed, late, not_asked
 from vllm_flows.doctor_questions import Question
-from vllm_flows.errors import ClusterError
+from vllm_flows.errors import ClusterError, ConfigurationError
 from vllm_flows.retrying import TryAgainError, begun, within
 from vllm_flows.settings import Settings, usable_settings
 
@@ -65,7 +65,7 @@ def _reach(settings: Settings) -> tuple[Cluster | None, Finding]:
     try:
         cluster = Cluster.connect(settings.namespace, settings.kube_context)
         version = within(SECONDS, lambda: server_version(cluster))
-    except (ClusterError, TryAgainError) as error:
+    except (ClusterError, ConfigurationError, TryAgainError) as error:
         return None, judge_unreached(error)
     return cluster, judge_reached(version, address(cluster), settings.kube_context)
 

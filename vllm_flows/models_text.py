@@ -22,9 +22,7 @@ def read_text(path: Path) -> str:
         data = read_beginning(path, SIZE_LIMIT)
         size = path.stat().st_size
     except FileNotFoundError:
-        raise ModelsFileError(
-            f"{path} does not exist", next_command=f"cp {EXAMPLE} {shlex.quote(str(path))}"
-        ) from None
+        raise ModelsFileError(f"{path} does not exist", next_command=_beginning(path)) from None
     except OSError as error:
         raise ModelsFileError(
             f"{path} cannot be read",
@@ -32,6 +30,11 @@ def read_text(path: Path) -> str:
             next_command=f"ls -ld {shlex.quote(str(path))}",
         ) from None
     return decoded(data, path, size)
+
+
+def _beginning(path: Path) -> str:
+    copied = f"   (or: cp {EXAMPLE} {shlex.quote(str(path))})" if Path(EXAMPLE).exists() else ""
+    return f"vllm-flows add-model{copied}"
 
 
 def decoded(data: bytes, path: Path, size: int = 0) -> str:

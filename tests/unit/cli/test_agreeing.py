@@ -289,3 +289,13 @@ def test_the_table_of_a_run_that_failed_is_shown_before_its_error(
         ["b", "failed"],
     ]
     assert "error: b: not ready after 30 m" in told.err
+
+
+def test_where_a_plan_cannot_be_written_is_said():
+    decided: Any = Decided(Plan((step("a"),), "values changed"))
+    with pytest.raises(ConfigurationError) as caught:
+        agreeing.save(decided, Path("no folder/x"), allow_downtime=False)
+    assert str(caught.value) == (
+        "the plan cannot be written to no folder/x\n  why:  No such file or directory\n"
+        "  next: ls -ld 'no folder'   (or choose another file)"
+    )

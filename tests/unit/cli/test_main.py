@@ -59,7 +59,7 @@ def test_a_missing_models_file_is_said_with_how_to_make_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ):
     assert run(monkeypatch, verb) == 64
-    assert "cp models.example.yaml models.yaml" in capsys.readouterr().err
+    assert "next: vllm-flows add-model\n" in capsys.readouterr().err
 
 
 def test_validate_lists_the_models_as_data_on_stdout(
@@ -107,7 +107,7 @@ def test_a_kubeconfig_that_is_not_there_is_said(
 ):
     Path("models.yaml").write_text(MODELS)
     monkeypatch.setenv("KUBECONFIG", str(Path("none").absolute()))
-    assert run(monkeypatch, "plan") == 1
+    assert run(monkeypatch, "plan") == 64
     assert "no usable kubeconfig" in capsys.readouterr().err
 
 
@@ -175,3 +175,24 @@ def closed_pipe() -> Iterator[int]:
     os.close(reading)
     yield writing
     os.close(writing)
+
+
+@pytest.mark.parametrize("text", ["a: {b", None])
+def test_a_kubeconfig_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str | None
+):
+    Path("models.yaml").write_text(MODELS)
+    Path("config").write_text(text or "apiVersion: v1\nkind: Config\n")
+    monkeypatch.setenv("KUBECONFIG", "config")
+    assert run(monkeypatch, "--context", "none", "plan") == 64
+    assert "why:  config: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["set-hf-token", "set-api-key"])
+def test_a_secret_given_as_an_argument_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+):
+    assert run(monkeypatch, verb, "hf_canary", "sk canary") == 64
+    said = "".join(capsys.readouterr())
+    assert "--stdin or --file" in said
+    assert "canary" not in said

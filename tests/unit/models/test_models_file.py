@@ -31,11 +31,17 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) ->
     assert [model.name for model in load_models(path)] == ["qwen3"]
 
 
-def test_a_missing_file_leads_to_the_example(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", [False, True])
+def test_a_missing_file_leads_to_add_model_and_to_an_example_that_is_there(
+    tmp_path: Path, *, example: bool
+) -> None:
     path = tmp_path / "my models.yaml"
+    if example:
+        Path("models.example.yaml").touch()
     with pytest.raises(ModelsFileError) as caught:
         load_models(path)
-    assert str(caught.value) == (f"{path} does not exist\n  next: cp models.example.yaml '{path}'")
+    copied = f"   (or: cp models.example.yaml '{path}')" if example else ""
+    assert str(caught.value) == f"{path} does not exist\n  next: vllm-flows add-model{copied}"
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
