@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import click
 
 from cli.main import cli
+from cli.sandboxing import command_line, sandbox
 from cli.verbs import TOPICS
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
@@ -48,12 +51,22 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
     yield _code(f"{context.command_path} {usage}")
     yield _paragraphs(inspect.cleandoc(command.help or ""))
+    if context.parent and context.parent.command is sandbox:
+        yield _code(_sandbox_options(command.name or ""))
     yield from _options(command)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             if below:
                 yield from _command(below, click.Context(below, context, name))
+
+
+def _sandbox_options(verb: str) -> str:
+    """Return what the sandbox itself, which nothing here imports, says of a verb's options."""
+    words = command_line(verb, "--help")
+    environment = {**os.environ, "COLUMNS": "100"}
+    said = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    return inspect.cleandoc(said.stdout.partition("Options:\n")[2])
 
 
 def _paragraphs(text: str) -> str:

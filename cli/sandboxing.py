@@ -36,6 +36,7 @@ def _passed_on(verb: str, text: str) -> click.Command:
         verb,
         help=text,
         add_help_option=False,
+        options_metavar="",
         context_settings={"ignore_unknown_options": True},
     )
     @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION]...")
@@ -59,9 +60,13 @@ def run(*words: str) -> None:
         )
     sys.stdout.flush()
     sys.stderr.flush()
-    # -P: a folder `sandbox` in the working directory is not it.
-    command = [sys.executable, "-P", "-m", "sandbox", *words]
+    command = command_line(*words)
     os.execv(command[0], command)  # noqa: S606 -- our own interpreter, no shell wanted
+
+
+def command_line(*words: str) -> list[str]:
+    """Return how the sandbox is run; -P: a folder `sandbox` in the working directory is not it."""
+    return [sys.executable, "-P", "-m", "sandbox", *words]
 
 
 for _verb, _text in _VERBS.items():
