@@ -10,6 +10,7 @@ import click
 
 from cli.options import Options
 from cli.output import note
+from cli.prefect_runs import explained
 from cli.prefect_server import (
     LOCAL_API,
     answers,
@@ -35,7 +36,8 @@ def serve(options: Options, port: int) -> None:
     with _server(port) as api:
         os.environ["PREFECT_API_URL"] = api
         note(f"Prefect UI: {without_credentials(api.removesuffix('/api'))}")
-        _serve_deployments()
+        with explained():
+            _serve_deployments()
 
 
 @contextmanager
