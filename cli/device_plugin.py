@@ -11,6 +11,7 @@ from cli.confirming import confirm
 from cli.options import Options
 from cli.output import emit, note, output_option
 from cli.prefect_runs import run_flow
+from vllm_flows.addresses import without_credentials
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -76,7 +77,7 @@ def install(
     makes = runtime_class and bool(state.runtime_class) and not state.has_runtime_class
     place, plugin = settings.device_plugin_namespace, force or not state.somebody_elses
     if plugin:
-        what = " ".join([chart.reference, *chart.arguments])
+        what = without_credentials(" ".join([chart.reference, *chart.arguments]))
         note(f"to be installed: {what}, in namespace {place}")
     else:
         note("no plugin to install: nodes offer GPUs by one that is there (--force installs it)")

@@ -15,6 +15,7 @@ from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm import Helm
+from vllm_flows.helm_failures import failure
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import LONGEST_HELM_SECONDS
 
@@ -170,3 +171,8 @@ def test_without_the_lock_nothing_is_rolled_back(helm: Made, tmp_path: Path):
     with pytest.raises(LockLostError):
         helm(f"touch {tmp_path}/started", lost).roll_back(1)
     assert not (tmp_path / "started").exists()
+
+
+def test_a_repositorys_password_in_helms_words_is_not_repeated():
+    error = failure("ns", "read the chart", "Error: http://me:canary@host is no chart repository")
+    assert error.why == "http://***@host is no chart repository"
