@@ -16,6 +16,7 @@ from cli.interrupting import INTERRUPTED
 from cli.options import Options
 from cli.output import note
 from cli.verbs import Verbs
+from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import VllmFlowsError
 
 _EXIT_CODES = """\b
@@ -86,7 +87,7 @@ def _run() -> NoReturn:
         error.show()
         sys.exit(_USAGE)
     except Exception as error:  # noqa: BLE001 -- the edge: nobody is shown a traceback unasked
-        text = str(error).splitlines()
+        text = without_credentials(str(error)).splitlines()
         _fail(
             f"something unexpected: {type(error).__name__}: {text[0] if text else ''}\n"
             "  next: the same command with --debug before the verb shows where",
