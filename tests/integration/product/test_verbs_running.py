@@ -200,8 +200,10 @@ def forwarded(product: Product, *arguments: str) -> Iterator[tuple[Talking, http
             word for word in verb.said.split() if word.startswith("http") and "/v1" not in word
         }
         headers = {"Authorization": f"Bearer {KEY}"}
+        # Each question on a connection of its own: one that is kept may end with its pod.
+        new_ones = httpx.Limits(max_keepalive_connections=0)
         with httpx.Client(
-            base_url=url, headers=headers, trust_env=False, timeout=PATIENCE
+            base_url=url, headers=headers, trust_env=False, timeout=PATIENCE, limits=new_ones
         ) as client:
             yield verb, client
 
@@ -275,4 +277,5 @@ def test_waiting_says_each_change_and_ends_with_4_when_the_time_is_over(running:
     assert "qwen3: ready" in done
     assert "router: ready" in done
     assert "qwen3: answered in" in done
-    assert "vllm-flows install" in running.run("-n", "nowhere", "wait", code=1).stderr
+    nowhere = running.run("-n", "nowhere", "wait", code=1).stderr
+    assert "next: vllm-flows --namespace nowhere install" in nowhere
