@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.agreeing import Agreement, agree, saved
-from cli.confirming import confirm_by_name, require_terminal
+from cli.confirming import confirm_by_name, require_terminal, yes_option
 from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
@@ -18,7 +18,6 @@ from vllm_flows.chart import locate_chart
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.report import Report, outcome_rows
 
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _chart = click.option("--chart", help="Chart: a folder, an OCI reference or a name (VLLM_CHART).")
 _downtime = click.option(
     "--allow-downtime",
@@ -35,7 +34,7 @@ _chart_version = click.option("--chart-version", help="Chart version (VLLM_CHART
 
 def _deploying(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that install and upgrade have in common."""
-    for option in (_plan, _downtime, _chart_version, _chart, _yes):
+    for option in (_plan, _downtime, _chart_version, _chart, yes_option):
         command = option(command)
     return command
 
@@ -106,7 +105,7 @@ def _deploy(
 
 
 @click.command()
-@_yes
+@yes_option
 @click.option("--delete-weights", is_flag=True, help="Delete the volumes with the weights too.")
 @click.option("--delete-namespace", is_flag=True, help="Delete the namespace and all in it.")
 @click.pass_obj

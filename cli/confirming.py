@@ -14,6 +14,8 @@ from vllm_flows.errors import ConfigurationError
 
 Answer = TypeVar("Answer")
 
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+"""Of every verb that asks."""
 _DECLINED = 1
 
 

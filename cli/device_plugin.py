@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from cli.confirming import confirm
+from cli.confirming import confirm, yes_option
 from cli.options import Options
 from cli.output import emit, note, output_option
 from cli.prefect_runs import run_flow
@@ -46,7 +46,7 @@ def status(options: Options, *, form: str) -> None:
     "--timeout", default="5m", show_default=True, help="How long a node's GPUs are waited for."
 )
 @click.option("--force", is_flag=True, help="Also where nodes offer GPUs by another plugin.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def install(
     options: Options,

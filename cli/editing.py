@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cli.completing import complete_models
-from cli.confirming import asked, confirm, has_terminal
+from cli.confirming import asked, confirm, has_terminal, yes_option
 from cli.hub_ids import complete_hub_ids
 from cli.options import Options
 from cli.output import note
@@ -50,7 +50,6 @@ def _complete_dtypes(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 _COMPLETED = {"modelURL": complete_hub_ids, "dtype": _complete_dtypes}
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 def _with_fields(command: Callable[..., None]) -> Callable[..., None]:
@@ -67,7 +66,7 @@ def _with_fields(command: Callable[..., None]) -> Callable[..., None]:
 @click.command("add-model")
 @click.argument("name", required=False)
 @_with_fields
-@_yes
+@yes_option
 @click.pass_obj
 def add_model(options: Options, /, *, name: str | None, yes: bool, **given: Any) -> None:  # noqa: ANN401 -- click's own
     """Add a model to models.yaml; on a terminal it asks for what is not given.
@@ -114,7 +113,7 @@ def _completed(
 
 @click.command("remove-model")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_models)
-@_yes
+@yes_option
 @click.pass_obj
 def remove_model(options: Options, *, names: tuple[str, ...], yes: bool) -> None:
     """Take models out of models.yaml; the cluster is changed by the next upgrade."""

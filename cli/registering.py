@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.confirming import confirm
+from cli.confirming import confirm, yes_option
 from cli.options import Options
 from cli.output import note
 from cli.prefect_runs import explained
@@ -18,7 +18,7 @@ from vllm_flows.errors import ConfigurationError
 
 @click.command("deploy-flows")
 @click.option("--work-pool", metavar="NAME", help="Work pool, made when it is missing (vllm).")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
     """Register the flows on the configured Prefect server, for workers of a work pool.

@@ -7,12 +7,10 @@ from collections.abc import Callable
 import click
 
 from cli.completing import complete_models
-from cli.confirming import confirm, confirm_by_name, require_terminal
+from cli.confirming import confirm, confirm_by_name, require_terminal, yes_option
 from cli.options import Options
 from cli.output import note, table
 from cli.prefect_runs import run_flow
-
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 @click.command()
@@ -23,7 +21,7 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
     metavar="REVISION",
     help="The Helm revision to bring back; without it, the last one that served before.",
 )
-@_yes
+@yes_option
 @click.pass_obj
 def rollback(options: Options, *, revision: int | None, yes: bool) -> None:
     """Bring back what served before, and ask every model that changes.
@@ -78,7 +76,7 @@ def _agreed_way(options: Options, revision: int | None) -> str:
 @click.option(
     "--volumes", is_flag=True, help="Delete volumes of models neither listed nor deployed."
 )
-@_yes
+@yes_option
 @click.pass_obj
 def prune(
     options: Options, *, models: tuple[str, ...], keep: int, volumes: bool, yes: bool
@@ -130,7 +128,7 @@ def _agreed_prunings(
 
 
 @click.command()
-@_yes
+@yes_option
 @click.option(
     "--force", is_flag=True, help="Also a lock that is in use: its run then changes nothing more."
 )

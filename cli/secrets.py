@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.confirming import confirm, has_terminal
+from cli.confirming import confirm, has_terminal, yes_option
 from cli.options import Options
 from cli.output import emit, note
 from cli.secret_input import Given, WithoutValue, given_value, value_options
@@ -32,7 +32,6 @@ _form = click.option(
     default="value",
     help="The bare value, or a document with name, value and source.",
 )
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 @click.command("set-hf-token", cls=WithoutValue)
@@ -114,7 +113,7 @@ def get_api_key(options: Options, *, form: str) -> None:
 
 
 @click.command("delete-hf-token")
-@_yes
+@yes_option
 @click.pass_obj
 def delete_hf_token(options: Options, *, yes: bool) -> None:
     """Delete the stored Hugging Face token; models that are served go on."""
@@ -126,7 +125,7 @@ def delete_hf_token(options: Options, *, yes: bool) -> None:
 
 
 @click.command("delete-api-key")
-@_yes
+@yes_option
 @click.pass_obj
 def delete_api_key(options: Options, *, yes: bool) -> None:
     """Delete the stored API key; install then opens the endpoint to all who reach it."""
