@@ -89,7 +89,7 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
 
 def _brought(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
-    store_secrets(run.session, run.api_key, run.token)
+    store_secrets(run.session, run.api_key, run.token, run.mark)
     rolling = Rolling(run, asking)
     with table_of_failure(rolling):
         bring_weights(rolling)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefect.futures import PrefectFuture
+
 from flows.running import results
 from flows.waits import sorted_out, wait_model_ready, wait_router
 from tasks.outage import measured
@@ -31,7 +33,7 @@ from vllm_flows.planning import Decision
 from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
-from vllm_flows.waves import Change, Wave, stops_pods, waves, with_strategy
+from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_strategy
 
 
 @dataclass
@@ -69,28 +71,31 @@ class Rolling:
         state, unproven = self.run.state, tuple(self.run.unproven())
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
-        if unproven and not state.drifts:
+        if unproven and not (state.drifts or router_lags(state.release.values)):
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
         found = self.waves() if self.run.plan.release_reason else ()
-        for number, wave in enumerate(found, 1):
-            self._roll(wave, unproven, step=step_of(number, len(found)))
-            unproven = ()
+        number, count = 0, sum(wave.helms for wave in found)
+        for wave in found:
+            steps = [step_of(number + each, count) for each in range(1, wave.helms + 1)]
+            self._roll(wave, unproven, steps)
+            number, unproven = number + wave.helms, ()
         gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
         if gone:
             remove_left_behind(self.run.session, gone)
 
-    def _roll(self, wave: Wave, unproven: Sequence[str] = (), *, step: str | None = None) -> None:
+    def _roll(self, wave: Wave, unproven: Sequence[str] = (), steps: Sequence[str] = ()) -> None:
         """Bring one wave, unless it was applied before; prove its models and those `unproven`.
 
-        `step` is what Helm's history is to say of it; None when it was applied. Where somebody
-        changed something, the first helm sets that right before those `unproven` are judged.
+        `steps` are what Helm's history is to say of each helm; none when it was applied. Where
+        somebody changed something, the first helm sets that right before those `unproven` are
+        judged.
         """
         names, way = (*wave.models, *unproven), None
         with measured(self.asking, names) as outages:
-            if step is not None:
-                self._apply(wave.values, self._reason(wave), step)
-            failed = self._once_more(self._prove(names))
+            late = self._bring(wave, steps) if steps else {}
+            seen = self._prove([name for name in names if name not in late])
+            failed = self._once_more({**late, **seen})
             self.failed |= failed
             if failed:
                 way = self._way_back(wave, failed)
@@ -99,6 +104,17 @@ class Rolling:
         self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
             raise failure(failed, self.gone_back, self.silence, way)
+
+    def _bring(self, wave: Wave, steps: Sequence[str]) -> dict[str, VllmFlowsError]:
+        """Run helm for the wave; return who never got ready by the values that come ahead."""
+        failed: dict[str, VllmFlowsError] = {}
+        if wave.ahead is not None:
+            self._apply(wave.ahead, self._reason(wave), steps[0])
+            waits = self._waits(self.run.session, self._models(wave.models))
+            failed = sorted_out(waits)[1]
+            say("all engines hold the new API key; the router follows")
+        self._apply(wave.values, self._reason(wave), steps[-1])
+        return failed
 
     def fail(self, failed: Failures) -> None:
         """Note who failed, if anybody did, and raise the first failure."""
@@ -158,9 +174,9 @@ class Rolling:
 
         `back`: they went back. `keyless`: they are made without the API key, be there one or not.
         """
-        models = [model for model in self.run.desired.models if model.name in names]
-        session, desired = replace(self.run.session, keyless=keyless), self.run.desired
-        waits = {one.name: wait_model_ready(session, desired, one, back=back) for one in models}
+        session = replace(self.run.session, keyless=keyless)
+        models = self._models(names)
+        waits = self._waits(session, models, back=back)
         if models:
             wait_router(session)
         ready, unready = sorted_out(waits)
@@ -169,6 +185,15 @@ class Rolling:
         self.ready |= ready
         self.answers |= answers
         return unready | silent
+
+    def _waits(
+        self, session: Session, models: Sequence[Model], *, back: bool = False
+    ) -> dict[str, PrefectFuture[float]]:
+        desired = self.run.desired
+        return {one.name: wait_model_ready(session, desired, one, back=back) for one in models}
+
+    def _models(self, names: Sequence[str]) -> list[Model]:
+        return [model for model in self.run.desired.models if model.name in names]
 
     def _once_more(self, failed: Failures) -> Failures:
         """Try those again whose `onFailure` is retry, with new pods."""

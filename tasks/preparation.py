@@ -7,6 +7,8 @@ from prefect import task
 from tasks.running import RETRIED, say
 from vllm_flows import credentials
 from vllm_flows.credentials import Credential
+from vllm_flows.key_mark import Mark, save
+from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.session import Session
 
 _LIMIT_SECONDS = 120
@@ -27,11 +29,15 @@ def ensure_namespace(session: Session) -> None:
 @task(
     name="store secrets", task_run_name="store secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED
 )
-def store_secrets(session: Session, api_key: Credential | None, token: Credential | None) -> None:
-    """Bring the Secrets to the values in use.
+def store_secrets(
+    session: Session, api_key: Credential | None, token: Credential | None, mark: Mark | None
+) -> None:
+    """Bring the Secrets to the values in use; and keep the key of the API key's `mark`.
 
     Raises ConfigurationError when a Secret is somebody else's and holds another value.
     """
     for place, credential in ((credentials.HF_TOKEN, token), (credentials.API_KEY, api_key)):
         if credential and credentials.store(session.cluster, place, credential):
             say(f"Secret {place.secret} written")
+    if mark and save(session.cluster, mark):
+        say(f"Secret {DIGEST_KEY_SECRET} written: by it a changed API key is known")

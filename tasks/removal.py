@@ -11,7 +11,7 @@ from tasks.running import ONCE, RETRIED, say
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import is_ours
 from vllm_flows.errors import TimedOutError
-from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
+from vllm_flows.manifests import API_KEY_SECRET, DIGEST_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
 from vllm_flows.session import Session
@@ -25,8 +25,8 @@ _GONE_SECONDS = 240.0
     name="delete secrets", task_run_name="delete secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED
 )
 def delete_secrets(cluster: Cluster) -> None:
-    """Delete the token's and the API key's Secret, those that are there and ours."""
-    for name in (HF_TOKEN_SECRET, API_KEY_SECRET):
+    """Delete the Secrets of token, API key and its digest, as far as they are there and ours."""
+    for name in (HF_TOKEN_SECRET, API_KEY_SECRET, DIGEST_KEY_SECRET):
         found = cluster.get("Secret", name)
         if found is None:
             continue

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
-from vllm_flows.observed import API_KEY_ANNOTATION, ClusterState
+from vllm_flows.observed import ClusterState
 from vllm_flows.release_rules import chart_changes
-from vllm_flows.waves import shares_alike
+from vllm_flows.waves import key_mark, shares_alike
 
 
 def change_together(desired: Desired, state: ClusterState) -> bool:
@@ -22,23 +21,27 @@ def change_together(desired: Desired, state: ClusterState) -> bool:
 def key_changes(desired: Desired, state: ClusterState) -> bool:
     """Say whether models that run get another API key, or one where they had none, or lose theirs.
 
-    The router has the new one from its restart on, and then no use for engines with the old one.
+    The router has no use for engines that hold another key than itself (production-stack 0.1.12).
     """
     before, after = entries(state.release.values), entries(desired.values)
-    return any(_key(before[name]) != _key(after[name]) for name in before.keys() & after.keys())
-
-
-def _key(entry: Mapping[str, Any]) -> object:
-    return (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION)
+    return any(
+        key_mark(before[name]) != key_mark(after[name]) for name in before.keys() & after.keys()
+    )
 
 
 def new_key(desired: Desired, state: ClusterState) -> list[str]:
     """Say what a change of the API key means for those who ask."""
+    if not key_changes(desired, state):
+        return []
+    if not any(key_mark(entry) for entry in entries(desired.values).values()):
+        return ["the API key goes: a model wants none once its new replicas are ready"]
+    if not desired.settings.router_enabled:
+        return ["the API key changes: a model takes the new one, alone, once its replicas are new"]
     text = (
-        "the API key changes for the router and all engines at once: once the router has it, a "
-        "model answers nobody until its new replicas are ready, also where the old ones still run"
+        "the API key changes: a model takes the old one until its new replicas are ready, and the "
+        "new one once all models are and the router has started anew; between, it answers nobody"
     )
-    return [text] if key_changes(desired, state) else []
+    return [text]
 
 
 def chart_change(desired: Desired, state: ClusterState) -> str:

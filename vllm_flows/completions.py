@@ -36,6 +36,10 @@ class SilentError(CompletionError):
     """The request was taken, and no byte came for as long as anyone should wait."""
 
 
+class KeyRefusedError(CompletionError):
+    """Who answers wants another API key, or one at all."""
+
+
 class NoChatTemplateError(CompletionError):
     """The model was not made for chats: its tokenizer has no chat template."""
 
@@ -183,12 +187,17 @@ class ModelsApi:
         stream.check_end()
 
     def alive(self, model: str) -> bool:
-        """Say whether the model itself answers one token within five seconds."""
+        """Say whether the model itself answers one token within five seconds.
+
+        One that refuses the key answers too: those who have the other.
+        """
         body = {"model": model, "prompt": SmokeTest().prompt, "max_tokens": 1, "temperature": 0}
         try:
             hurried = replace(self, limits=_ALIVE)
             answer = hurried._read("POST", "/v1/completions", model, body)  # noqa: SLF001 -- its own
             return checks.completion_text(answer, model) != ""
+        except KeyRefusedError:
+            return True
         except VllmFlowsError:
             return False
 
@@ -268,7 +277,7 @@ class ModelsApi:
         if status in _TRY_LATER or (status == _NOT_FOUND and not self.direct):
             raise NotYetError("not served yet", why=why, model=model)
         if status in _REFUSED:
-            raise CompletionError(
+            raise KeyRefusedError(
                 "the API key was refused",
                 why=why,
                 next_command="vllm-flows set-api-key, then vllm-flows install",

@@ -8,7 +8,6 @@ kept goes through the functions here: the command line and the flows know no Sec
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from pydantic import SecretStr
 from vllm_flows import manifests
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, NoSecretError
-from vllm_flows.observed import MANAGED_BY, VERSION_ANNOTATION
+from vllm_flows.observed import MANAGED_BY
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,13 @@ API_KEY = Place(
 
 @dataclass(frozen=True)
 class Credential:
-    """A value in use, where it came from, and a random mark that changes whenever it does.
+    """A value in use, and where it came from.
 
     `stored` says that the Secret holds this very value already.
     """
 
     value: str = field(repr=False)
     source: str
-    version: str
     stored: bool
 
 
@@ -74,9 +72,8 @@ def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential 
     else:
         return None
     stored = given is None or there == value
-    version = _version(existing) if stored else secrets.token_hex(6)
     source = place.variable if given is not None else f"Secret {place.secret}"
-    return Credential(value, source, version, stored)
+    return Credential(value, source, stored)
 
 
 def stored(cluster: Cluster, place: Place) -> Credential:
@@ -125,7 +122,7 @@ def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
             why=f"its owner would change it back: {_owner(existing)}",
             next_command=f"change it where it comes from, and unset {place.variable}",
         )
-    cluster.apply(manifests.secret(place.secret, place.key, credential.value, credential.version))
+    cluster.apply(manifests.secret(place.secret, place.key, credential.value))
     return True
 
 
@@ -171,11 +168,6 @@ def _stored(existing: Mapping[str, Any] | None, place: Place) -> str | None:
     if place.key not in data:
         return None
     return base64.b64decode(data[place.key]).decode("utf-8", "replace")
-
-
-def _version(existing: Mapping[str, Any] | None) -> str:
-    annotations = ((existing or {}).get("metadata") or {}).get("annotations") or {}
-    return str(annotations.get(VERSION_ANNOTATION, ""))
 
 
 def _owner(existing: Mapping[str, Any]) -> str:

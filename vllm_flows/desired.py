@@ -39,7 +39,7 @@ def desired_state(
     models: Sequence[Model],
     verdicts: Sequence[Verdict],
     settings: Settings,
-    api_key_version: str | None,
+    key_mark: str | None,
     state: ClusterState,
 ) -> Desired:
     """Render what should be; `verdicts` are in the order of `models`.
@@ -60,7 +60,7 @@ def desired_state(
     return Desired(
         models=models,
         verdicts={verdict.model: verdict for verdict in found},
-        values=release_values(pinned, settings, api_key_version, chart.version),
+        values=release_values(pinned, settings, key_mark, chart.version),
         chart=chart,
         settings=settings,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vllm_flows.observed import MANAGED_BY, VERSION_ANNOTATION
+from vllm_flows.observed import MANAGED_BY
 
 Object = dict[str, Any]
 
 HF_TOKEN_SECRET, HF_TOKEN_KEY = "hf-token", "token"
 API_KEY_SECRET, API_KEY_KEY = "vllm-api-key", "api-key"
+DIGEST_KEY_SECRET, DIGEST_KEY_KEY = "vllm-flows-digest-key", "key"
 GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 WEIGHTS_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
 """What a weights Job's pod asks of its node."""
@@ -30,16 +31,12 @@ def namespace(name: str) -> Object:
     }
 
 
-def secret(name: str, key: str, value: str, version: str) -> Object:
-    """Return a Secret with one value and the random mark that is new with each new value."""
+def secret(name: str, key: str, value: str) -> Object:
+    """Return a Secret with one value."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "name": name,
-            "labels": dict(MANAGED_BY),
-            "annotations": {VERSION_ANNOTATION: version},
-        },
+        "metadata": {"name": name, "labels": dict(MANAGED_BY)},
         "type": "Opaque",
         "stringData": {key: value},
     }

@@ -14,6 +14,7 @@ from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
 from vllm_flows.hub import Hub, Known
+from vllm_flows.key_mark import Mark, mark_of
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observed import DIGEST_ANNOTATION, Access, ClusterState, Verdict, WeightsClaim
 from vllm_flows.plan import Action, Plan
@@ -37,7 +38,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Decision:
-    """A plan, and what it was made from."""
+    """A plan, and what it was made from; `mark` is the API key's."""
 
     session: Session
     desired: Desired
@@ -45,6 +46,7 @@ class Decision:
     plan: Plan
     api_key: Credential | None
     token: Credential | None
+    mark: Mark | None = None
 
     @property
     def writes(self) -> bool:
@@ -137,14 +139,15 @@ def decide(
 ) -> Decision:
     """Make the plan from what was seen; `verdicts` are in the order of the models."""
     api_key, token = session.api_key(), session.token()
-    version = api_key.version if api_key else None
-    desired = desired_state(aim.models, verdicts, session.settings, version, state)
+    mark = mark_of(session.cluster, api_key.value) if api_key else None
+    digest = mark.digest if mark else None
+    desired = desired_state(aim.models, verdicts, session.settings, digest, state)
     desired = replace(
         desired,
         allow_downtime=aim.allow_downtime,
         selectors=_new_selectors(session, desired, state),
     )
-    made = Decision(session, desired, state, make_plan(desired, state), api_key, token)
+    made = Decision(session, desired, state, make_plan(desired, state), api_key, token, mark)
     if not made.changes:
         return made
     return replace(made, plan=replace(made.plan, refusal=session.refusal()))

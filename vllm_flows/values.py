@@ -53,17 +53,17 @@ class PinnedModel:
 def release_values(
     models: Sequence[PinnedModel],
     settings: Settings,
-    api_key_version: str | None,
+    key_mark: str | None,
     chart_version: str = "",
 ) -> Values:
     """Return the values of the whole release, models in the order of their names.
 
-    `api_key_version` marks the key that protects the endpoint, so that a new one restarts who
-    holds the old; None without a key, empty for a key whose changes cannot be seen. Charts of
-    another version make other pods of the same values.
+    `key_mark` is the keyed digest of the API key that protects the endpoint, so that a new one
+    restarts who holds the old; None without a key. Charts of another version make other pods of the
+    same values.
     """
-    shared = _shared_engine_values(settings, api_key=api_key_version is not None)
-    marks = {API_KEY_ANNOTATION: api_key_version} if api_key_version else {}
+    shared = _shared_engine_values(settings, api_key=key_mark is not None)
+    marks = {API_KEY_ANNOTATION: key_mark} if key_mark else {}
     entries = [
         engine_values(pinned, settings, Common(shared, marks, chart_version))
         for pinned in sorted(models, key=lambda pinned: pinned.model.name)

@@ -9,14 +9,16 @@ next plan begins there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_flows.differences import entries
+from vllm_flows.observed import API_KEY_ANNOTATION
 from vllm_flows.rollout import AT_REST, Rollout
 
 Values = Mapping[str, Any]
 _ENGINE = "servingEngineSpec"
+_ROUTER = "routerSpec"
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Wave:
-    """One run of helm: the values that it brings, and whose pods they replace."""
+    """One run of helm: the values that it brings, and whose pods they replace.
+
+    `ahead` are values that a helm of its own brings before, and of which the pods have to be ready
+    first.
+    """
 
     values: Values
     models: tuple[str, ...] = ()
+    ahead: Values | None = None
+
+    @property
+    def helms(self) -> int:
+        """How often helm is run."""
+        return 1 if self.ahead is None else 2
 
 
 def waves(
@@ -44,13 +56,16 @@ def waves(
     Models with most GPUs change first, and with their number of replicas already as it will be.
     Every helm sets right what was changed outside: models of which just that is to be undone are
     in the first wave. What all engines share cannot be changed for one of them, nor the chart:
-    `together` there is one wave. Several models in a wave are replaced in the harshest of the ways
+    `together` there is one wave; with another API key the router follows the engines in it: it has
+    no use for engines that hold another key than itself, and until its own turn goes on with those
+    that are still there. Several models in a wave are replaced in the harshest of the ways
     that they were given. After the last wave every Deployment is as at rest.
     """
     known, wanted = entries(before), entries(after)
     changing = [change for change in changes if change.model in known]
     if together and changing:
-        return _at_rest_after([_joint(after, changing)], after)
+        joint = _joint(after, changing)
+        return _at_rest_after([replace(joint, ahead=_router_held(before, joint.values))], after)
     ordered = sorted(changing, key=lambda change: (-change.gpus, change.model))
     drifted = [one for one in ordered if known[one.model] == wanted[one.model]]
     rolled = [one for one in ordered if one not in drifted]
@@ -62,6 +77,27 @@ def waves(
         values = with_entries(values, {change.model: wanted[change.model]})
         found.append(_joint(values, [change]))
     return _at_rest_after(found, after)
+
+
+def _router_held(before: Values, after: Values) -> Values | None:
+    """Return the values after with the router of before; None where it keeps its key, or is not."""
+    known, wanted = before.get(_ROUTER) or {}, after.get(_ROUTER) or {}
+    routed = known.get("enableRouter") and wanted.get("enableRouter")
+    if not routed or key_mark(known) == key_mark(wanted):
+        return None
+    return {**after, _ROUTER: known}
+
+
+def router_lags(values: Values) -> bool:
+    """Say whether the router holds another API key than engines, as between two helms."""
+    router = values.get(_ROUTER) or {}
+    marks = {key_mark(entry) for entry in entries(values).values()}
+    return bool(router.get("enableRouter")) and bool(marks - {key_mark(router)})
+
+
+def key_mark(entry: Values) -> object:
+    """Return the mark of the API key that pods of such an entry hold; None for none."""
+    return (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION)
 
 
 def _joint(values: Values, changes: Sequence[Change]) -> Wave:

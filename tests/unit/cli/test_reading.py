@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, decision: Decision, *arguments: str) ->
 def test_the_plan_as_data_is_one_object_with_the_release_and_the_notes_in_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str, read: Any
 ):
-    token = Credential("canary", "VLLM_HF_TOKEN", "1", stored=False)
+    token = Credential("canary", "VLLM_HF_TOKEN", stored=False)
     drift = "changed outside: Service s is gone"
     decision = decided(NONE, token=token, release_reason=drift, notes=("nodes are not seen",))
     assert run(monkeypatch, decision, "-o", form) == 0

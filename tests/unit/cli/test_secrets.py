@@ -15,7 +15,7 @@ from vllm_flows.settings import Settings
 
 
 def test_a_key_that_is_there_is_not_replaced_unasked(monkeypatch: pytest.MonkeyPatch):
-    there = Credential("sk-there", "Secret", "mark", stored=True)
+    there = Credential("sk-there", "Secret", stored=True)
     monkeypatch.setattr(secrets, "has_terminal", lambda: False)
     monkeypatch.setattr(secrets, "given_value", lambda *_, **__: None)
     monkeypatch.setattr(secrets, "_cluster", lambda _: None)

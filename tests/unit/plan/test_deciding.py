@@ -51,6 +51,7 @@ def session(
         api_key=lambda: api_key,
         token=lambda: token,
         refusal=lambda: refusal,
+        cluster=SimpleNamespace(get=lambda *_: {"data": {"key": "a2V5"}}),
     )
 
 
@@ -87,7 +88,7 @@ def test_who_only_asks_needs_no_right_to_write():
 
 
 def test_the_engines_are_made_for_the_api_key_in_use():
-    keys = [Credential("canary", "VLLM_API_KEY", mark, stored=True) for mark in ("one", "two")]
+    keys = [Credential(f"canary-{n}", "VLLM_API_KEY", stored=True) for n in ("one", "two")]
     made = [decide(session(key), Aim([QWEN]), [verdict()], EMPTY) for key in (*keys, None)]
     values = [str(one.desired.values) for one in made]
     assert len(set(values)) == 3

@@ -115,7 +115,7 @@ def test_a_model_without_replicas_has_nothing_to_prove():
 
 
 def test_a_secret_that_is_not_stored_yet_is_written():
-    given = Credential("canary", "VLLM_HF_TOKEN", "1", stored=False)
+    given = Credential("canary", "VLLM_HF_TOKEN", stored=False)
     made = decision(aim(a_model()), proven(aim(a_model())), token=given)
     assert (made.changes, made.writes) == (True, True)
     assert made.unsaved() == ["Secret hf-token from VLLM_HF_TOKEN"]
@@ -193,7 +193,7 @@ def test_of_several_replicas_each_has_to_answer_again():
 
 
 def test_an_api_key_that_is_not_stored_yet_is_written():
-    given = Credential("canary", "VLLM_API_KEY", "1", stored=False)
+    given = Credential("canary", "VLLM_API_KEY", stored=False)
     assert decision(aim(a_model()), proven(aim(a_model())), api_key=given).changes
     assert not decision(
         aim(a_model()), proven(aim(a_model())), api_key=replace(given, stored=True)

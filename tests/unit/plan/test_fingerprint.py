@@ -37,9 +37,9 @@ STATE = ClusterState(
 )
 
 
-def desired(api_key_version: str | None = None, **settings: Any) -> Desired:
+def desired(key_mark: str | None = None, **settings: Any) -> Desired:
     shared = load_settings(**settings)
-    values = release_values([PinnedModel(MODEL, NEW)], shared, api_key_version)
+    values = release_values([PinnedModel(MODEL, NEW)], shared, key_mark)
     verdicts = {"qwen": Verdict("qwen", "org/qwen", NEW)}
     return Desired([MODEL], verdicts, values, Chart("vllm-stack", (), "0.1.8"), shared)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,14 +30,27 @@ def change(before: dict[str, Any], after: dict[str, Any]) -> tuple[Desired, Clus
     return desired, ClusterState(release)
 
 
-@pytest.mark.parametrize(("old", "new"), [("one", "two"), (None, "one"), ("one", None)])
-def test_another_key_changes_all_engines_at_once_and_the_plan_says_what_it_means(
-    old: str | None, new: str | None
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("one", "two", "takes the old one until its new replicas are ready, and the new one once"),
+        (None, "one", "takes the old one until its new replicas are ready, and the new one once"),
+        ("one", None, "wants none once its new replicas are ready"),
+    ],
+)
+def test_another_key_changes_all_engines_at_once_and_the_plan_says_what_clients_see(
+    old: str | None, new: str | None, told: str
 ):
     case = change(values("a", "b", key=old), values("a", "b", key=new))
     assert change_together(*case)
     (text,) = new_key(*case)
-    assert "answers nobody until its new replicas are ready" in text
+    assert told in text
+
+
+def test_without_a_router_each_engine_takes_the_new_key_as_soon_as_it_has_it():
+    desired, state = change(values("a", key="one"), values("a", key="two"))
+    alone = replace(desired, settings=load_settings(router_enabled=False))
+    assert "once its replicas are new" in new_key(alone, state)[0]
 
 
 def test_with_the_same_key_models_come_and_go_one_by_one():

@@ -161,3 +161,27 @@ def test_what_tells_nothing_of_a_model_takes_nothing_back(tasks: Tasks, error: E
     with pytest.raises(type(error)):
         rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
     assert len(tasks.applied) == 1
+
+
+def test_with_another_api_key_engines_are_ready_before_the_router_is_changed(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    state = serving(aim(*models, key="one"))
+    made = rolling_to(tasks, aim(*models, key="two"), state)
+    made.through()
+    assert verbs(tasks) == [
+        *("helm", "wait a", "wait b", "helm"),
+        *("wait a", "wait b", "ask a", "ask b"),
+    ]
+    assert tasks.said == ["all engines hold the new API key; the router follows"]
+
+
+def test_who_never_gets_ready_with_another_api_key_goes_back_and_the_others_keep_it(tasks: Tasks):
+    models = (a_model("a"), a_model("b"))
+    before = aim(*models, key="one")
+    tasks.failing = {"a": [UNREADY]}
+    told = failure(tasks, aim(*models, key="two"), serving(before))
+    assert verbs(tasks) == [
+        *("helm", "wait a", "wait b", "helm", "wait b", "ask b"),
+        *("helm", "wait a", "ask a"),
+    ]
+    assert "a: crash loop" in told.why

@@ -63,3 +63,14 @@ def test_what_helm_forgot_and_does_not_answer_has_nothing_to_go_back_to(tasks: T
     told = failure(tasks, aim(a_model()), replace(state, release=forgotten))
     assert tasks.done == ["wait qwen", "ask qwen"]
     assert "nothing of before was brought back" in told.what
+
+
+def test_a_router_that_does_not_hold_the_new_api_key_yet_gets_it_before_its_models_are_judged(
+    tasks: Tasks,
+):
+    before, after = aim(a_model(), key="one"), aim(a_model(), key="two")
+    state = serving(after, digests(before))
+    held = {**after.values, "routerSpec": before.values["routerSpec"]}
+    state = replace(state, release=replace(state.release, values=held))
+    rolling_to(tasks, after, state).through()
+    assert verbs(tasks) == ["helm", "wait qwen", "ask qwen"]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from vllm_flows.differences import entries
+from vllm_flows.models import Model
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
+from vllm_flows.settings import load_settings
+from vllm_flows.values import PinnedModel, release_values
 from vllm_flows.waves import (
     Change,
     Wave,
+    router_lags,
     same_values,
     shares_alike,
     values_back,
@@ -111,3 +117,52 @@ def test_no_old_replica_is_started_where_there_was_none():
     entries(after)["a"]["replicaCount"] = 3  # type: ignore[index]  # a dictionary
     (wave,) = waves(before, after, [Change("a", SURGE, 1)])
     assert entries(wave.values)["a"]["version"] == 2
+
+
+def keyed(key: str | None, router: str | None, **shared: Any) -> dict[str, Any]:
+    """Return a release of two models with marks of API keys in engines and router."""
+    models = [PinnedModel(Model(name=name, modelURL="org/m"), "a" * 40) for name in ("a", "b")]
+    settings = load_settings(**shared)
+    made = release_values(models, settings, key)
+    return {**made, "routerSpec": release_values(models, settings, router)["routerSpec"]}
+
+
+BOTH = [Change("a", SURGE, 1), Change("b", SURGE, 1)]
+
+
+@pytest.mark.parametrize(("old", "new"), [("one", "two"), (None, "one"), ("one", None)])
+def test_with_another_api_key_the_router_follows_once_all_engines_are_ready(
+    old: str | None, new: str | None
+):
+    before, after = keyed(old, old), keyed(new, new)
+    (wave,) = waves(before, after, BOTH, together=True)
+    assert (wave.models, wave.helms) == (("a", "b"), 2)
+    assert wave.ahead is not None
+    assert wave.ahead["routerSpec"] == before["routerSpec"]
+    assert entries(wave.ahead) == entries(after)
+    assert same_values(wave.values, after)
+
+
+@pytest.mark.parametrize("routed", [(True, False), (False, True), (False, False)])
+def test_without_a_router_before_or_after_there_is_none_to_follow(routed: tuple[bool, bool]):
+    before, after = (
+        keyed(key, key, router_enabled=there)
+        for key, there in zip(("one", "two"), routed, strict=True)
+    )
+    (wave,) = waves(before, after, BOTH, together=True)
+    assert (wave.ahead, wave.helms) == (None, 1)
+
+
+def test_with_the_same_api_key_the_router_changes_with_the_engines():
+    (wave,) = waves(
+        keyed("one", "one"), keyed("one", "one", router_replicas=2), BOTH, together=True
+    )
+    assert wave.ahead is None
+
+
+def test_a_router_that_a_killed_run_left_behind_its_engines_is_known():
+    assert router_lags(keyed("two", "one"))
+    assert router_lags(keyed("one", None))
+    assert not router_lags(keyed("one", "one"))
+    assert not router_lags(keyed(None, None))
+    assert not router_lags(keyed("two", "one", router_enabled=False))
