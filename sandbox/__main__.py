@@ -35,12 +35,13 @@ def cli() -> None:
 @cli.command()
 @_name
 @click.option("--cpu-node", is_flag=True, help="Add a third node, without GPUs.")
+@click.option("--vault", is_flag=True, help="Add a Vault and External Secrets.")
 @click.option(
     "--without", multiple=True, type=click.Choice(lifecycle.MODULES), hidden=True, help="Leave out."
 )
-def up(name: str, without: tuple[str, ...], *, cpu_node: bool) -> None:
+def up(name: str, without: tuple[str, ...], *, cpu_node: bool, vault: bool) -> None:
     """Bring a sandbox up; one that is up already is left alone."""
-    lifecycle.up(name, to_stderr(), cpu_node=cpu_node, without=without)
+    lifecycle.up(name, to_stderr(), cpu_node=cpu_node, without=without, vault=vault)
     option = "" if name == state.DEFAULT_NAME else f" --name {name}"
     click.echo(f'next: eval "$(python -m sandbox env{option})"', err=True)
 
@@ -119,6 +120,7 @@ def _described(name: str) -> dict[str, object]:
         "problems": seen.problems,
         "api": sandbox.api_url,
         "hub": sandbox.hub_url,
+        "vault": sandbox.vault_url if sandbox.vault.is_dir() else None,
         "directory": str(sandbox.directory),
         "processes": [
             {"name": process, "pid": ids.get(process), "running": running}
@@ -128,12 +130,13 @@ def _described(name: str) -> dict[str, object]:
 
 
 def _as_lines(found: list[dict[str, object]]) -> list[str]:
-    rows = [("NAME", "STATE", "API", "HUB", "PROBLEMS")]
+    rows = [("NAME", "STATE", "API", "HUB", "VAULT", "PROBLEMS")]
     for each in found:
         problems = each["problems"]
         text = ", ".join(problems) if isinstance(problems, list) else ""
         api, hub = str(each.get("api", "-")), str(each.get("hub", "-"))
-        rows.append((str(each["name"]), str(each["state"]), api, hub, text or "-"))
+        vault = str(each.get("vault") or "-")
+        rows.append((str(each["name"]), str(each["state"]), api, hub, vault, text or "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

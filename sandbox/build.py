@@ -1,7 +1,8 @@
 """The sandbox's programs built from source, where releases cannot be downloaded.
 
-All of them come from the one Go module in `sandbox/gomod` and from one `go build`, so that
-the packages they share are compiled once. Cold, that takes about five minutes on two cores.
+Kubernetes, etcd, KWOK and helm come from the one Go module in `sandbox/gomod` and from one
+`go build`, so that the packages they share are compiled once. Cold, that takes about five
+minutes on two cores. The sandbox's Vault is a Go module of its own.
 """
 
 from __future__ import annotations
@@ -45,8 +46,14 @@ _BUILD_FLAGS = ("-v", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false
 _GO_VERSION = re.compile(r"go(\d+)\.(\d+)")
 
 
-def build(packages: Mapping[str, str], directory: Path, cache: Path, report: Report) -> None:
-    """Build each package (program name to Go package) into `directory`.
+def build(
+    packages: Mapping[str, str],
+    directory: Path,
+    cache: Path,
+    report: Report,
+    module: Path = MODULE,
+) -> None:
+    """Build each package (program name to Go package) of the Go module into `directory`.
 
     A Go that has to be fetched first is kept below `cache`. Each program appears in one
     step, complete.
@@ -57,7 +64,7 @@ def build(packages: Mapping[str, str], directory: Path, cache: Path, report: Rep
     environ = _environment()
     wanted = list(packages.values())
     report(f"building with Go: {', '.join(packages)}; several minutes the first time")
-    total = _list_packages(go, wanted, environ, report)
+    total = _list_packages([go, "list", "-deps", *wanted], environ, report, module)
     report(f"the modules are there: compiling up to {total} packages")
     with tempfile.TemporaryDirectory(dir=directory, prefix=".build-") as folder:
         command = [go, "build", *_BUILD_FLAGS, "-ldflags", _LINKER_FLAGS, "-o", f"{folder}/"]
@@ -66,6 +73,7 @@ def build(packages: Mapping[str, str], directory: Path, cache: Path, report: Rep
             environ,
             lambda count, last: f"building: {count} of up to {total} packages ({last})",
             report,
+            module,
         )
         for name, package in packages.items():
             (Path(folder) / built_name(package)).replace(directory / name)
@@ -155,14 +163,11 @@ def _environment() -> dict[str, str]:
 
 
 def _list_packages(
-    go: str, packages: Sequence[str], environ: Mapping[str, str], report: Report
+    command: Sequence[str], environ: Mapping[str, str], report: Report, module: Path
 ) -> int:
     """Count the packages to compile; this downloads the modules they are in, and no other."""
     output = _run(
-        [go, "list", "-deps", *packages],
-        environ,
-        lambda _count, last: f"fetching modules: {last}",
-        report,
+        command, environ, lambda _count, last: f"fetching modules: {last}", report, module
     )
     return sum(not line.startswith("go: ") for line in output)
 
@@ -172,6 +177,7 @@ def _run(
     environ: Mapping[str, str],
     describe: Callable[[int, str], str],
     report: Report,
+    directory: Path = MODULE,
 ) -> list[str]:
     """Run a long command, report on it at intervals, and return the lines it printed.
 
@@ -182,7 +188,7 @@ def _run(
     lines: deque[str] = deque()
     with subprocess.Popen(
         command,
-        cwd=MODULE,
+        cwd=directory,
         env=dict(environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

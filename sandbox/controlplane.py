@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from pathlib import Path
 
 import httpx
 import yaml
@@ -83,12 +84,16 @@ def wait_for_accounts(state: SandboxState) -> None:
 
 def api_is_ready(state: SandboxState) -> bool:
     """Whether the API server answers that it is ready."""
-    authority = state.kwok / "clusters" / CLUSTER / "pki" / "ca.crt"
     try:
-        with _client(str(authority)) as client:
+        with _client(str(authority(state))) as client:
             return client.get(f"{state.api_url}/readyz").is_success
     except (httpx.HTTPError, OSError):
         return False
+
+
+def authority(state: SandboxState) -> Path:
+    """Return the certificate of whoever signed the API server's certificate."""
+    return state.kwok / "clusters" / CLUSTER / "pki" / "ca.crt"
 
 
 def _client(authority: str) -> httpx.Client:

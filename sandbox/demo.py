@@ -91,7 +91,7 @@ def environment(sandbox: SandboxState) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("VLLM_", "HF_", "KUBE", "PREFECT_"))
+        if not name.startswith(("VLLM_", "HF_", "KUBE", "PREFECT_", "VAULT_"))
     }
     path = f"{sandbox.tools}{os.pathsep}{os.environ.get('PATH', '')}"
     prefect = {"PREFECT_HOME": str(sandbox.directory / "prefect")}

@@ -12,10 +12,20 @@ from pathlib import Path
 
 import httpx
 
-from sandbox import binaries, controlplane, locks, manifests, ports, processes, state
+from sandbox import (
+    binaries,
+    controlplane,
+    locks,
+    manifests,
+    ports,
+    processes,
+    secret_store,
+    state,
+)
 from sandbox.errors import SandboxError
 from sandbox.progress import INTERVAL, Report
 from sandbox.state import SandboxState
+from sandbox.vault import program
 
 MODULES = ("hub", "agent")
 """The sandbox's own long-running processes, `python -m sandbox.<name>`."""
@@ -45,30 +55,39 @@ def up(
     *,
     cpu_node: bool = False,
     without: Collection[str] = (),
+    vault: bool = False,
     alongside: Callable[[SandboxState], None] = lambda _sandbox: None,
 ) -> SandboxState:
     """Bring up the sandbox `name`, or find it up and leave it alone.
 
     A broken one (a process died) is taken down and made anew. What fails or is interrupted
-    is cleaned up. `without` names those of `MODULES` not to start; `alongside` is called as
-    soon as a new sandbox has its directory and ports, to start something of one's own early.
+    is cleaned up. `without` names those of `MODULES` not to start; with `vault` it gets a
+    Vault and External Secrets, also when it is up already; `alongside` is called as soon as a
+    new sandbox has its directory and ports, to start something of one's own early.
 
     Raises SandboxError with what failed.
     """
     directory = state.directory_of(name)
     with _locked(name, report):
         if (kept := _healthy(name, report)) is not None:
+            if vault:
+                secret_store.up(kept, report)
             return kept
         _remove(directory)
         programs = binaries.ensure(report)
+        if vault:
+            program.ensure(report)
         try:
             sandbox = _choose(directory, programs, report)
             alongside(sandbox)
             _start(sandbox, report, cpu_node=cpu_node, without=without)
+            if vault:
+                secret_store.up(sandbox, report)
         except BaseException:
             report(f"cleaning up sandbox {name}")
             _remove(directory)
             raise
+        report(f"sandbox {name} is up")
     return sandbox
 
 
@@ -118,6 +137,7 @@ def exports(sandbox: SandboxState) -> dict[str, str]:
         "VLLM_CHART": str(state.CHART),
         "VLLM_MODEL_TAG": "sandbox",
         "VLLM_SANDBOX_HF_TOKEN": sandbox.hub_token,
+        **secret_store.exports(sandbox),
         **(prefect if processes.is_running(sandbox, "prefect") else {}),
     }
 
@@ -159,7 +179,6 @@ def _start(
     controlplane.wait_for_accounts(sandbox)
     report("the control plane is ready, its nodes have joined")
     _start_modules(sandbox, without, report)
-    report(f"sandbox {sandbox.name} is up")
 
 
 def _start_modules(sandbox: SandboxState, without: Collection[str], report: Report) -> None:

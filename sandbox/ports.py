@@ -23,6 +23,11 @@ def choose() -> Ports:
     return Ports(*chosen)
 
 
+def unused() -> int:
+    """Return a port of 127.0.0.1 for a server that belongs to no sandbox."""
+    return _free({port for name in names() for port in _ports_of(name)})
+
+
 def is_free(port: int) -> bool:
     """Whether a server can listen on this port of 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -33,6 +33,7 @@ class Ports:
     kwok: int
     hub: int
     prefect: int
+    vault: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class SandboxState:
         return self.directory / "hub"
 
     @property
+    def vault(self) -> Path:
+        """What the sandbox's Vault keeps, when it has one, and the keys to it."""
+        return self.directory / "vault"
+
+    @property
     def tools(self) -> Path:
         """Links to the sandbox's programs, to put in front of PATH."""
         return self.directory / "tools"
@@ -107,6 +113,11 @@ class SandboxState:
     def hub_url(self) -> str:
         """The simulated Hub's address."""
         return f"http://127.0.0.1:{self.ports.hub}"
+
+    @property
+    def vault_url(self) -> str:
+        """Where the sandbox's Vault listens, when it has one."""
+        return f"http://127.0.0.1:{self.ports.vault}"
 
     def make_directories(self) -> None:
         """Create the sandbox's directories, readable by their owner only."""

@@ -67,9 +67,13 @@ class Api:
         """Return the object or list at `path`; raises ApiError."""
         return self._request("GET", path, params=query)
 
-    def create(self, path: str, body: Object) -> Object:
+    def create(self, path: str, body: Object, **query: str) -> Object:
         """Create an object in the collection `path`; raises ApiError."""
-        return self._request("POST", path, json=body)
+        return self._request("POST", path, json=body, params=query)
+
+    def replace(self, path: str, body: Object, **query: str) -> Object:
+        """Replace the object at `path`, unless it has changed meanwhile; raises ApiError."""
+        return self._request("PUT", path, json=body, params=query)
 
     def patch(
         self, path: str, body: Object, kind: Literal["merge", "strategic", "apply"] = "merge"

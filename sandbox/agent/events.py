@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.agent.api import Api, ApiError
@@ -14,8 +15,10 @@ Object = dict[str, Any]
 class Recorder:
     """Writes events; one that the API refuses is dropped, as a kubelet drops it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, describe: Callable[..., Object] | None = None) -> None:
+        """Write through `api`; `describe` makes events about other things than pods."""
         self._api = api
+        self._describe = describe or event_of
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, str], tuple[str, int]] = {}
 
@@ -23,7 +26,7 @@ class Recorder:
         """Write an event about a pod, or count the same one up."""
         metadata = pod["metadata"]
         key = (metadata["uid"], reason, message)
-        path = f"/api/v1/namespaces/{metadata['namespace']}/events"
+        path = f"/api/v1/namespaces/{metadata.get('namespace', 'default')}/events"
         with self._lock:
             name, count = self._known.get(key, ("", 0))
         try:
@@ -31,9 +34,8 @@ class Recorder:
                 body = {"count": count + 1, "lastTimestamp": timestamp()}
                 self._api.patch(f"{path}/{name}", body)
             else:
-                name = self._api.create(path, event_of(pod, reason, message, warning=warning))[
-                    "metadata"
-                ]["name"]
+                event = self._describe(pod, reason, message, warning=warning)
+                name = self._api.create(path, event)["metadata"]["name"]
         except ApiError:
             return
         with self._lock:

@@ -11,6 +11,6 @@ import pytest
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith(("VLLM_", "HF_", "KUBE", "PREFECT_")):
+        if name.startswith(("VLLM_", "HF_", "KUBE", "PREFECT_", "VAULT_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

@@ -24,6 +24,7 @@ from sandbox import demo, lifecycle
 from sandbox.hub.safetensors import safetensors_bytes
 from sandbox.progress import silent
 from sandbox.state import SandboxState
+from sandbox.vault.running import Keys
 from tests.integration.product.diagnosis_bench import Bench
 from vllm_flows.cluster import Cluster
 
@@ -312,19 +313,15 @@ class Product:
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxState]:
+def sandbox(sandbox_home: Path) -> Iterator[SandboxState]:
     """Bring up a sandbox with a Prefect server, in a place of its own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    # The simulated kubelet looks at healthy pods more often than their probes ask it to.
-    patch.setenv("VLLM_SANDBOX_PROBE_FACTOR", "0.2")
+    assert sandbox_home
     try:
         made = lifecycle.up("product", silent)
         demo.start_prefect(made, silent)
         yield made
     finally:
         lifecycle.down("product", silent)
-        patch.undo()
 
 
 @pytest.fixture
@@ -333,6 +330,16 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
     yield made
     made.hub("rate", bytes_per_second=None)
+    made.run("uninstall", "--yes", "--delete-weights")
+
+
+@pytest.fixture
+def vaulted(vault_sandbox: SandboxState, vault: Keys, tmp_path: Path) -> Iterator[Product]:
+    """Give each test a namespace of the sandbox that has a Vault and External Secrets."""
+    assert vault
+    demo.start_prefect(vault_sandbox, silent)
+    made = Product(vault_sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
+    yield made
     made.run("uninstall", "--yes", "--delete-weights")
 
 

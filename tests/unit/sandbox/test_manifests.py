@@ -12,7 +12,7 @@ from sandbox.state import Ports, SandboxState
 STATE = SandboxState(
     directory=Path("/state/try"),
     identifier="0123",
-    ports=Ports(21, 22, 23, 24, 25, 26, 27, 28),
+    ports=Ports(21, 22, 23, 24, 25, 26, 27, 28, 29),
     hub_token="token",
     programs={name: f"/programs/{name}" for name in PROGRAMS},
 )
@@ -53,7 +53,8 @@ def test_kwok_gets_stages_for_nodes_alone() -> None:
 def test_every_component_listens_on_the_sandboxs_own_ports_of_127_0_0_1() -> None:
     options = manifests.kwokctl_configuration(STATE)[0]["options"]
     used = {value for key, value in options.items() if key.endswith("Port") and key != "securePort"}
-    assert used == set(astuple(STATE.ports)) - {STATE.ports.hub, STATE.ports.prefect}
+    others = {STATE.ports.hub, STATE.ports.prefect, STATE.ports.vault}
+    assert used == set(astuple(STATE.ports)) - others
     assert options["bindAddress"] == "127.0.0.1"
 
 

@@ -18,7 +18,7 @@ from sandbox.state import Ports, SandboxState
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[SandboxState]:
-    made = SandboxState(tmp_path / "try", "0123", Ports(1, 2, 3, 4, 5, 6, 7, 8), "token", {})
+    made = SandboxState(tmp_path / "try", "0123", Ports(1, 2, 3, 4, 5, 6, 7, 8, 9), "token", {})
     made.make_directories()
     yield made
     processes.stop_all(made.directory, grace=1)

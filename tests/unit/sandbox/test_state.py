@@ -16,7 +16,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SandboxState:
     made = SandboxState(
         directory=state.directory_of("try"),
         identifier="0123",
-        ports=Ports(1, 2, 3, 4, 5, 6, 7, 8),
+        ports=Ports(1, 2, 3, 4, 5, 6, 7, 8, 9),
         hub_token="hf_sandbox0123",
         programs={"helm": "/somewhere/helm"},
     )
