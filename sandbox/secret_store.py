@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ def _accounts() -> list[Object]:
 def _cluster(sandbox: SandboxState) -> furnishing.Cluster:
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{_REVIEWER}/token"
     body = {"spec": {"expirationSeconds": _REVIEWER_SECONDS}}
-    token = Api(sandbox.kubeconfig).create(path, body)["status"]["token"]
+    with closing(Api(sandbox.kubeconfig)) as api:
+        token = api.create(path, body)["status"]["token"]
     authority = controlplane.authority(sandbox).read_text(encoding="ascii")
     return furnishing.Cluster(sandbox.api_url, authority, token)
 
@@ -173,12 +175,11 @@ def _wait(
     process: str = "vault",
 ) -> None:
     """Wait until something is there, as long as a process lives. Raises SandboxError."""
-    api, end = Api(sandbox.kubeconfig), time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < end and processes.is_running(sandbox, process):
-        try:
-            if there(api):
-                return
-        except ApiError:
-            pass
-        time.sleep(0.1)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    with closing(Api(sandbox.kubeconfig)) as api:
+        while time.monotonic() < end and processes.is_running(sandbox, process):
+            with suppress(ApiError):
+                if there(api):
+                    return
+            time.sleep(0.1)
     raise SandboxError(f"{what} is not ready", why=processes.last_words(sandbox, process))

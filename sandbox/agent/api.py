@@ -63,6 +63,10 @@ class Api:
             trust_env=False,
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def get(self, path: str, **query: str) -> Object:
         """Return the object or list at `path`; raises ApiError."""
         return self._request("GET", path, params=query)

@@ -2,7 +2,10 @@
 
 - `vault_server`: HashiCorp's engines behind the sandbox's server, alone, fresh for each test;
   `tls_vault_server` is one that speaks HTTPS, with a CA of its own.
-- `rusty_vault`: another Vault-compatible server (Rust, of others), if this machine has it.
+- `rusty_vault`: RustyVault, another server with Vault's API, where it is in the cache of the
+  sandbox's programs. It takes ten minutes to build, and has no KV version 2, no lookup of a
+  mount's version, no renewal, and (0.2.1) neither keeps policies nor ends tokens; so nothing
+  builds it. What it has: the seal, tokens, AppRole, KV version 1, and other words for errors.
 - `vault_sandbox`: one cluster for all tests, with Vault, External Secrets and a store that
   is looked at every second; `vault` opens its Vault: `vault.seal()`, `vault.unseal()`,
   `vault.root()`; it is unsealed again after each test.
@@ -17,11 +20,23 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import lifecycle, ports, secret_store
+from sandbox import binaries, lifecycle, ports, secret_store
 from sandbox.progress import silent
 from sandbox.state import SandboxState
 from sandbox.vault import furnishing, program, running
 from sandbox.vault.running import Keys
+
+_RUSTY = "0.2.1"
+_RUSTY_CONFIGURATION = """
+storage "file" {{
+  path = "{folder}/rusty"
+}}
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_disable = "true"
+}}
+work_dir = "{folder}"
+"""
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +86,21 @@ def tls_vault_server(vault_program: Path, tmp_path: Path) -> Iterator[Keys]:
             f"https://127.0.0.1:{port}", lambda: process.poll() is None, folder / "ca.crt"
         )
         yield furnishing.furnish(made)
+
+
+@pytest.fixture
+def rusty_vault(tmp_path: Path) -> Iterator[Keys]:
+    """Give each test a RustyVault of its own, initialized and unsealed; skip without one."""
+    folder = binaries.cache_root() / f"rusty_vault-{_RUSTY}_{'-'.join(binaries.target())}"
+    rusty = folder / "bin" / "rvault"
+    if not rusty.is_file():
+        how = f"cargo install rusty_vault --version {_RUSTY} --locked --root {folder}"
+        pytest.skip(f"RustyVault is not in the cache; next: {how}")
+    port, configuration = ports.unused(), tmp_path / "rusty.hcl"
+    configuration.write_text(_RUSTY_CONFIGURATION.format(folder=tmp_path, port=port))
+    command = [str(rusty), "server", "--config", str(configuration)]
+    with served(command, tmp_path / "rusty.log") as process:
+        yield running.initialize(f"http://127.0.0.1:{port}", lambda: process.poll() is None)
 
 
 @pytest.fixture(scope="session")
