@@ -312,7 +312,7 @@ def test_the_older_version_of_the_api_is_served_too(place: Place) -> None:
 def test_a_wrong_shape_is_refused(place: Place, field: str, wrong: object) -> None:
     made = external_secret(place)
     made["spec"][field] = wrong
-    assert "invalid" in place.apply(made, code=1)
+    assert f"spec.{field}" in place.apply(made, code=1)
 
 
 def owners(place: Place) -> list[str]:
