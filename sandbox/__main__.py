@@ -11,11 +11,12 @@ from types import FrameType
 
 import click
 
-from sandbox import lifecycle, processes, state
+from sandbox import lifecycle, processes, secret_store, state
 from sandbox.errors import SandboxError
 from sandbox.lifecycle import Health
 from sandbox.progress import to_stderr
 from sandbox.state import SandboxState
+from sandbox.vault.running import Keys
 from vllm_flows.errors import VllmFlowsError
 
 _UNHEALTHY = 6
@@ -96,6 +97,30 @@ def start(name: str, process: str, command: tuple[str, ...]) -> None:
     environ["PATH"] = f"{sandbox.tools}{os.pathsep}{os.environ.get('PATH', '')}"
     click.echo(processes.start(sandbox, process, command, environ))
     click.echo(f"{process}: output in {processes.log_file(sandbox, process)}", err=True)
+
+
+@cli.command()
+@_name
+def seal(name: str) -> None:
+    """Seal the Vault of a sandbox: it answers nothing but that it is sealed."""
+    _keys(name).seal()
+
+
+@cli.command()
+@_name
+def unseal(name: str) -> None:
+    """Unseal the Vault of a sandbox; all that it had is there again."""
+    _keys(name).unseal()
+
+
+def _keys(name: str) -> Keys:
+    keys = secret_store.keys_of(_loaded(name))
+    if keys is None:
+        raise SandboxError(
+            f"sandbox {name} has no Vault",
+            next_command=f"python -m sandbox up --name {name} --vault",
+        )
+    return keys
 
 
 def _loaded(name: str) -> SandboxState:

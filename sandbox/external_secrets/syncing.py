@@ -11,7 +11,8 @@ from sandbox.agent.events import Recorder
 from sandbox.agent.records import timestamp
 from sandbox.external_secrets import decisions, targets
 from sandbox.external_secrets.decisions import FINALIZER, policy_of, target_of
-from sandbox.external_secrets.vault import MissingError, Session, VaultError, as_bytes, session
+from sandbox.external_secrets.reading import values_of
+from sandbox.external_secrets.vault import VaultError
 
 Object = dict[str, Any]
 
@@ -35,37 +36,6 @@ class Outcome:
 
     reason: str
     message: str
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One thing to read: under one key of the Secret, or all keys of what is there."""
-
-    place: str
-    remote: Object
-    key: str = ""
-
-    def read(self, opened: Session) -> dict[str, bytes]:
-        """Return what there is for the Secret. Raises VaultError."""
-        if self.key:
-            return {self.key: opened.value(self.remote)}
-        return {name: as_bytes(value) for name, value in opened.values(self.remote).items()}
-
-
-def _references(spec: Object) -> list[Reference]:
-    whole = [
-        Reference(f"spec.dataFrom[{index}].extract", entry["extract"])
-        for index, entry in enumerate(spec.get("dataFrom") or [])
-    ]
-    single = [
-        Reference(
-            f"spec.data[{index}] (key: {entry['remoteRef']['key']})",
-            entry["remoteRef"],
-            entry["secretKey"],
-        )
-        for index, entry in enumerate(spec.get("data") or [])
-    ]
-    return [*whole, *single]
 
 
 @dataclass(frozen=True)
@@ -103,7 +73,7 @@ class Syncer:
 
     def _bring_about(self, external_secret: Object, secret: Object | None) -> Outcome:
         try:
-            values = self._values(external_secret)
+            values = values_of(self.api, self.group, external_secret)
         except (VaultError, ApiError) as error:
             raise FailedError(_PROVIDER, str(error), again=True) from error
         deletion = policy_of(external_secret, "deletionPolicy")
@@ -120,45 +90,6 @@ class Syncer:
         if creation != "None":
             self._write(external_secret, secret, values)
         return Outcome("SecretSynced", "secret synced")
-
-    def _values(self, external_secret: Object) -> dict[str, bytes]:
-        """Read everything an ExternalSecret asks for. Raises VaultError or ApiError.
-
-        What Vault lacks is an error only where the Secret is to be retained.
-        """
-        spec, namespace = external_secret["spec"], external_secret["metadata"]["namespace"]
-        retain = policy_of(external_secret, "deletionPolicy") == "Retain"
-        references, values = _references(spec), dict[str, bytes]()
-        place = references[0].place if references else "spec.data"
-        try:
-            store = self._store(spec["secretStoreRef"], namespace)
-            with session(self.api, store, namespace) as opened:
-                for reference in references:
-                    place = reference.place
-                    try:
-                        values |= reference.read(opened)
-                    except MissingError:
-                        if retain:
-                            raise
-        except VaultError as error:
-            raise VaultError(f"error processing {place}, err: {error}") from error
-        return values
-
-    def _store(self, reference: Object, namespace: str) -> Object:
-        kind = reference.get("kind") or "SecretStore"
-        name = reference["name"]
-        folder = f"/apis/{self.group}"
-        where = "" if kind == "ClusterSecretStore" else f"/namespaces/{namespace}"
-        try:
-            store = self.api.get(f"{folder}{where}/{kind.lower()}s/{name}")
-        except ApiError as error:
-            raise VaultError(f'could not get {kind} "{name}", {error}') from error
-        if not decisions.serves_namespace(store, namespace):
-            text = f'using cluster store "{name}" is not allowed from namespace "{namespace}"'
-            raise VaultError(f"{text}: denied by spec.condition")
-        if not decisions.is_ready(store):
-            raise VaultError(f'{kind} "{name}" is not ready')
-        return store
 
     def _write(
         self, external_secret: Object, secret: Object | None, values: dict[str, bytes]

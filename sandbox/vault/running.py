@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +48,15 @@ class Keys:
         return self.client(self.root_token)
 
     def seal(self) -> None:
-        """Seal the server: it answers nothing but that it is sealed."""
-        self.root().sys.seal()
+        """Seal the server: it answers nothing but that it is sealed. Raises SandboxError."""
+        with _explained():
+            if not self.client().sys.is_sealed():
+                self.root().sys.seal()
 
     def unseal(self) -> None:
-        """Unseal the server; all that it had is there again."""
-        self.client().sys.submit_unseal_key(self.unseal_key)
+        """Unseal the server; all that it had is there again. Raises SandboxError."""
+        with _explained():
+            self.client().sys.submit_unseal_key(self.unseal_key)
 
 
 def load_keys(file: Path) -> Keys | None:
@@ -94,11 +98,24 @@ def initialize(address: str, lives: Callable[[], bool], authority: Path | None =
     return Keys(address, unseal_key, root_token, authority=file)
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the client says of a server that refuses, or is away, into an error's text."""
+    from hvac.exceptions import VaultError
+
+    try:
+        yield
+    except (VaultError, OSError) as error:
+        raise SandboxError("the vault can't be told so", why=str(error)) from error
+
+
 def _client(address: str, token: str, authority: str) -> hvac.Client:
     # It takes longer to import than a sandbox without a Vault may lose.
     import hvac
 
-    return hvac.Client(url=address, token=token or None, verify=authority or True)
+    made = hvac.Client(url=address, token=token, verify=authority or True)
+    made.session.trust_env = False  # no proxy leads to this machine
+    return made
 
 
 def _answers(client: hvac.Client, authority: Path | None) -> bool:

@@ -98,24 +98,13 @@ func (c *core) createChild(ctx context.Context, data *framework.FieldData, orpha
 
 // tokenOfRequest is the token that the caller asks for, or why it can't have it.
 func tokenOfRequest(who caller, data *framework.FieldData, orphan bool) (made *token, refusal string) {
-	sudo := slices.Contains(who.acl.capabilities("auth/token/create"), "sudo") || who.acl.root
 	policies := data.Get("policies").([]string)
 	if len(policies) == 0 {
 		policies = who.token.Policies
 	}
 	policies = withDefault(policies, data.Get("no_default_policy").(bool))
-	for _, name := range policies {
-		if !sudo && name != defaultPolicy && !slices.Contains(who.token.Policies, name) {
-			return nil, "child policies must be subset of parent"
-		}
-	}
-	orphan = orphan || data.Get("no_parent").(bool)
-	period := seconds(data, "period")
-	switch {
-	case data.Get("type").(string) != "service":
-		return nil, "the sandbox's server makes service tokens only"
-	case !sudo && (data.Get("no_parent").(bool) || data.Get("id").(string) != "" || period > 0):
-		return nil, "root or sudo privileges required to create such a token"
+	if refusal := refusalOf(who, data, policies); refusal != "" {
+		return nil, refusal
 	}
 	made = &token{
 		ID:             data.Get("id").(string),
@@ -126,13 +115,32 @@ func tokenOfRequest(who caller, data *framework.FieldData, orphan bool) (made *t
 		Uses:           data.Get("num_uses").(int),
 		TTL:            seconds(data, "ttl"),
 		ExplicitMaxTTL: seconds(data, "explicit_max_ttl"),
-		Period:         period,
+		Period:         seconds(data, "period"),
 		Renewable:      data.Get("renewable").(bool),
 	}
-	if !orphan {
+	if !orphan && !data.Get("no_parent").(bool) {
 		made.Parent = digest(who.token.ID)
 	}
 	return made, ""
+}
+
+// refusalOf is why the caller can't have such a token; only with sudo may it have any.
+func refusalOf(who caller, data *framework.FieldData, policies []string) string {
+	if data.Get("type").(string) != "service" {
+		return "the sandbox's server makes service tokens only"
+	}
+	if who.acl.root || slices.Contains(who.acl.capabilities("auth/token/create"), "sudo") {
+		return ""
+	}
+	for _, name := range policies {
+		if name != defaultPolicy && !slices.Contains(who.token.Policies, name) {
+			return "child policies must be subset of parent"
+		}
+	}
+	if data.Get("no_parent").(bool) || data.Get("id").(string) != "" || seconds(data, "period") > 0 {
+		return "root or sudo privileges required to create such a token"
+	}
+	return ""
 }
 
 func seconds(data *framework.FieldData, name string) time.Duration {

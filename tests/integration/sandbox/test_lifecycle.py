@@ -61,6 +61,22 @@ def test_up_makes_a_broken_sandbox_anew(command_line: CommandLine) -> None:
     assert command_line.status()[0]["state"] == "up"
 
 
+def test_a_vault_comes_to_a_sandbox_that_is_up_and_ends_with_it(
+    command_line: CommandLine,
+) -> None:
+    command_line.run("up")
+    before = command_line.state("default").identifier
+    assert "VAULT" not in command_line.run("env").stdout
+    command_line.run("up", "--vault")
+    command_line.run("up", "--vault")
+    (status,) = command_line.status()
+    assert (status["state"], command_line.state("default").identifier) == ("up", before)
+    assert {"vault", "external_secrets"} <= {each["name"] for each in status["processes"]}
+    assert f"VAULT_ADDR={status['vault']}\n" in command_line.run("env").stdout
+    command_line.run("down")
+    assert_nothing_is_left(command_line)
+
+
 def test_two_sandboxes_live_side_by_side(command_line: CommandLine) -> None:
     starting = [
         subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def test_a_write_with_an_old_version_changes_nothing(vault_server: Keys) -> None
             engine.create_or_update_secret(KEY, {"api-key": "lost"}, cas=old)
     engine.create_or_update_secret(KEY, {"api-key": "second"}, cas=1)
     assert engine.read_secret_metadata(KEY)["data"]["current_version"] == 2
+
+
+def test_of_two_writers_at_once_one_wins(vault_server: Keys) -> None:
+    def write(number: int) -> bool:
+        engine = vault_server.root().secrets.kv.v2
+        try:
+            engine.create_or_update_secret(KEY, {"api-key": str(number)}, cas=0)
+        except exceptions.InvalidRequest:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as writers:
+        assert sorted(writers.map(write, range(8))) == [False] * 7 + [True]
 
 
 def test_a_mount_tells_its_version_and_refuses_the_other_ones_paths(vault_server: Keys) -> None:
