@@ -71,12 +71,12 @@ func (c *core) initialize(ctx context.Context, shares, threshold int) ([][]byte,
 func (c *core) unseal(ctx context.Context, key string, reset bool) error {
 	c.lock.Lock()
 	defer c.lock.Unlock()
-	if reset {
+	if reset || !c.sealing.sealed {
 		c.sealing.given = nil
 		return nil
 	}
 	enough, err := c.sealing.give(key)
-	if err != nil || !enough || !c.sealing.sealed {
+	if err != nil || !enough {
 		return err
 	}
 	c.sealing.given = nil
@@ -95,7 +95,7 @@ func (c *core) seal(ctx context.Context) {
 	c.sealing.sealed = true
 }
 
-// mayseal says whether this token may seal the server.
+// maySeal says whether this token may seal the server.
 func (c *core) maySeal(ctx context.Context, req *logical.Request) error {
 	c.lock.RLock()
 	defer c.lock.RUnlock()

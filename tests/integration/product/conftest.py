@@ -336,10 +336,10 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
 @pytest.fixture
 def vaulted(vault_sandbox: SandboxState, vault: Keys, tmp_path: Path) -> Iterator[Product]:
     """Give each test a namespace of the sandbox that has a Vault and External Secrets."""
-    assert vault
     demo.start_prefect(vault_sandbox, silent)
     made = Product(vault_sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
     yield made
+    vault.unseal()
     made.run("uninstall", "--yes", "--delete-weights")
 
 
