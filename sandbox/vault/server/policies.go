@@ -26,8 +26,6 @@ path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }
 path "sys/capabilities-self" { capabilities = ["update"] }
-path "sys/internal/ui/mounts" { capabilities = ["read"] }
-path "sys/internal/ui/mounts/*" { capabilities = ["read"] }
 path "sys/wrapping/wrap" { capabilities = ["update"] }
 path "sys/wrapping/rewrap" { capabilities = ["update"] }
 `

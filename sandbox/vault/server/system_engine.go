@@ -13,8 +13,11 @@ func (c *core) systemEngine(ctx context.Context, config *logical.BackendConfig) 
 	made := &framework.Backend{
 		BackendType: logical.TypeLogical,
 		PathsSpecial: &logical.Paths{
-			Root:            []string{"auth/*"},
-			Unauthenticated: []string{"wrapping/lookup", "wrapping/unwrap"},
+			Root: []string{"auth/*"},
+			// What needs no policy: who asks for mounts is looked at where they are answered.
+			Unauthenticated: []string{
+				"wrapping/lookup", "wrapping/unwrap", "internal/ui/mounts", "internal/ui/mounts/*",
+			},
 		},
 		Paths: framework.PathAppend(c.mountPaths(), c.policyPaths(), c.wrappingPaths(), c.capabilityPaths()),
 	}

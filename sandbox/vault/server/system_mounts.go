@@ -143,8 +143,12 @@ func (m *mount) tune(defaultTTL, maxTTL any) error {
 }
 
 // listVisibleMounts lists the mounts in which the caller may do anything at all.
-func (c *core) listVisibleMounts(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	who, described := callerOf(ctx), map[string]any{}
+func (c *core) listVisibleMounts(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	who, err := c.identify(ctx, req, callerOf(ctx).namespace)
+	if err != nil {
+		return nil, err
+	}
+	described := map[string]any{}
 	for name, auth := range map[string]bool{"secret": false, "auth": true} {
 		visible := map[string]any{}
 		for path, each := range c.mounts.below(who.namespace, auth) {
@@ -158,9 +162,12 @@ func (c *core) listVisibleMounts(ctx context.Context, _ *logical.Request, _ *fra
 }
 
 // preflight describes the mount that serves a path, to whom may do anything in it.
-func (c *core) preflight(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+func (c *core) preflight(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	path := strings.TrimSuffix(data.Get("path").(string), "/") + "/"
-	who := callerOf(ctx)
+	who, err := c.identify(ctx, req, callerOf(ctx).namespace)
+	if err != nil {
+		return nil, err
+	}
 	found, _ := c.mounts.find(who.namespace, path)
 	if found == nil || !who.acl.touches(found.Path) {
 		text := "preflight capability check returned 403, please ensure client's policies grant access to path %q"

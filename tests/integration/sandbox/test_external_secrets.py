@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,6 +293,27 @@ def test_a_store_with_a_wrong_credential_says_so(place: Place) -> None:
     place.apply(wanted)
     until(lambda: store_condition(place, "bad") == ("False", "InvalidProviderConfig"))
     place.kubectl("delete", "clustersecretstore", "bad")
+
+
+def test_a_store_trusts_the_authority_it_is_given_and_no_other(
+    place: Place, tls_vault_server: Keys
+) -> None:
+    engine = tls_vault_server.root().secrets.kv.v2
+    engine.create_or_update_secret(place.path, {"token": "hf_tls"})
+    token = f"--from-literal=token={tls_vault_server.reader}"
+    place.kubectl("create", "secret", "generic", "tls-token", token)
+    wanted = secret_store.store(tls_vault_server.address, "tls")
+    vault = wanted["spec"]["provider"]["vault"]
+    vault["auth"]["tokenSecretRef"] |= {"name": "tls-token", "namespace": place.namespace}
+    place.apply(wanted)
+    until(lambda: store_condition(place, "tls") == ("False", "InvalidProviderConfig"))
+    authority = Path(tls_vault_server.authority).read_bytes()
+    vault["caBundle"] = base64.b64encode(authority).decode()
+    external = external_secret(place)
+    external["spec"]["secretStoreRef"]["name"] = "tls"
+    place.apply(wanted, external)
+    until(lambda: place.values() == {"token": "hf_tls"})
+    place.kubectl("delete", "clustersecretstore", "tls")
 
 
 def test_the_older_version_of_the_api_is_served_too(place: Place) -> None:

@@ -63,6 +63,19 @@ def test_of_two_writers_at_once_one_wins(vault_server: Keys) -> None:
         assert sorted(writers.map(write, range(8))) == [False] * 7 + [True]
 
 
+def test_whoever_may_anything_in_a_mount_learns_its_version(vault_server: Keys) -> None:
+    made = vault_server.root().auth.token.create(policies=["vllm-flows"], no_default_policy=True)
+    client = vault_server.client(made["auth"]["client_token"])
+    for path in ("secret", "secret/data/vllm/any"):
+        found = client.read(f"sys/internal/ui/mounts/{path}")["data"]
+        assert (found["path"], found["options"]) == ("secret/", {"version": "2"})
+    for refused in ("kv1", "nowhere"):
+        with pytest.raises(exceptions.Forbidden, match="preflight capability check returned 403"):
+            client.read(f"sys/internal/ui/mounts/{refused}")
+    with pytest.raises(exceptions.Forbidden):
+        vault_server.client("wrong").read("sys/internal/ui/mounts/secret")
+
+
 def test_a_mount_tells_its_version_and_refuses_the_other_ones_paths(vault_server: Keys) -> None:
     client = vault_server.root()
     versions = {
