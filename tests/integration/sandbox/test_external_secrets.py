@@ -283,6 +283,7 @@ def test_a_store_logs_in_as_it_is_told(place: Place, way: str) -> None:
     external["spec"]["secretStoreRef"]["name"] = wanted["metadata"]["name"]
     place.apply(wanted, external)
     until(lambda: place.values() == {"token": "hf_one"})
+    place.kubectl("delete", "clustersecretstore", wanted["metadata"]["name"])
 
 
 def test_a_store_with_a_wrong_credential_says_so(place: Place) -> None:
