@@ -102,13 +102,13 @@ def _show(
             "--follow and --previous exclude each other: an earlier run has ended",
             next_command="the same command with one of them",
         )
-    from vllm_flows.redaction import redacted, secrets_at_hand
+    from vllm_flows.redaction import redacted_bytes
 
-    found, secrets = find(session, model), secrets_at_hand(session)
+    found = find(session, model)
 
     def write(source: Source, text: bytes, *, named: bool) -> None:
         before = b"[%s] " % source.pod.encode() if named else b""
-        write_line(before + redacted(text, secrets))
+        write_line(before + redacted_bytes(text))
 
     if wanted.follow:
         with until_interrupted():

@@ -18,6 +18,7 @@ from cli.output import note
 from cli.verbs import Verbs
 from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.guarded_process import guard_process
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -65,6 +66,7 @@ def cli(
 def main() -> None:
     """Run one verb and end the process with its exit code."""
     _open_what_is_closed()
+    guard_process()
     try:
         _run()
     except SystemExit as end:

@@ -13,6 +13,7 @@ import click
 import yaml
 
 from cli.hints import spelled
+from vllm_flows.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +44,8 @@ def table(rows: Sequence[Row], *, to_stderr: bool = False) -> None:
     gets whole lines and nothing but them, as from kubectl.
     """
     file = sys.stderr if to_stderr else sys.stdout
+    # Before they are laid out: what is broken into lines is found no more.
+    rows = [{name: redacted(str(value)) for name, value in row.items()} for row in rows]
     if not file.isatty():
         _piped(rows, file)
         return

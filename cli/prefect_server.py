@@ -75,6 +75,7 @@ def own_server(port: int, *options: str) -> Iterator[str]:
     process = _start(api, port, options)
     watcher = subprocess.Popen(
         ["sh", "-c", _END_WITH_ITS_STARTER, "sh", str(process.pid)],  # noqa: S607 -- POSIX's
+        env=_for_prefect(),
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -146,12 +147,23 @@ def _start(api: str, port: int, options: tuple[str, ...]) -> subprocess.Popen[by
     server = [sys.executable, "-m", "prefect", "server", "start", *options]
     return subprocess.Popen(
         [*server, "--host", host, "--port", str(port)],
-        env={**os.environ, "PREFECT_SERVER_UI_API_URL": api},
+        env={**_for_prefect(), "PREFECT_SERVER_UI_API_URL": api},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _for_prefect() -> dict[str, str]:
+    """Return the environment without tokens and keys that a server has no business with."""
+    from vllm_flows.settings import environment_for_others
+
+    return {
+        name: value
+        for name, value in environment_for_others(os.environ).items()
+        if name not in {"HF_TOKEN", "VAULT_TOKEN"}
+    }
 
 
 def _wait_until_up(api: str, process: subprocess.Popen[bytes]) -> None:

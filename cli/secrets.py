@@ -14,6 +14,7 @@ from cli.options import Options
 from cli.output import emit, note
 from cli.secret_input import Given, WithoutValue, given_value, value_options
 from vllm_flows.errors import ConfigurationError, HubUnavailableError
+from vllm_flows.guarded_process import shown_on_purpose
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -87,7 +88,8 @@ def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, genera
     _store(settings, API_KEY, value)
     if given is None:
         note("a new random key (vllm-flows get-api-key prints it again):")
-        click.echo(value.get_secret_value())
+        with shown_on_purpose():
+            click.echo(value.get_secret_value())
     _warn_of_variable(API_KEY, settings.api_key, value.get_secret_value())
     note(_APPLY)
 
@@ -222,11 +224,12 @@ def _print(settings: Settings, place: Place, form: str) -> None:
     from vllm_flows import credentials
 
     found = credentials.stored(_cluster(settings), place)
-    if form == "value":
-        click.echo(found.value)
-    else:
-        source = f"{found.source} in namespace {settings.namespace}"
-        emit((), form, data={"name": place.secret, "value": found.value, "source": source})
+    source = f"{found.source} in namespace {settings.namespace}"
+    with shown_on_purpose():
+        if form == "value":
+            click.echo(found.value)
+        else:
+            emit((), form, data={"name": place.secret, "value": found.value, "source": source})
 
 
 def _delete(

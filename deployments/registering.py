@@ -18,6 +18,7 @@ from prefect.workers.process import ProcessWorker
 
 from deployments.catalogue import PREFECT_FILE
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.settings import environment_for_others
 
 DIRECTORY = "VLLM_FLOWS_DIR"
 """Names the folder where workers run the flows: models.yaml and .env are looked for there."""
@@ -83,7 +84,7 @@ def _deploy_all(file: Path, directory: Path) -> None:
         [sys.executable, "-P", "-m", "prefect", *command],
         # In a folder of its own: it reads what lies in the working directory.
         cwd=file.parent,
-        env={**os.environ, DIRECTORY: str(directory)},
+        env={**environment_for_others(os.environ), DIRECTORY: str(directory)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deciding import decided, decided_again
@@ -15,6 +14,8 @@ from flows.rolling import Rolling
 from flows.running import locked, raise_if_locked, run_name, session_for
 from flows.waits import sorted_out
 from tasks.access import check_access
+from tasks.artifacts import publish_table
+from tasks.masked_pickle import RESULTS
 from tasks.preparation import store_secrets
 from tasks.running import say
 from tasks.weights import ensure_claim, fetch_weights
@@ -33,6 +34,7 @@ _TASKS_AT_ONCE = 16
 @flow(
     name="deploy",
     flow_run_name=run_name,
+    result_serializer=RESULTS,
     task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's generics
 )
 def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
@@ -139,4 +141,4 @@ def table_shown() -> Iterator[None]:
 
 
 def _publish(rows: list[Row], description: str) -> None:
-    create_table_artifact(table=rows, key="models", description=description)
+    publish_table(rows, "models", description)

@@ -6,12 +6,13 @@ from prefect import flow
 
 from flows.running import session_for
 from tasks.device_plugin import install_plugin, make_runtime_class, wait_for_gpus
+from tasks.masked_pickle import RESULTS
 from tasks.running import say
 from vllm_flows.device_plugin import is_up_to_date, plugin_chart, plugin_values
 from vllm_flows.looking_at_plugin import for_plugin, look_at_plugin
 
 
-@flow(name="device-plugin", flow_run_name="device-plugin")
+@flow(name="device-plugin", flow_run_name="device-plugin", result_serializer=RESULTS)
 def device_plugin(  # noqa: PLR0913 -- what can be chosen
     kube_context: str | None = None,
     chart: str | None = None,

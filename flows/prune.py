@@ -9,6 +9,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.running import locked, results, run_name, session_for
+from tasks.masked_pickle import RESULTS
 from tasks.pruning import delete_volume, prune_volume
 from tasks.running import say
 from vllm_flows.errors import StalePlanError
@@ -18,7 +19,7 @@ from vllm_flows.sizes import human_bytes
 from vllm_flows.weights_manifests import WeightsOrder
 
 
-@flow(name="prune", flow_run_name=run_name)
+@flow(name="prune", flow_run_name=run_name, result_serializer=RESULTS)
 def prune(
     models: list[str] | None = None,
     keep: Annotated[int, Field(ge=1)] = 2,

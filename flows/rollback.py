@@ -9,6 +9,7 @@ from prefect import flow
 
 from flows.running import locked, results, run_name, session_for
 from flows.waits import sorted_out, wait_router
+from tasks.masked_pickle import RESULTS
 from tasks.readiness import wait_ready
 from tasks.release import roll_back_release
 from tasks.running import say
@@ -28,7 +29,7 @@ from vllm_flows.startup import startup_seconds
 from vllm_flows.values import has_api_key
 
 
-@flow(name="rollback", flow_run_name=run_name)
+@flow(name="rollback", flow_run_name=run_name, result_serializer=RESULTS)
 def rollback(
     revision: int | None = None,
     namespace: str | None = None,

@@ -16,33 +16,39 @@ from tasks.preparation import ensure_namespace
 from tasks.release import wait_helm_ended
 from tasks.running import say
 from vllm_flows.chart import check_chart_version
+from vllm_flows.clean_errors import secrets_kept
 from vllm_flows.errors import ClusterUnavailableError, VllmFlowsError
+from vllm_flows.guarded_process import guard_process
 from vllm_flows.lease import Lock, current_holder, wall_clock
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 
 Result = TypeVar("Result")
 
-tell_errors_plainly()  # here: Prefect's own process of a run imports its flow and nothing before it
+# Here: Prefect's own process of a run imports its flow and nothing before it.
+guard_process()
+tell_errors_plainly()
 
 
 @contextmanager
 def session_for(**overrides: object) -> Iterator[Session]:
     """Open a session; parameters that are None are left to the environment.
 
-    When the run is interrupted or fails, every task that still waits is woken to end.
+    When the run is interrupted or fails, every task that still waits is woken to end. An error that
+    leaves the block shows no secret.
     """
-    settings = load_settings(**overrides)
-    check_chart_version(settings, overrides.get("chart_version"))
-    session = Session.open(settings)
-    _say_where()
-    try:
-        # A wrong address fails at once; only who answered before is waited for.
-        session.cluster.get("Namespace", session.settings.namespace)
-        yield session.patient(say)
-    except BaseException:
-        session.clock.stop()
-        raise
+    with secrets_kept():
+        settings = load_settings(**overrides)
+        check_chart_version(settings, overrides.get("chart_version"))
+        session = Session.open(settings)
+        _say_where()
+        try:
+            # A wrong address fails at once; only who answered before is waited for.
+            session.cluster.get("Namespace", session.settings.namespace)
+            yield session.patient(say)
+        except BaseException:
+            session.clock.stop()
+            raise
 
 
 def _say_where() -> None:

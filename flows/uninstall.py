@@ -6,11 +6,12 @@ from prefect import flow
 
 from flows.running import locked_if_there, run_name, session_for
 from tasks import removal
+from tasks.masked_pickle import RESULTS
 from tasks.release import remove_left_behind, remove_release
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models
 
 
-@flow(name="uninstall", flow_run_name=run_name)
+@flow(name="uninstall", flow_run_name=run_name, result_serializer=RESULTS)
 def uninstall(
     *,
     namespace: str | None = None,

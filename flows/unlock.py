@@ -5,13 +5,14 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.running import locked, run_name, session_for
+from tasks.masked_pickle import RESULTS
 from tasks.release import unlock_release
 from tasks.running import say
 from vllm_flows.lease import wall_clock
 from vllm_flows.unlocking import look_at_locks, seize
 
 
-@flow(name="unlock", flow_run_name=run_name)
+@flow(name="unlock", flow_run_name=run_name, result_serializer=RESULTS)
 def unlock(
     namespace: str | None = None, kube_context: str | None = None, *, force: bool = False
 ) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import task
-
-from tasks.running import ONCE, say, say_few
+from tasks.running import ONCE, say, say_few, task
 from vllm_flows.models import Model
 from vllm_flows.observed import Verdict
 from vllm_flows.planning import asking_hub

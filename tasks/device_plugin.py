@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import task
-
-from tasks.running import ONCE, RETRIED, say
+from tasks.running import ONCE, RETRIED, say, task
 from vllm_flows.chart import Chart
 from vllm_flows.device_plugin import gpu_nodes, plugin_namespace, runtime_class
 from vllm_flows.errors import TimedOutError

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-
-from tasks.running import RETRIED, say, say_few
+from tasks.artifacts import publish_table
+from tasks.running import RETRIED, say, say_few, task
 from vllm_flows.observed import ClusterState
 from vllm_flows.plan import Action, Plan, Step
 from vllm_flows.report import plan_notes, plan_rows
@@ -32,7 +30,7 @@ def observe_cluster(session: Session) -> ClusterState:
 @task(name="show plan", task_run_name="show plan", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
 def show_plan(plan: Plan) -> None:
     """Publish the plan as a table and say it line by line."""
-    create_table_artifact(table=plan_rows(plan), key="plan", description=_description(plan))
+    publish_table(plan_rows(plan), "plan", _description(plan))
     staying = [step for step in plan.steps if step.action is Action.NONE]
     for step in plan.steps:
         if step.action is not Action.NONE:

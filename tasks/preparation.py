@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import task
-
-from tasks.running import RETRIED, say
+from tasks.running import RETRIED, say, task
 from vllm_flows import credentials
 from vllm_flows.credentials import Credential
 from vllm_flows.key_mark import Mark, save

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from prefect import task
-
-from tasks.running import ONCE, RETRIED, speaker
+from tasks.running import ONCE, RETRIED, speaker, task
 from tasks.weights import end_of, remove_job
 from vllm_flows import weights_manifests as manifests
 from vllm_flows.claims import record_of

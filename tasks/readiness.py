@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import task
-
-from tasks.running import ONCE, RETRIED, speaker
+from tasks.running import ONCE, RETRIED, speaker, task
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import newest_pods, rollout_complete
 from vllm_flows.diagnosis_categories import Diagnosis

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect import task
-
 from tasks.handover import delete_left, hand_over
-from tasks.running import ONCE, RETRIED, say
+from tasks.running import ONCE, RETRIED, say, task
 from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import LockedError, ReleaseError, TimedOutError

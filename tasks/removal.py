@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prefect import task
-
 from tasks.handover import delete_left
-from tasks.running import ONCE, RETRIED, say
+from tasks.running import ONCE, RETRIED, say, task
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import is_ours
 from vllm_flows.errors import TimedOutError

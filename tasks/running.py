@@ -8,16 +8,21 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
+from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
+from vllm_flows.clean_errors import secrets_kept
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.transfer import Progress
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 SPOKEN = "vllm_flows_spoken"
 """The mark on log records meant for people; the command line prints these alone."""
@@ -28,6 +33,18 @@ _HANDFUL = 5
 
 listeners: list[Callable[[Progress], None]] = []
 """Who is told how far transfers are, several times a second: the command line's bars."""
+
+
+def task(**options: Any) -> Callable[[Callable[Given, Result]], Task[Given, Result]]:  # noqa: ANN401 -- Prefect's
+    """Make a Prefect task, with Prefect's options, of a function.
+
+    An error that leaves it shows no secret: Prefect stores its text as the message of the state.
+    """
+
+    def made(function: Callable[Given, Result]) -> Task[Given, Result]:
+        return prefect_task(**options)(secrets_kept()(function))
+
+    return made
 
 
 def say(text: str, *, shown: bool = False) -> None:

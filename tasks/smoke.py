@@ -8,9 +8,7 @@ from contextlib import ExitStack, nullcontext
 from contextvars import copy_context
 from typing import TypeVar
 
-from prefect import task
-
-from tasks.running import ONCE, say_few, speaker
+from tasks.running import ONCE, say_few, speaker, task
 from vllm_flows.completions import Answer, ModelsApi
 from vllm_flows.errors import CompletionError, RouterError, VllmFlowsError
 from vllm_flows.model_problems import printable

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
-from tasks.running import ONCE, RETRIED, speaker, tell
+from tasks.artifacts import publish_progress
+from tasks.running import ONCE, RETRIED, speaker, task, tell
 from vllm_flows import weights_manifests as manifests
 from vllm_flows.claims import (
     Served,
@@ -295,12 +293,6 @@ class Watch:
             return
         self._shown = progress.share
         description = f"Weights of {self._model}: {progress.line}"
-        if self._artifact is None:
-            found = create_progress_artifact(
-                progress=progress.share, key=f"weights-{self._model}", description=description
-            )
-            self._artifact = found if isinstance(found, UUID) else None
-        else:
-            update_progress_artifact(
-                self._artifact, progress=progress.share, description=description
-            )
+        self._artifact = publish_progress(
+            self._artifact, progress.share, f"weights-{self._model}", description
+        )

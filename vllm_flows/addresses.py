@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote, urlsplit
 
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
 
@@ -10,3 +11,12 @@ _CREDENTIALS = re.compile(r"//[^/\s]*@")
 def without_credentials(text: str) -> str:
     """Return a text with `***` for the user and password of every address in it."""
     return _CREDENTIALS.sub("//***@", text)
+
+
+def passwords_in(address: str) -> tuple[str, ...]:
+    """Return the password of an address, as it stands there and as it is meant; () without one."""
+    try:
+        password = urlsplit(address).password or ""
+    except ValueError:
+        return ()
+    return (password, unquote(password)) if password else ()

@@ -1,23 +1,21 @@
 """The adapter to Kubernetes: plain dictionaries in, plain dictionaries out.
 
-Only this module, `cluster_questions`, `portforward` and `pod_logs` import the `kubernetes` package.
+Only this module, `kubeconfig`, `cluster_questions`, `portforward` and `pod_logs` import the
+`kubernetes` package.
 Requests have finite timeouts, and every refusal becomes one of our errors with the next command.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import urllib3
-import yaml
 from kubernetes import client as kubernetes_client
-from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient, Resource
 from kubernetes.dynamic.exceptions import DynamicApiError
@@ -25,11 +23,13 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from vllm_flows.errors import (
     ClusterError,
     ClusterUnavailableError,
-    ConfigurationError,
     ConflictError,
     NoRightError,
 )
 from vllm_flows.guarding import Guard, unguarded
+from vllm_flows.kubeconfig import configured
+from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
+from vllm_flows.redaction import collect
 from vllm_flows.waiting import Clock
 
 Object = dict[str, Any]
@@ -41,7 +41,6 @@ _READ_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 1.0
 _REMIND_SECONDS = 10.0
 _TRY_LATER = {429, 500, 502, 503, 504}
-_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 _FORBIDDEN = 403
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -107,28 +106,19 @@ class Cluster:
     read_seconds: float = _READ_SECONDS
     patience: Patience | None = None
     guard: Guard = unguarded
+    collected: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
     def connect(cls, namespace: str, context: str = "") -> Cluster:
         """Read the kubeconfig (or the pod's service account); no request is made yet.
 
-        Raises ConfigurationError when it is not to be used.
+        Raises what `kubeconfig.configured` does.
         """
-        configuration = kubernetes_client.Configuration()
-        inside = _in_cluster() and not context
-        try:
-            if inside:
-                kubernetes_config.load_incluster_config(client_configuration=configuration)
-            else:
-                kubernetes_config.load_kube_config(
-                    config_file=os.environ.get("KUBECONFIG") or None,
-                    context=context or None,
-                    client_configuration=configuration,
-                )
-        except (kubernetes_config.ConfigException, yaml.YAMLError, TypeError, OSError) as error:
-            raise _no_kubeconfig(error, inside=inside) from error
+        configuration, inside = configured(context)
         configuration.retries = urllib3.Retry(total=2, connect=2, read=0, backoff_factor=0.3)
-        api = DynamicClient(kubernetes_client.ApiClient(configuration), discoverer=_NoDiscovery)
+        client = kubernetes_client.ApiClient(configuration)
+        configuration.renewed = client.rest_client.pool_manager.clear
+        api = DynamicClient(client, discoverer=_NoDiscovery)
         return cls(namespace, context, api, inside)
 
     def identity(self) -> str:
@@ -148,7 +138,7 @@ class Cluster:
         resource = self._resource(kind)
         with explained(f"read {kind} {name}"):
             try:
-                return self._request(resource.get, name=name)
+                return _collected(self._request(resource.get, name=name))
             except DynamicApiError as error:
                 if error.status == _NOT_FOUND:
                     return None
@@ -255,7 +245,7 @@ class Cluster:
     ) -> str:
         """Return the last lines of a container's log; empty when there is none yet.
 
-        `previous` is the run before the one that runs now.
+        `previous` is the run before the one that runs now. Secrets that it may show are collected.
         """
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         query: list[tuple[str, object]] = [("tailLines", lines)]
@@ -264,6 +254,7 @@ class Cluster:
         if previous:
             query.append(("previous", "true"))
         try:
+            self.collect_secrets()
             with explained(f"read the log of pod {pod}"):
                 response = self.api.request(
                     "get",
@@ -275,6 +266,16 @@ class Cluster:
         except ClusterError:
             return ""
         return bytes(response.data).decode("utf-8", "replace")
+
+    def collect_secrets(self) -> None:
+        """Collect, once, the Hub token and the API key: pods that are given them may write them.
+
+        What this account may not read is not ours to hide.
+        """
+        for name in {HF_TOKEN_SECRET, API_KEY_SECRET} - self.collected:
+            with suppress(NoRightError):
+                self.get("Secret", name)
+            self.collected.add(name)
 
     def _request(self, call: Any, **parameters: Any) -> Object:  # noqa: ANN401 -- untyped library
         return self._patiently(lambda: self._once(call, parameters))
@@ -324,14 +325,16 @@ class Cluster:
         )
 
 
+def _collected(found: Object) -> Object:
+    """Keep the values of a Secret out of all that is said from now on."""
+    if found.get("kind") == "Secret":
+        for value in (found.get("data") or {}).values():
+            collect(b64decode(value).decode("utf-8", "replace"))
+    return found
+
+
 def _passing(error: Exception) -> bool:
     return not isinstance(error, DynamicApiError) or error.status in _TRY_LATER
-
-
-def _in_cluster() -> bool:
-    """Say whether to use the account of the pod we run in: as helm does, without a kubeconfig."""
-    configured = os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser().exists()
-    return not configured and Path(_ACCOUNT_TOKEN).exists()
 
 
 @contextmanager
@@ -347,18 +350,6 @@ def explained(what: str) -> Iterator[None]:
             why=_root_cause(error),
             next_command="kubectl cluster-info",
         ) from error
-
-
-def _no_kubeconfig(error: Exception, *, inside: bool) -> ConfigurationError:
-    """Say what is wrong, and where: the parser's later lines would quote the file's secrets."""
-    file = "" if inside else f"{os.environ.get('KUBECONFIG') or '~/.kube/config'}: "
-    mark = getattr(error, "problem_mark", None)
-    line = f" (line {mark.line + 1})" if mark else ""
-    return ConfigurationError(
-        "no usable kubeconfig",
-        why=f"{file}{str(error).splitlines()[0]}{line}",
-        next_command="kubectl config get-contexts   (or set KUBECONFIG, or --context)",
-    )
 
 
 def _refusal(what: str, error: ApiException) -> ClusterError:

@@ -18,6 +18,7 @@ from vllm_flows import manifests
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, NoSecretError
 from vllm_flows.observed import MANAGED_BY
+from vllm_flows.redaction import collect
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def checked(value: str, source: str, place: Place) -> str:
     no token has.
     """
     text = value.strip()
+    collect(text)
     if text and text.isascii() and text.isprintable() and " " not in text:
         return text
     unset = f"   (with {place.variable} unset or corrected)" if source == place.variable else ""

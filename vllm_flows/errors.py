@@ -39,13 +39,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from vllm_flows.redaction import redacted
+
 
 class VllmFlowsError(Exception):
     """Something failed that the reader can act on.
 
     `what` is a sentence without a full stop; `why` explains it; `next_command` is
     something to run or open; `model` is the model's name when the error is about one.
-    `table` has a row for each model when it ended a run that was bringing them.
+    `table` has a row for each model when it ended a run that was bringing them. No text of it shows
+    a secret that was collected, be it later.
     """
 
     exit_code: ClassVar[int] = 1
@@ -54,6 +57,7 @@ class VllmFlowsError(Exception):
     def __init__(
         self, what: str, *, why: str = "", next_command: str = "", model: str | None = None
     ) -> None:
+        what, why, next_command = redacted(what), redacted(why), redacted(next_command)
         super().__init__(what, why, next_command, model)
         self.what = what
         self.why = why
@@ -72,7 +76,7 @@ class VllmFlowsError(Exception):
             lines.append(_indented("  why:  ", self.why))
         if self.next_command:
             lines.append(_indented("  next: ", self.next_command))
-        return "\n".join(lines)
+        return redacted("\n".join(lines))
 
 
 def _indented(label: str, text: str) -> str:

@@ -7,11 +7,13 @@ readiness is judged by the orchestrator, which can tell a slow load from a dead 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -27,11 +29,13 @@ from vllm_flows.helm_lock import HelmLock
 from vllm_flows.names import RELEASE
 from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 from vllm_flows.release_rules import LONGEST_HELM_SECONDS, release_from
+from vllm_flows.settings import environment_for_others
 
 # libyaml's parser where PyYAML has it: a manifest of 100 models takes the other one a second.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _READ_SECONDS = 60
+_END_SECONDS = 10
 _HISTORY_MAX = 10
 _ABSENT = "release: not found"
 """Helm 3 and 4 say so of a release that is not there; of other missing things they speak else."""
@@ -219,6 +223,7 @@ class Helm:
         with lock as hold, _file(stdin) as given, _file() as output, _file() as errors:
             process = subprocess.Popen(
                 [program, *arguments],
+                env=environment_for_others(os.environ),
                 stdin=given,
                 stdout=output,
                 stderr=errors,
@@ -228,8 +233,7 @@ class Helm:
             try:
                 code = process.wait(seconds)
             except subprocess.TimeoutExpired as error:
-                process.terminate()
-                process.wait()
+                _end(process)
                 kind = ReleaseError if writes else ReleaseUnavailableError
                 raise kind(f"helm failed: {arguments[0]}: no end after {seconds} s") from error
             except BaseException:
@@ -247,6 +251,17 @@ class Helm:
 
 def _documents(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.load_all(text, _Loader) if document]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End helm and what it started: a login program that hangs holds it up, also its own end."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+            return
+    process.wait()
 
 
 def _program() -> str:

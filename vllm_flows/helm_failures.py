@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ReleaseError, ReleaseUnavailableError
 from vllm_flows.names import RELEASE
+from vllm_flows.unseen_secrets import without_tokens
 
 _UNREACHABLE = re.compile(
     r"cluster unreachable|connection refused|connection reset|i/o timeout|TLS handshake timeout"
@@ -23,7 +23,7 @@ def failure(namespace: str, what: str, errors: str, release: str = RELEASE) -> R
 
     A ReleaseUnavailableError, which a retry can help, when it could not reach the API server.
     """
-    reason = without_credentials(_reason(errors))
+    reason = without_tokens(_reason(errors))
     hint = f"helm -n {namespace} history {release}"
     if "dependencies" in reason or "dependency" in reason:
         hint = "helm dependency build CHART_FOLDER"

@@ -7,10 +7,16 @@ What kubectl cannot do, or is not there for, is left to `Cluster`, which explain
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from vllm_flows.settings import environment_for_others
 
 Object = dict[str, Any]
 
@@ -18,10 +24,12 @@ _REQUEST_SECONDS = 5
 _TIMEOUT_SECONDS = 20.0
 
 
-def read_objects(kinds: Sequence[str], namespace: str, context: str = "") -> list[Object] | None:
+def read_objects(
+    kinds: Sequence[str], namespace: str, context: str = "", seconds: float = _TIMEOUT_SECONDS
+) -> list[Object] | None:
     """Return all objects of these kinds (`deployments`, `pods`, …) of a namespace, unsorted.
 
-    None when kubectl is not installed or fails, for whatever reason.
+    None when kubectl is not installed, fails for whatever reason, or does not end in time.
     """
     program = shutil.which("kubectl")
     if program is None:
@@ -30,8 +38,35 @@ def read_objects(kinds: Sequence[str], namespace: str, context: str = "") -> lis
     command += ["--request-timeout", f"{_REQUEST_SECONDS}s"]
     command += ["--context", context] if context else []
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=True)
-        found: list[Object] = json.loads(done.stdout)["items"]
+        found: list[Object] = json.loads(_output(command, seconds))["items"]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError):
         return None
     return found
+
+
+def _output(command: Sequence[str], seconds: float) -> bytes:
+    """Return what a program prints. Raises SubprocessError when it fails or takes longer.
+
+    A login program that hangs goes with it, and is asked nothing by way of the terminal. What that
+    prints goes to a file: it would hold a pipe open, and is not for people.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            env=environment_for_others(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(seconds)
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code:
+            raise subprocess.CalledProcessError(code, command)
+        output.seek(0)
+        return output.read()

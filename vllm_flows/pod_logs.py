@@ -31,8 +31,10 @@ def read_log(
 
     `previous` is the run before the one of now. `follow` goes on until the container ends; a minute
     without a line raises ClusterUnavailableError, as does an API that does not answer. Raises
-    ClusterError when the API refuses, as for a pod that is gone.
+    ClusterError when the API refuses, as for a pod that is gone. Secrets that the lines may show
+    are collected before.
     """
+    cluster.collect_secrets()
     # Its types are those of the answer as an object; asked for unread, it is urllib3's.
     core: Any = kubernetes_client.CoreV1Api(cluster.api.client)
     chosen = {

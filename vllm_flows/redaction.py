@@ -1,35 +1,96 @@
-"""Taking our secrets out of what somebody else wrote, by their value."""
+"""Secrets taken out of whatever leaves this process, by their value.
+
+Whoever reads a secret, from wherever, says so once with `collect`. Whatever shows, stores or sends
+a text passes it through `redacted`: logs, states, artifacts, results, errors, the command line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Iterable
+from typing import AnyStr
 
-from vllm_flows.credentials import Credential
-from vllm_flows.errors import ConfigurationError, NoRightError
-from vllm_flows.session import Session
+from vllm_flows.secret_forms import forms
 
-_SHORTEST = 8
-"""Characters; a shorter value would also stand in words."""
-
-
-def secrets_at_hand(session: Session) -> tuple[bytes, ...]:
-    """Return the Hub token and the API key, as far as this account may read them."""
-    return tuple(
-        found.value.encode()
-        for read in (session.token, session.api_key)
-        if (found := _permitted(read)) and len(found.value) >= _SHORTEST
-    )
+SHORTEST = 8
+"""Characters; a shorter value would also stand in words, and is left alone."""
+STARS = "***"
 
 
-def redacted(line: bytes, secrets: Collection[bytes]) -> bytes:
-    """Return the line with `***` in place of each secret."""
-    for secret in secrets:
-        line = line.replace(secret, b"***")
-    return line
+class Redactor:
+    """The secrets that were collected, ready to be found in texts. For many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: set[str] = set()
+        self._texts: tuple[str, ...] = ()
+        self._bytes: tuple[bytes, ...] = ()
+
+    def collect(self, values: Iterable[str]) -> None:
+        """Take these out of every text from now on; blanks around a value are not part of it."""
+        for value in values:
+            text = value.strip()
+            if len(text) >= SHORTEST and text not in self._values:
+                self._add(text)
+
+    def _add(self, value: str) -> None:
+        with self._lock:
+            # The longest first: one may be part of another.
+            found = sorted({*self._texts, *forms(value)}, key=lambda form: (-len(form), form))
+            self._bytes = tuple(form.encode() for form in found)
+            self._texts = tuple(found)
+            self._values.add(value)
+
+    def redacted(self, text: str) -> str:
+        """Return the text with `***` in place of each secret."""
+        return _replaced(text, self._texts, STARS)
+
+    def redacted_bytes(self, data: bytes) -> bytes:
+        """Return the bytes with `***` in place of each secret."""
+        return _replaced(data, self._bytes, STARS.encode())
+
+    def masked(self, data: bytes) -> bytes:
+        """Return the bytes, as many as before, with a star for each byte of a secret."""
+        for form in self._bytes:
+            if form in data:
+                data = data.replace(form, b"*" * len(form))
+        return data
 
 
-def _permitted(read: Callable[[], Credential | None]) -> Credential | None:
-    try:
-        return read()
-    except (NoRightError, ConfigurationError):  # what cannot be read, or used, is not ours to hide
-        return None
+def _replaced(text: AnyStr, forms_there: tuple[AnyStr, ...], stars: AnyStr) -> AnyStr:
+    for form in forms_there:
+        if form in text:
+            text = text.replace(form, stars)
+    return text
+
+
+process = Redactor()
+"""What this process has read."""
+
+
+def collect(*values: str | None) -> None:
+    """Keep these secrets out of everything that leaves this process from now on.
+
+    To be called where a secret is read, typed, made or answered, before anything can be said of it.
+    None, what is collected already and values of less than eight characters are passed over, so
+    calling it often costs nothing.
+    """
+    process.collect(value for value in values if value)
+
+
+def redacted(text: str) -> str:
+    """Return the text with `***` in place of each secret, in whatever form it stands there."""
+    return process.redacted(text)
+
+
+def redacted_bytes(data: bytes) -> bytes:
+    """Return the bytes with `***` in place of each secret, in whatever form it stands there."""
+    return process.redacted_bytes(data)
+
+
+def masked(data: bytes) -> bytes:
+    """Return the bytes, as many as before, with a star for each byte of a secret.
+
+    What says in itself how long its parts are, such as a pickle, can still be read.
+    """
+    return process.masked(data)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from errno import EISDIR
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,10 +23,13 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
+from vllm_flows.addresses import passwords_in
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.redaction import collect
 
 PREFIX = "VLLM_"
 """What the variable of a setting begins with; its name in capitals follows."""
@@ -171,6 +174,17 @@ class Settings(BaseModel):
             raise ValueError(message)
         return value
 
+    @model_validator(mode="after")
+    def _keeps_secrets(self) -> Settings:
+        """Collect what must be shown nowhere: secrets, and passwords in addresses."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                collect(value.get_secret_value())
+            elif isinstance(value, str):
+                collect(*passwords_in(value))
+        return self
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; `overrides` that are not None win over the environment.
@@ -223,6 +237,16 @@ def env_file() -> Mapping[str, str | None]:
         raise ConfigurationError(
             f"{ENV_FILE} cannot be read", why=why or str(error), next_command=f"ls -ld {ENV_FILE}"
         ) from error
+
+
+def environment_for_others(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a program that has no business with our secrets."""
+    secret = {
+        PREFIX + name.upper()
+        for name, field in Settings.model_fields.items()
+        if SecretStr in get_args(field.annotation)
+    }
+    return {name: value for name, value in environ.items() if name not in secret}
 
 
 def settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows import redaction
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what was collected: it is no secret of another test."""
+    monkeypatch.setattr(redaction, "process", redaction.Redactor())
+
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

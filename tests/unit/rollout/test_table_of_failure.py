@@ -224,12 +224,12 @@ def test_an_api_that_is_silent_when_the_others_are_asked_hides_no_failure(
 def test_the_table_of_a_failure_is_published_as_that_of_a_success_is(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(deploy, "create_table_artifact", lambda **given: shown.append(given))
+    shown: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(deploy, "publish_table", lambda *given: shown.append(given))
     error = WeightsError("no room on the volume")
     for rows in ([], [{"model": "a", "result": "not begun"}]):
         error.table = rows
         with pytest.raises(WeightsError), deploy.table_shown():
             raise error
-    (only,) = shown
-    assert (only["key"], only["table"]) == ("models", [{"model": "a", "result": "not begun"}])
+    ((table_shown, key, _),) = shown
+    assert (key, table_shown) == ("models", [{"model": "a", "result": "not begun"}])

@@ -102,7 +102,7 @@ class FakeCluster:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(task, "speaker", lambda _model, **_: lines.append)
-    monkeypatch.setattr(task, "create_progress_artifact", lambda **_: None)
+    monkeypatch.setattr(task, "publish_progress", lambda *_: None)
     return lines
 
 

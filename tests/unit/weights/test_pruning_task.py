@@ -83,7 +83,7 @@ def _said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     for module in (tasks, weights):
         monkeypatch.setattr(module, "speaker", lambda _, **__: said.append)
-    monkeypatch.setattr(weights, "create_progress_artifact", lambda **_: None)
+    monkeypatch.setattr(weights, "publish_progress", lambda *_: None)
     return said
 
 
