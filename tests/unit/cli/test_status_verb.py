@@ -36,6 +36,14 @@ def test_a_kubectl_that_fails_leaves_the_question_to_the_library(
     assert kubectl.read_objects(["pods"], "ns") is None
 
 
+def test_a_kubectl_whose_login_program_hangs_is_ended_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    fake_kubectl(monkeypatch, tmp_path, "read -r it && exit 0; sleep 777 & wait")
+    # It would hold the pipe of a kubectl open that is killed alone.
+    assert kubectl.read_objects(["pods"], "ns", seconds=0.3) is None
+
+
 def test_without_kubectl_the_library_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert kubectl.read_objects(["pods"], "ns") is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows import helm as helm_module
 from vllm_flows import helm_lock
 from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
@@ -176,3 +177,49 @@ def test_without_the_lock_nothing_is_rolled_back(helm: Made, tmp_path: Path):
 def test_a_repositorys_password_in_helms_words_is_not_repeated():
     error = failure("ns", "read the chart", "Error: http://me:canary@host is no chart repository")
     assert error.why == "http://***@host is no chart repository"
+
+
+def is_gone(folder: Path) -> bool:
+    """Say whether what the program started has ended."""
+    stat = Path("/proc", (folder / "child").read_text().strip(), "stat")
+    for _ in range(200):
+        if not stat.exists() or "(sleep) Z" in stat.read_text():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("deaf", ["", "trap '' TERM; "])
+def test_a_login_program_that_hangs_goes_with_the_helm_that_waits_for_it(
+    helm: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: str
+):
+    monkeypatch.setattr(helm_module, "_END_SECONDS", 0.2)
+    made = helm(f"{deaf}sleep 777 & echo $! > {tmp_path}/child; wait")
+    with pytest.raises(ReleaseUnavailableError, match="no end after 1 s"):
+        made.described(CHART, seconds=1)
+    assert is_gone(tmp_path)
+
+
+def test_what_a_login_program_shows_beside_helms_own_words_is_not_repeated(helm: Made):
+    words = "token: planted-canary is no good"
+    said = f"E1126 exec.go: {words}\nError: Kubernetes cluster unreachable: exec: {words}"
+    with pytest.raises(ReleaseUnavailableError) as caught:
+        helm(f"echo '{said}' >&2; exit 1").upgrade(CHART, {})
+    assert "planted-canary" not in str(caught.value)
+    assert "token: ***" in str(caught.value)
+
+
+def test_helm_keeps_the_names_of_objects_in_its_words(helm: Made):
+    words = 'cannot patch "vllm-qwen3-deployment-vllm" with kind Deployment: Secret "a-2" not found'
+    with pytest.raises(ReleaseError, match=r'"vllm-qwen3-deployment-vllm".*"a-2"'):
+        helm(f"echo 'Error: UPGRADE FAILED: {words}' >&2; exit 1").upgrade(CHART, {})
+
+
+def test_helm_gets_none_of_our_secrets(helm: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLLM_HF_TOKEN", "planted-canary")
+    monkeypatch.setenv("VLLM_API_KEY", "planted-canary")
+    monkeypatch.setenv("HELM_NAMESPACE", "other")
+    helm(f"env > {tmp_path}/env; echo 'name: a'").described(CHART)
+    environ = (tmp_path / "env").read_text()
+    assert "planted-canary" not in environ
+    assert "HELM_NAMESPACE=other" in environ
