@@ -13,7 +13,7 @@ from cli.agreeing import Agreement, agree, saved
 from cli.confirming import confirm_by_name, require_terminal, yes_option
 from cli.options import Options
 from cli.output import note, table
-from cli.prefect_runs import run_flow
+from cli.prefect_runs import parameter, run_flow
 from vllm_flows.chart import locate_chart
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.report import Report, outcome_rows
@@ -89,7 +89,7 @@ def _deploy(
         models_file=str(settings.models_file),
         namespace=settings.namespace,
         kube_context=settings.kube_context or None,
-        chart=chart,
+        chart=parameter("VLLM_CHART", chart),
         chart_version=chart_version,
         allow_downtime=agreement.allow_downtime,
         expected_plan=agreement.expected,

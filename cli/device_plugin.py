@@ -10,7 +10,7 @@ import click
 from cli.confirming import confirm, yes_option
 from cli.options import Options
 from cli.output import emit, note, output_option
-from cli.prefect_runs import run_flow
+from cli.prefect_runs import parameter, run_flow
 from vllm_flows.addresses import without_credentials
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def install(
     run_flow(
         _load_flow,
         kube_context=settings.kube_context or None,
-        chart=settings.device_plugin_chart,
+        chart=parameter("VLLM_DEVICE_PLUGIN_CHART", settings.device_plugin_chart),
         repository=settings.device_plugin_repository,
         version=settings.device_plugin_version,
         namespace=place,

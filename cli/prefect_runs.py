@@ -13,7 +13,7 @@ from cli.bars import Bars, bars
 from cli.interrupting import Interruptions
 from cli.output import note
 from cli.prefect_server import find_server, prepare_environment
-from vllm_flows.addresses import without_credentials
+from vllm_flows.addresses import passwords_in, without_credentials
 from vllm_flows.errors import ConfigurationError, StoppedError, VllmFlowsError
 
 Result = TypeVar("Result")
@@ -30,6 +30,17 @@ def run_flow(load: Callable[[], Callable[..., Result]], **parameters: Any) -> Re
     prepare_environment()
     find_server()
     return _run(load(), **parameters)
+
+
+def parameter(variable: str, text: str | None) -> str | None:
+    """Return a text as a parameter of a flow, which Prefect stores.
+
+    One with a password in it is left to the environment instead, as this `variable`.
+    """
+    if text and passwords_in(text):
+        os.environ[variable] = text
+        return None
+    return text
 
 
 def _run(flow: Callable[..., Result], **parameters: Any) -> Result:  # noqa: ANN401 -- a flow's own

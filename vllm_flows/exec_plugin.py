@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vllm_flows.errors import ClusterError, ConfigurationError, MissingProgramError
-from vllm_flows.redaction import collect
+from vllm_flows.redaction import collect, collect_lines
 from vllm_flows.settings import environment_for_others
 from vllm_flows.unseen_secrets import without_tokens
 
@@ -98,7 +98,7 @@ def login_from(answer: str, version: str, name: str) -> Login:
 def collect_key(pem: str) -> None:
     """Collect a private key, and each of its lines."""
     lines = [line.strip() for line in pem.splitlines() if not line.startswith("-----")]
-    collect(*(line for line in lines if len(line) >= _SHORTEST_KEY_LINE))
+    collect_lines(line for line in lines if len(line) >= _SHORTEST_KEY_LINE)
     if "PRIVATE KEY" in pem:
         collect(pem)
 

@@ -26,20 +26,23 @@ class Redactor:
         self._texts: tuple[str, ...] = ()
         self._bytes: tuple[bytes, ...] = ()
 
-    def collect(self, values: Iterable[str]) -> None:
-        """Take these out of every text from now on; blanks around a value are not part of it."""
-        for value in values:
-            text = value.strip()
-            if len(text) >= SHORTEST and text not in self._values:
-                self._add(text)
+    def collect(self, values: Iterable[str], *, encoded: bool = True) -> None:
+        """Take these out of every text from now on; blanks around a value are not part of it.
 
-    def _add(self, value: str) -> None:
+        `encoded`: in all their forms, not only as they are.
+        """
+        texts = {value.strip() for value in values}
+        new = {text for text in texts - self._values if len(text) >= SHORTEST}
+        if new:
+            self._add(new, {form for text in new for form in forms(text)} if encoded else new)
+
+    def _add(self, values: set[str], found: set[str]) -> None:
         with self._lock:
             # The longest first: one may be part of another.
-            found = sorted({*self._texts, *forms(value)}, key=lambda form: (-len(form), form))
-            self._bytes = tuple(form.encode() for form in found)
-            self._texts = tuple(found)
-            self._values.add(value)
+            known = sorted({*self._texts, *found}, key=lambda form: (-len(form), form))
+            self._bytes = tuple(form.encode() for form in known)
+            self._texts = tuple(known)
+            self._values |= values
 
     def redacted(self, text: str) -> str:
         """Return the text with `***` in place of each secret."""
@@ -76,6 +79,11 @@ def collect(*values: str | None) -> None:
     calling it often costs nothing.
     """
     process.collect(value for value in values if value)
+
+
+def collect_lines(lines: Iterable[str]) -> None:
+    """Keep the lines of a private key out as they are: no one line is encoded alone."""
+    process.collect(lines, encoded=False)
 
 
 def redacted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -27,6 +28,8 @@ class Fault(StrEnum):
     """It loads for ever."""
     CRASH = "crash"
     """It runs out of GPU memory while it loads."""
+    TELLS = "tells"
+    """It ends with the API key that it was given in its last words."""
     EMPTY = "empty"
     """It becomes ready, and answers without a text."""
     WRONG_ID = "wrong-id"
@@ -50,6 +53,8 @@ def fail_to_load(fault: Fault) -> None:
     """Do what keeps the model from loading, if that is its fault. Raises EngineError."""
     if fault is Fault.CRASH:
         raise EngineError(_OUT_OF_MEMORY)
+    if fault is Fault.TELLS:
+        raise EngineError(f"ValueError: the key {os.environ.get('VLLM_API_KEY', '')} does not do")
     while fault is Fault.HANG:
         time.sleep(_NAP_SECONDS)
 

@@ -224,7 +224,7 @@ def test_metrics_carry_the_models_name() -> None:
 def test_a_model_is_bad_only_where_its_configuration_says_so() -> None:
     assert faults.fault_of(CONFIG) is faults.Fault.NONE
     assert faults.fault_of({**CONFIG, "sandbox_fault": "empty"}) is faults.Fault.EMPTY
-    with pytest.raises(model.EngineError, match="not one of hang, crash, empty, wrong-id"):
+    with pytest.raises(model.EngineError, match="not one of hang, crash, tells, empty, wrong-id"):
         faults.fault_of({"sandbox_fault": "no such"})
 
 
@@ -233,6 +233,12 @@ def test_a_crash_has_the_words_of_a_gpu_without_memory() -> None:
     faults.fail_to_load(faults.Fault.EMPTY)
     with pytest.raises(model.EngineError, match="CUDA out of memory"):
         faults.fail_to_load(faults.Fault.CRASH)
+
+
+def test_a_model_can_tell_its_key_in_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "planted-canary")
+    with pytest.raises(model.EngineError, match="the key planted-canary does not do"):
+        faults.fail_to_load(faults.Fault.TELLS)
 
 
 def test_a_model_that_hangs_never_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""A secret is known from the moment it is read, and other programs do not get it."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.dynamic.exceptions import ForbiddenError
+
+from cli import prefect_server
+from cli.prefect_runs import parameter
+from vllm_flows.cluster import Cluster
+from vllm_flows.credentials import API_KEY, checked
+from vllm_flows.errors import ConfigurationError
+from vllm_flows.redaction import redacted
+from vllm_flows.settings import Settings, environment_for_others
+
+CANARY = "planted-canary"
+
+
+class Api:
+    """An API server with Secrets, which this account may read or not, and a log that shows one."""
+
+    def __init__(self, *, forbidden: bool = False) -> None:
+        self.forbidden = forbidden
+        self.asked: list[str] = []
+
+    def get(self, *_: Any, **given: Any) -> Any:
+        self.asked.append(given["name"])
+        if self.forbidden:
+            raise ForbiddenError(SimpleNamespace(status=403, reason="no", body="", headers={}))
+        data = {"key": b64encode(f"{CANARY}-of-{given['name']}\n".encode()).decode()}
+        return SimpleNamespace(data=json.dumps({"kind": "Secret", "data": data}))
+
+    def request(self, *_: Any, **__: Any) -> Any:
+        self.asked.append("log")
+        return SimpleNamespace(data=f"given {CANARY}-of-vllm-api-key".encode())
+
+
+def cluster(api: Api) -> Cluster:
+    return Cluster("vllm", "", api)  # type: ignore[arg-type]  # as much of it as is used
+
+
+@pytest.mark.parametrize("name", ["hf_token", "api_key"])
+def test_a_secret_setting_is(name: str):
+    Settings.model_validate({name: f" {CANARY} "})
+    assert redacted(CANARY) == "***"
+
+
+def test_the_password_in_any_setting_s_address_is():
+    Settings.model_validate({"chart_repository": f"https://me:{CANARY}@charts.example.com"})
+    assert redacted(CANARY) == "***"
+
+
+def test_a_value_that_was_typed_is_even_if_it_does_not_do():
+    with pytest.raises(ConfigurationError):
+        checked(f"{CANARY} twice", "your input", API_KEY)
+    assert redacted(f"{CANARY} twice") == "***"
+
+
+def test_a_secret_of_the_cluster_is():
+    cluster(Api()).get("Secret", "any")
+    assert redacted(f"{CANARY}-of-any") == "***"
+
+
+def test_before_a_log_is_read_those_are_that_its_pod_may_have_been_given():
+    api = Api()
+    made = cluster(api)
+    assert redacted(made.log("pod")) == "given ***"
+    made.log("pod")
+    assert sorted(api.asked[:2]) == ["hf-token", "vllm-api-key"]
+    assert api.asked[2:] == ["log", "log"]
+
+
+def test_a_log_is_read_also_without_the_right_to_read_secrets():
+    assert cluster(Api(forbidden=True)).log("pod").startswith("given")
+
+
+def test_other_programs_get_no_secret_setting():
+    secret = {"VLLM_HF_TOKEN": "a", "VLLM_API_KEY": "b"}
+    others = {"VLLM_NAMESPACE": "c", "PATH": "d", "VAULT_TOKEN": "e"}
+    assert environment_for_others(secret | others) == others
+
+
+def test_a_prefect_server_of_our_own_gets_no_token_either(monkeypatch: pytest.MonkeyPatch):
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(
+        prefect_server.subprocess, "Popen", lambda *_, **given: seen.append(given["env"])
+    )
+    for name in ("VLLM_HF_TOKEN", "VLLM_API_KEY", "HF_TOKEN", "VAULT_TOKEN"):
+        monkeypatch.setenv(name, CANARY)
+    prefect_server._start("http://127.0.0.1:4200/api", 4200, ())  # noqa: SLF001 -- what it starts
+    (environ,) = seen
+    assert CANARY not in environ.values()
+    assert environ["PATH"] == os.environ["PATH"]
+
+
+def test_a_parameter_that_prefect_would_store_holds_no_password(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("VLLM_CHART", raising=False)
+    address = f"https://me:{CANARY}@charts.example.com/a.tgz"
+    assert parameter("VLLM_CHART", "vllm/vllm-stack") == "vllm/vllm-stack"
+    assert parameter("VLLM_CHART", None) is None
+    assert "VLLM_CHART" not in os.environ
+    assert parameter("VLLM_CHART", address) is None
+    assert os.environ["VLLM_CHART"] == address
