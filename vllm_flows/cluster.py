@@ -29,7 +29,7 @@ from vllm_flows.errors import (
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.kubeconfig import configured
 from vllm_flows.manifests import API_KEY_SECRET, HF_TOKEN_SECRET
-from vllm_flows.redaction import collect
+from vllm_flows.redaction import collect, redacted
 from vllm_flows.waiting import Clock
 
 Object = dict[str, Any]
@@ -245,7 +245,7 @@ class Cluster:
     ) -> str:
         """Return the last lines of a container's log; empty when there is none yet.
 
-        `previous` is the run before the one that runs now. Secrets that it may show are collected.
+        `previous` is the run before the one that runs now. It shows no secret.
         """
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         query: list[tuple[str, object]] = [("tailLines", lines)]
@@ -265,7 +265,8 @@ class Cluster:
                 )
         except ClusterError:
             return ""
-        return bytes(response.data).decode("utf-8", "replace")
+        # Here, before a part of it is told: of half a secret the value is not found.
+        return redacted(bytes(response.data).decode("utf-8", "replace"))
 
     def collect_secrets(self) -> None:
         """Collect, once, the Hub token and the API key: pods that are given them may write them.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vllm_flows.errors import ClusterError, ConfigurationError, MissingProgramError
-from vllm_flows.redaction import collect, collect_lines
+from vllm_flows.redaction import collect, collect_lines, redacted
 from vllm_flows.settings import environment_for_others
 from vllm_flows.unseen_secrets import without_tokens
 
@@ -172,7 +172,8 @@ def _collect_anyhow(answer: str) -> None:
 
 def _failed(what: str, errors: str) -> ClusterError:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    words = without_tokens(" ".join(lines[-_LAST_LINES:]))
+    # Before they are cut: of half a secret the value is not found.
+    words = without_tokens(redacted(" ".join(lines[-_LAST_LINES:])))
     shown = "".join(sign if sign.isprintable() else "?" for sign in words)[-_LONGEST_WORDS:]
     return ClusterError(
         f"no login to the cluster: {what}",

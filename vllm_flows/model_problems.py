@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from vllm_flows.models import Model, SmokeTest, VllmConfig
+from vllm_flows.redaction import redacted
 from vllm_flows.yaml_positions import Path
 
 MODEL_KEYS = tuple(field.alias or name for name, field in Model.model_fields.items())
@@ -62,7 +63,8 @@ class Problem:
 
 
 def printable(text: str, limit: int = 60) -> str:
-    """Return the beginning of `text` without characters that could steer a terminal."""
+    """Return the beginning of `text` without secrets and characters that could steer a terminal."""
+    text = redacted(text)  # before it is cut: of half a secret the value is not found
     shown = "".join(letter if letter.isprintable() else "?" for letter in text[:limit])
     return f"{shown}…" if len(text) > limit else shown
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_flows.observed import HubFile
+from vllm_flows.redaction import redacted
 
 _LONGEST_TEXT = 200
 DEEPEST = 100
@@ -21,8 +22,12 @@ _UNSAFE_LEVELS = {"unsafe", "suspicious"}
 
 
 def plain(text: object) -> str:
-    """Return a stranger's text as it may be shown: one short line without control characters."""
-    line = " ".join(str(text).split())
+    """Return a stranger's text as it may be shown: one short line without control characters.
+
+    Nor with a secret that was collected.
+    """
+    # Before it is cut: of half a secret the value is not found.
+    line = " ".join(redacted(str(text)).split())
     return "".join(one if one.isprintable() else "?" for one in line)[:_LONGEST_TEXT]
 
 

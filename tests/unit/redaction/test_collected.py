@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +18,10 @@ from cli.prefect_runs import parameter
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import API_KEY, checked
 from vllm_flows.errors import ConfigurationError
-from vllm_flows.redaction import redacted
+from vllm_flows.exec_plugin import _failed
+from vllm_flows.model_problems import printable
+from vllm_flows.redaction import collect, redacted
+from vllm_flows.repository_facts import plain
 from vllm_flows.settings import Settings, environment_for_others
 
 CANARY = "planted-canary"
@@ -67,10 +72,10 @@ def test_a_secret_of_the_cluster_is():
     assert redacted(f"{CANARY}-of-any") == "***"
 
 
-def test_before_a_log_is_read_those_are_that_its_pod_may_have_been_given():
+def test_a_log_shows_none_of_those_that_its_pod_may_have_been_given():
     api = Api()
     made = cluster(api)
-    assert redacted(made.log("pod")) == "given ***"
+    assert made.log("pod") == "given ***"
     made.log("pod")
     assert sorted(api.asked[:2]) == ["hf-token", "vllm-api-key"]
     assert api.asked[2:] == ["log", "log"]
@@ -78,6 +83,20 @@ def test_before_a_log_is_read_those_are_that_its_pod_may_have_been_given():
 
 def test_a_log_is_read_also_without_the_right_to_read_secrets():
     assert cluster(Api(forbidden=True)).log("pod").startswith("given")
+
+
+@pytest.mark.parametrize("shown", [plain, partial(printable, limit=200)])
+def test_what_is_cut_shows_no_half_of_a_secret(shown: Callable[[str], str]):
+    collect(CANARY)
+    for length in range(170, 205):
+        assert "planted" not in shown("." * length + CANARY + "." * 300)
+
+
+def test_nor_do_the_last_words_of_a_login_program():
+    collect(CANARY)
+    for length in range(380, 405):
+        error = _failed("it failed", CANARY + "." * length)
+        assert "canary" not in str(error)
 
 
 def test_other_programs_get_no_secret_setting():
