@@ -30,8 +30,7 @@ def doctor(options: Options, *, form: str) -> None:
     at, do not count.
     """
     from vllm_flows.doctor import examine
-    from vllm_flows.doctor_findings import healthy
-    from vllm_flows.doctor_questions import Question
+    from vllm_flows.doctor_findings import Question, healthy
 
     found = examine(options.given(), Question(("prefect",), _prefect))
     if form == "table":

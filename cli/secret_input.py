@@ -81,6 +81,28 @@ def given_value(
     return Given(SecretStr(checked(text, source, place)), source)
 
 
+def offered_token() -> Given | None:
+    """Ask, on a terminal, whether the token that `hf auth login` left is to be taken.
+
+    None when there is none, nobody can be asked, or the answer is no.
+    """
+    if not has_terminal():
+        return None
+    from pydantic import SecretStr
+
+    from vllm_flows.credentials import HF_TOKEN, checked
+    from vllm_flows.hub_login import token_left
+
+    left = token_left()
+    if left is None:
+        return None
+    value, source = left
+    question = f"There is a token in {source}, for this machine's own use. Store it in the cluster?"
+    if not asked(lambda: click.confirm(question, default=False, err=True)):
+        return None
+    return Given(SecretStr(checked(value, source, HF_TOKEN)), source)
+
+
 def _found(
     place: Place,
     in_environment: SecretStr | None,

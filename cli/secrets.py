@@ -12,15 +12,15 @@ import click
 from cli.confirming import confirm, has_terminal, yes_option
 from cli.options import Options
 from cli.output import emit, note
-from cli.secret_input import Given, WithoutValue, given_value, value_options
+from cli.secret_input import Given, WithoutValue, given_value, offered_token, value_options
 from vllm_flows.errors import ConfigurationError, HubUnavailableError
 from vllm_flows.guarded_process import shown_on_purpose
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from vllm_flows.cluster import Cluster
     from vllm_flows.credentials import Place
+    from vllm_flows.keeping import Keeper
     from vllm_flows.settings import Settings
 
 _GENERATED_BYTES = 32
@@ -42,14 +42,19 @@ _form = click.option(
 def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_check: bool) -> None:
     """Store a Hugging Face token in the cluster, for gated models.
 
-    It is read with --stdin or --file, taken from VLLM_HF_TOKEN, or asked for without echo. The
-    Hub is asked whose it is: a token that it does not know is not stored.
+    It is read with --stdin or --file, taken from VLLM_HF_TOKEN, or asked for without echo; on a
+    terminal the token that `hf auth login` left is offered first. The Hub is asked whose it is: a
+    token that it does not know is not stored.
     """
     from vllm_flows.credentials import HF_TOKEN
 
     _one_source(from_stdin, file)
     settings = options.settings()
-    given = given_value(HF_TOKEN, settings.hf_token, from_stdin=from_stdin, file=file)
+    given = None
+    if not (from_stdin or file or settings.hf_token):
+        given = offered_token()
+    if given is None:
+        given = given_value(HF_TOKEN, settings.hf_token, from_stdin=from_stdin, file=file)
     if given is None:
         raise _nothing_given(HF_TOKEN)
     if not no_check:
@@ -98,7 +103,10 @@ def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, genera
 @_form
 @click.pass_obj
 def get_hf_token(options: Options, *, form: str) -> None:
-    """Print the stored Hugging Face token, alone, on stdout."""
+    """Print the stored Hugging Face token, alone, on stdout.
+
+    Ends with 1 when none is stored.
+    """
     from vllm_flows.credentials import HF_TOKEN
 
     _print(options.settings(), HF_TOKEN, form)
@@ -108,7 +116,10 @@ def get_hf_token(options: Options, *, form: str) -> None:
 @_form
 @click.pass_obj
 def get_api_key(options: Options, *, form: str) -> None:
-    """Print the stored API key, alone, on stdout."""
+    """Print the stored API key, alone, on stdout.
+
+    Ends with 1 when none is stored.
+    """
     from vllm_flows.credentials import API_KEY
 
     _print(options.settings(), API_KEY, form)
@@ -118,7 +129,10 @@ def get_api_key(options: Options, *, form: str) -> None:
 @yes_option
 @click.pass_obj
 def delete_hf_token(options: Options, *, yes: bool) -> None:
-    """Delete the stored Hugging Face token; models that are served go on."""
+    """Delete the stored Hugging Face token; models that are served go on.
+
+    Where Vault keeps it, it is deleted there too. Ends with 0 when there is none.
+    """
     from vllm_flows.credentials import HF_TOKEN
 
     settings = options.settings()
@@ -130,7 +144,10 @@ def delete_hf_token(options: Options, *, yes: bool) -> None:
 @yes_option
 @click.pass_obj
 def delete_api_key(options: Options, *, yes: bool) -> None:
-    """Delete the stored API key; install then opens the endpoint to all who reach it."""
+    """Delete the stored API key; install then opens the endpoint to all who reach it.
+
+    Where Vault keeps it, it is deleted there too. Ends with 0 when there is none.
+    """
     from vllm_flows.credentials import API_KEY
 
     settings = options.settings()
@@ -157,8 +174,12 @@ def _nothing_given(place: Place) -> ConfigurationError:
 def _insist_on_none(settings: Settings) -> None:
     """Refuse to replace a key unasked: a script that runs twice would lock out all clients."""
     from vllm_flows import credentials
+    from vllm_flows.keeping import raise_if_pending
 
-    if credentials.read(_cluster(settings), credentials.API_KEY, None):
+    cluster = keeper_of(settings).cluster
+    if not credentials.read(cluster, credentials.API_KEY, None):
+        raise_if_pending(cluster, credentials.API_KEY)
+    else:
         raise ConfigurationError(
             "there is an API key already, and no new one was given",
             next_command="vllm-flows set-api-key --stdin < FILE   (or --generate for a new random "
@@ -191,44 +212,50 @@ def _check(settings: Settings, given: Given) -> None:
         note(f"warning: {found}")
 
 
-def _cluster(settings: Settings) -> Cluster:
+def keeper_of(settings: Settings) -> Keeper:
+    """Return what keeps the secrets of the namespace; nothing is asked yet."""
     from vllm_flows.cluster import Cluster
+    from vllm_flows.keeping import Keeper
+    from vllm_flows.waiting import StoppableClock
 
-    return Cluster.connect(settings.namespace, settings.kube_context)
+    cluster = Cluster.connect(settings.namespace, settings.kube_context)
+    return Keeper(cluster, settings, note, StoppableClock())
 
 
 @contextmanager
-def _locked(cluster: Cluster, verb: str) -> Iterator[Cluster]:
+def locked(keeper: Keeper, verb: str) -> Iterator[Keeper]:
     """Hold the namespace's lock: a run that is at work has read the value already."""
     from dataclasses import replace
 
     from vllm_flows.lease import Lock
 
-    with Lock.of(cluster, verb, note) as lock:
-        yield replace(cluster, guard=lock.check)
+    with Lock.of(keeper.cluster, verb, note) as lock:
+        yield replace(keeper, cluster=replace(keeper.cluster, guard=lock.check))
 
 
 def _store(settings: Settings, place: Place, value: SecretStr) -> None:
     from vllm_flows import credentials
 
-    cluster = _cluster(settings)
-    credentials.ensure_namespace(cluster)
-    with _locked(cluster, place.verb) as guarded:
-        credential = credentials.read(guarded, place, value)
-        changed = credential is not None and credentials.store(guarded, place, credential)
+    keeper = keeper_of(settings)
+    credentials.ensure_namespace(keeper.cluster)
+    with locked(keeper, place.verb) as guarded:
+        credential = credentials.read(guarded.cluster, place, value)
+        kept = guarded.look(place)
+        if kept.store.is_there:
+            note(f"kept in {guarded.where(kept)}: {kept.choice.reason}")
+        changed = credential is not None and guarded.store(place, credential, anew=True)
     state = "is set" if changed else "holds that value already"
     note(f"Secret {place.secret} {state} in namespace {settings.namespace}")
 
 
 def _print(settings: Settings, place: Place, form: str) -> None:
-    from vllm_flows import credentials
-
-    found = credentials.stored(_cluster(settings), place)
-    source = f"{found.source} in namespace {settings.namespace}"
+    keeper = keeper_of(settings)
+    found = keeper.stored(place)
     with shown_on_purpose():
         if form == "value":
             click.echo(found.value)
         else:
+            source = f"{keeper.source(place)} in namespace {settings.namespace}"
             emit((), form, data={"name": place.secret, "value": found.value, "source": source})
 
 
@@ -236,19 +263,16 @@ def _delete(
     settings: Settings, place: Place, variable: SecretStr | None, question: str, *, yes: bool
 ) -> bool:
     """Delete the Secret once somebody agreed; return whether there was one."""
-    from vllm_flows import credentials
-
-    cluster, where = _cluster(settings), f"in namespace {settings.namespace}"
-    there = credentials.removable(cluster, place)
-    if not there:
+    keeper, where = keeper_of(settings), f"in namespace {settings.namespace}"
+    there = keeper.removable(place)
+    if there is None:
         note(f"no {place.what} is stored {where}: nothing to delete")
         return False
-    verb = place.verb.replace("set-", "delete-")
     if not yes:
-        confirm(f"This deletes Secret {place.secret} {where}. {question}")
-    with _locked(cluster, verb) as guarded:
-        credentials.remove(guarded, place)
-    note(f"Secret {place.secret} is deleted {where}")
+        confirm(f"This deletes {keeper.everywhere(there)} {where}. {question}")
+    with locked(keeper, place.verb.replace("set-", "delete-")) as guarded:
+        guarded.remove(place)
+    note(f"{keeper.everywhere(there)} is deleted {where}")
     if variable is not None:
         note(f"warning: {place.variable} is set: the next install stores its value")
     return True

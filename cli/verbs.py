@@ -122,6 +122,10 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "secrets:delete_api_key",
             "Delete the stored API key; install then opens the endpoint to all who reach it.",
         ),
+        "move-secrets": Verb(
+            "moving:move_secrets",
+            "Move the Hub token and the API key to Vault, or back to plain Secrets.",
+        ),
     },
     "This machine": {
         "completion": Verb(

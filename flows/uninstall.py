@@ -39,7 +39,7 @@ def uninstall(
         removal.delete_unowned(session.cluster)
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
-        removal.delete_secrets(session.cluster)
+        removal.delete_secrets(session)
         if delete_weights:
             removal.delete_weights(session.cluster)
         if delete_namespace:

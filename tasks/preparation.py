@@ -9,7 +9,7 @@ from vllm_flows.key_mark import Mark, save
 from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.session import Session
 
-_LIMIT_SECONDS = 120
+_LIMIT_SECONDS = 240
 
 
 @task(
@@ -30,12 +30,16 @@ def ensure_namespace(session: Session) -> None:
 def store_secrets(
     session: Session, api_key: Credential | None, token: Credential | None, mark: Mark | None
 ) -> None:
-    """Bring the Secrets to the values in use; and keep the key of the API key's `mark`.
+    """Bring the Secrets to the values in use, by way of Vault where it keeps them.
 
-    Raises ConfigurationError when a Secret is somebody else's and holds another value.
+    Keeps the key of the API key's `mark` as well.
+
+    Raises ConfigurationError when a Secret is somebody else's and holds another value, and what
+    Vault and the External Secrets Operator refuse.
     """
+    keeper = session.keeper(say)
     for place, credential in ((credentials.HF_TOKEN, token), (credentials.API_KEY, api_key)):
-        if credential and credentials.store(session.cluster, place, credential):
+        if credential and keeper.store(place, credential):
             say(f"Secret {place.secret} written")
     if mark and save(session.cluster, mark):
         say(f"Secret {DIGEST_KEY_SECRET} written: by it a changed API key is known")

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from tasks.handover import delete_left
 from tasks.running import ONCE, RETRIED, say, task
+from vllm_flows import credentials
 from vllm_flows.cluster import Cluster
-from vllm_flows.credentials import is_ours
 from vllm_flows.errors import TimedOutError
-from vllm_flows.manifests import API_KEY_SECRET, DIGEST_KEY_SECRET, HF_TOKEN_SECRET
+from vllm_flows.external_secrets import is_ours
+from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
+from vllm_flows.secret_mode import Maker
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -22,17 +24,25 @@ _GONE_SECONDS = 240.0
 @task(
     name="delete secrets", task_run_name="delete secrets", timeout_seconds=_LIMIT_SECONDS, **RETRIED
 )
-def delete_secrets(cluster: Cluster) -> None:
-    """Delete the Secrets of token, API key and its digest, as far as they are there and ours."""
-    for name in (HF_TOKEN_SECRET, API_KEY_SECRET, DIGEST_KEY_SECRET):
-        found = cluster.get("Secret", name)
-        if found is None:
-            continue
-        if is_ours(found):
-            cluster.delete("Secret", name)
-            say(f"Secret {name} deleted")
-        else:
-            say(f"Secret {name} stays: it was not made by vllm-flows")
+def delete_secrets(session: Session) -> None:
+    """Delete the Secrets of token, API key and its digest, as far as they are there and ours.
+
+    What Vault holds stays there: others may read it as well.
+    """
+    keeper = session.keeper(say)
+    for place in credentials.PLACES:
+        kept = keeper.look(place)
+        if kept.maker is Maker.OTHER:
+            say(f"Secret {place.secret} stays: it was not made by vllm-flows")
+        elif kept.maker is not Maker.NOBODY:
+            keeper.detach(kept)
+            external = kept.maker is Maker.SYNCED
+            rest = f"; its value stays in {keeper.where(kept)}" if external else ""
+            say(f"Secret {place.secret} deleted{rest}")
+    digest_key = session.cluster.get("Secret", DIGEST_KEY_SECRET)
+    if digest_key and is_ours(digest_key):
+        session.cluster.delete("Secret", DIGEST_KEY_SECRET)
+        say(f"Secret {DIGEST_KEY_SECRET} deleted")
 
 
 @task(

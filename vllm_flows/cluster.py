@@ -48,7 +48,7 @@ _CONFLICT = 409
 
 _FAILURES = (DynamicApiError, urllib3.exceptions.HTTPError, OSError, ClusterUnavailableError)
 _RESOURCES = {
-    # kind: (API group, version, plural, namespaced)
+    # kind: (API group, version ("" for `external_secrets`), plural, namespaced)
     "ConfigMap": ("", "v1", "configmaps", True),
     "Event": ("", "v1", "events", True),
     "Namespace": ("", "v1", "namespaces", False),
@@ -60,6 +60,8 @@ _RESOURCES = {
     "Secret": ("", "v1", "secrets", True),
     "Service": ("", "v1", "services", True),
     "ServiceAccount": ("", "v1", "serviceaccounts", True),
+    "ClusterSecretStore": ("external-secrets.io", "", "clustersecretstores", False),
+    "ExternalSecret": ("external-secrets.io", "", "externalsecrets", True),
     "Deployment": ("apps", "v1", "deployments", True),
     "ReplicaSet": ("apps", "v1", "replicasets", True),
     "Job": ("batch", "v1", "jobs", True),
@@ -106,6 +108,8 @@ class Cluster:
     read_seconds: float = _READ_SECONDS
     patience: Patience | None = None
     guard: Guard = unguarded
+    external_secrets: str = "v1"
+    """The version in which ExternalSecrets are served, where they are."""
     collected: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -318,7 +322,7 @@ class Cluster:
         return Resource(
             prefix="apis" if group else "api",
             group=group,
-            api_version=version,
+            api_version=version or self.external_secrets,
             kind=kind,
             namespaced=namespaced,
             name=plural,

@@ -24,8 +24,6 @@ _NOT_FOUND = 404
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _EXTERNAL_SECRETS = "external-secrets.io"
-STORE = "vault-secret-store"
-"""The ClusterSecretStore by which the External Secrets Operator reads Vault."""
 
 
 def ask(cluster: Cluster, path: str, question: Mapping[str, Any] | None = None) -> Object | None:
@@ -107,8 +105,3 @@ def external_secrets_version(cluster: Cluster) -> str:
     served = ask(cluster, f"/apis/{_EXTERNAL_SECRETS}/{version}") if version else None
     names = {item["name"] for item in (served or {}).get("resources") or ()}
     return version if "externalsecrets" in names else ""
-
-
-def vault_store(cluster: Cluster, version: str) -> Object | None:
-    """Return the ClusterSecretStore that reads Vault; None when there is none."""
-    return ask(cluster, f"/apis/{_EXTERNAL_SECRETS}/{version}/clustersecretstores/{STORE}")

@@ -1,8 +1,8 @@
 """The Hub token and the API key: read, checked, stored; never shown, never taken from others.
 
 A value that cannot stand in an HTTP header is refused here, by the name of where it came from:
-further on, libraries would quote it in their errors. Everything that has to do with where they are
-kept goes through the functions here: the command line and the flows know no Secret.
+further on, libraries would quote it in their errors. Whoever uses a value reads the Secret, by the
+functions here; `keeping` sets and deletes one, also where it is made from Vault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from vllm_flows import manifests
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, NoSecretError
-from vllm_flows.observed import MANAGED_BY
+from vllm_flows.external_secrets import controller, is_ours
 from vllm_flows.redaction import collect
 
 
@@ -25,7 +25,8 @@ from vllm_flows.redaction import collect
 class Place:
     """Where one kind of secret lives: the Secret, its key, the variable that overrides it.
 
-    `what` is its name for people, `verb` the command that stores it.
+    `what` is its name for people, `verb` the command that stores it. Where Vault keeps it, the
+    ExternalSecret `external` makes the Secret from the path of the setting `path_setting`.
     """
 
     what: str
@@ -33,6 +34,8 @@ class Place:
     key: str
     variable: str
     verb: str
+    external: str
+    path_setting: str
 
 
 HF_TOKEN = Place(
@@ -41,10 +44,19 @@ HF_TOKEN = Place(
     manifests.HF_TOKEN_KEY,
     "VLLM_HF_TOKEN",
     "set-hf-token",
+    "hf-token-external-secret",
+    "vault_hf_token_path",
 )
 API_KEY = Place(
-    "API key", manifests.API_KEY_SECRET, manifests.API_KEY_KEY, "VLLM_API_KEY", "set-api-key"
+    "API key",
+    manifests.API_KEY_SECRET,
+    manifests.API_KEY_KEY,
+    "VLLM_API_KEY",
+    "set-api-key",
+    "vllm-api-key-external-secret",
+    "vault_api_key_path",
 )
+PLACES = (HF_TOKEN, API_KEY)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential 
     Raises ConfigurationError for a value that cannot be sent.
     """
     existing = cluster.get("Secret", place.secret)
-    there = _stored(existing, place)
+    there = value_in(existing, place)
     if given is not None:
         value = checked(given.get_secret_value(), place.variable, place)
     elif there is not None:
@@ -119,34 +131,28 @@ def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
         return False
     existing = cluster.get("Secret", place.secret)
     if existing is not None and not is_ours(existing):
-        raise ConfigurationError(
-            f"Secret {place.secret} was not made by vllm-flows and holds another value",
-            why=f"its owner would change it back: {_owner(existing)}",
-            next_command=f"change it where it comes from, and unset {place.variable}",
-        )
+        raise not_ours_to_change(owner(existing), place)
     cluster.apply(manifests.secret(place.secret, place.key, credential.value))
     return True
 
 
-def removable(cluster: Cluster, place: Place) -> bool:
-    """Say whether there is a Secret to remove.
-
-    Raises ConfigurationError when it was made by somebody else.
-    """
-    existing = cluster.get("Secret", place.secret)
-    if existing is not None and not is_ours(existing):
-        raise ConfigurationError(
-            f"Secret {place.secret} was not made by vllm-flows",
-            why=f"its owner would make it again: {_owner(existing)}",
-            next_command=f"remove it where it comes from, or: kubectl -n {cluster.namespace} "
-            f"delete secret {place.secret}",
-        )
-    return existing is not None
+def not_ours_to_change(owner: str, place: Place) -> ConfigurationError:
+    """Return the error that somebody else, the `owner`, keeps another value in the Secret."""
+    return ConfigurationError(
+        f"Secret {place.secret} was not made by vllm-flows and holds another value",
+        why=f"its owner would change it back: {owner}",
+        next_command=f"change it where it comes from, and unset {place.variable}",
+    )
 
 
-def remove(cluster: Cluster, place: Place) -> bool:
-    """Delete the Secret; return whether there was one. Raises as `removable` does."""
-    return removable(cluster, place) and cluster.delete("Secret", place.secret)
+def not_ours(owner: str, place: Place, cluster: Cluster) -> ConfigurationError:
+    """Return the error that the Secret is somebody else's, the `owner`'s."""
+    return ConfigurationError(
+        f"Secret {place.secret} was not made by vllm-flows",
+        why=f"its owner would make it again: {owner}",
+        next_command=f"remove it where it comes from, or: kubectl -n {cluster.namespace} "
+        f"delete secret {place.secret}",
+    )
 
 
 def ensure_namespace(cluster: Cluster) -> bool:
@@ -160,18 +166,19 @@ def ensure_namespace(cluster: Cluster) -> bool:
     return True
 
 
-def is_ours(item: Mapping[str, Any]) -> bool:
-    """Say whether an object carries our label."""
-    return MANAGED_BY.items() <= (item["metadata"].get("labels") or {}).items()
-
-
-def _stored(existing: Mapping[str, Any] | None, place: Place) -> str | None:
+def value_in(existing: Mapping[str, Any] | None, place: Place) -> str | None:
+    """Return what a Secret holds under the place's key; None without."""
     data = (existing or {}).get("data") or {}
     if place.key not in data:
         return None
-    return base64.b64decode(data[place.key]).decode("utf-8", "replace")
+    value = base64.b64decode(data[place.key]).decode("utf-8", "replace")
+    collect(value)
+    return value
 
 
-def _owner(existing: Mapping[str, Any]) -> str:
+def owner(existing: Mapping[str, Any]) -> str:
+    """Say who made a Secret that is not ours: what controls it, else what its label names."""
+    found = controller(existing)
     labels = existing["metadata"].get("labels") or {}
-    return str(labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker"))
+    named = labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker")
+    return found or str(named)

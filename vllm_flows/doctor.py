@@ -12,8 +12,7 @@ from vllm_flows import doctor_questions as questions
 from vllm_flows.cluster import Cluster
 from vllm_flows.cluster_questions import address, server_version
 from vllm_flows.doctor_cluster import judge_reached, judge_unreached
-from vllm_flows.doctor_findings import Finding, failed, late, not_asked
-from vllm_flows.doctor_questions import Question
+from vllm_flows.doctor_findings import Finding, Question, failed, late, not_asked
 from vllm_flows.errors import ClusterError, ConfigurationError
 from vllm_flows.retrying import TryAgainError, begun, within
 from vllm_flows.settings import Settings, usable_settings
@@ -36,7 +35,9 @@ ORDER = (
     "storage class",
     "hub",
     "hub token",
+    "secrets",
     "external secrets",
+    "vault",
     "prefect",
     "release",
     "lock",

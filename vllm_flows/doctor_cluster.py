@@ -16,6 +16,7 @@ from vllm_flows.names import some_of
 from vllm_flows.nodes import GPU, Node, untolerated_taints
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import RELEASE_ACTIONS, ReleaseAction, check_release
+from vllm_flows.secret_mode import Store, StoreState
 from vllm_flows.settings import Settings
 from vllm_flows.sizes import human_bytes
 from vllm_flows.storage import ONE_NODE_ONLY, READ_WRITE_ONCE, class_named
@@ -171,21 +172,17 @@ def judge_namespace(name: str, found: Object | None, *, may_make: bool) -> Findi
     return Finding("namespace", State.OK, name)
 
 
-def judge_external_secrets(version: str, store: Object | None, name: str) -> Finding:
+def judge_external_secrets(version: str, store: Store) -> Finding:
     """Tell of the External Secrets Operator and its way to Vault; neither is needed."""
     check = "external secrets"
     if not version:
         return Finding(check, State.OK, "no External Secrets Operator: plain Secrets do")
-    operator = f"External Secrets Operator serves {version}"
-    if store is None:
-        return Finding(check, State.OK, f"{operator}; no ClusterSecretStore {name}")
-    conditions = (store.get("status") or {}).get("conditions") or ()
-    ready: Object = next((one for one in conditions if one.get("type") == "Ready"), {})
-    if ready.get("status") == "True":
-        return Finding(check, State.OK, f"{operator}; ClusterSecretStore {name} is ready")
-    why = str(ready.get("message") or ready.get("reason") or "it says nothing")
-    text = f"{operator}; ClusterSecretStore {name} is not ready: {why}"
-    return Finding(check, State.WARNING, text, f"kubectl describe clustersecretstore {name}")
+    text = f"External Secrets Operator serves {version}; {store.told()}"
+    if store.state is StoreState.NOT_READY:
+        return Finding(
+            check, State.WARNING, text, f"kubectl describe clustersecretstore {store.name}"
+        )
+    return Finding(check, State.OK, text)
 
 
 def judge_release(release: Release) -> Finding:

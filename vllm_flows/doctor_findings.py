@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -33,6 +33,17 @@ class Finding:
     def row(self) -> dict[str, str]:
         """Return it as data: check, state, found, fix."""
         return {key: str(value) for key, value in asdict(self).items()}
+
+
+Answer = list[Finding]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and the checks that the answer tells of."""
+
+    checks: tuple[str, ...]
+    ask: Callable[[], Answer]
 
 
 def failed(check: str, error: BaseException) -> Finding:

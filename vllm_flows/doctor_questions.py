@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,14 +12,9 @@ from vllm_flows import doctor_checks as machine
 from vllm_flows import doctor_cluster as judged
 from vllm_flows.chart import locate_chart, overruled_version
 from vllm_flows.cluster import Cluster
-from vllm_flows.cluster_questions import (
-    STORE,
-    external_secrets_version,
-    missing_rights,
-    user_name,
-    vault_store,
-)
-from vllm_flows.doctor_findings import Finding, State, told
+from vllm_flows.cluster_questions import missing_rights, user_name
+from vllm_flows.doctor_findings import Answer, Finding, Question, State, told
+from vllm_flows.doctor_secrets import of_secrets
 from vllm_flows.errors import (
     ConfigurationError,
     HubUnavailableError,
@@ -40,16 +34,6 @@ from vllm_flows.surroundings import HOLD_RESOURCES
 
 SECONDS = 5
 """The longest that helm is given for an answer."""
-
-Answer = list[Finding]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked, and the checks that the answer tells of."""
-
-    checks: tuple[str, ...]
-    ask: Callable[[], Answer]
 
 
 def of_this_machine(settings: Settings, flags: Mapping[str, object]) -> list[Question]:
@@ -74,7 +58,7 @@ def of_cluster(cluster: Cluster, settings: Settings) -> list[Question]:
         Question(("gpus", "device plugin"), partial(_gpus, cluster, settings)),
         Question(("runtime class",), partial(_runtime_class, cluster, settings)),
         Question(("storage class",), partial(_storage, cluster, settings)),
-        Question(("external secrets",), partial(_external_secrets, cluster)),
+        *of_secrets(cluster, settings),
         Question(("release",), partial(_release, settings)),
         Question(("lock",), partial(_lock, cluster)),
     ]
@@ -181,12 +165,6 @@ def _runtime_class(cluster: Cluster, settings: Settings) -> Answer:
 
 def _storage(cluster: Cluster, settings: Settings) -> Answer:
     return [judged.judge_storage(cluster.find("StorageClass"), settings)]
-
-
-def _external_secrets(cluster: Cluster) -> Answer:
-    version = external_secrets_version(cluster)
-    store = vault_store(cluster, version) if version else None
-    return [judged.judge_external_secrets(version, store, STORE)]
 
 
 def _release(settings: Settings) -> Answer:

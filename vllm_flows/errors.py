@@ -17,6 +17,10 @@
     │   ├── ConflictError         exit  1   the object changed since it was read
     │   └── ClusterUnavailableError         it does not answer (retryable)
     ├── NoSecretError             exit  1   the Hub token or the API key is not stored
+    ├── SecretStoreError          exit  1   the External Secrets Operator cannot make a Secret
+    ├── VaultError                exit  1   Vault refuses a login, a token or a request
+    │   ├── VaultConflictError    exit  1   somebody else wrote there meanwhile
+    │   └── VaultUnavailableError           it is sealed, or does not answer (retryable)
     ├── LockedError               exit  5   another run holds the lock of the namespace
     │   └── LockLostError         exit  5   this run held it, and no longer does
     ├── ReleaseError              exit  1   helm failed, or the release is in no state to act on
@@ -158,6 +162,24 @@ class ClusterUnavailableError(ClusterError):
 
 class NoSecretError(VllmFlowsError):
     """The namespace holds no such token or key."""
+
+
+class SecretStoreError(VllmFlowsError):
+    """The External Secrets Operator, or its store, cannot make a Secret from Vault."""
+
+
+class VaultError(VllmFlowsError):
+    """Vault refused a login, a token or a request."""
+
+
+class VaultConflictError(VaultError):
+    """The secret changed in Vault since it was read; nothing was overwritten."""
+
+
+class VaultUnavailableError(VaultError):
+    """Vault did not answer, or is sealed, not initialised or without an active node."""
+
+    retryable = True
 
 
 class LockedError(VllmFlowsError):

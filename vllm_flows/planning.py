@@ -38,7 +38,10 @@ class Aim:
 
 @dataclass(frozen=True)
 class Decision:
-    """A plan, and what it was made from; `mark` is the API key's."""
+    """A plan, and what it was made from; `mark` is the API key's.
+
+    `by_vault` are the Secrets that are written by way of Vault.
+    """
 
     session: Session
     desired: Desired
@@ -47,6 +50,7 @@ class Decision:
     api_key: Credential | None
     token: Credential | None
     mark: Mark | None = None
+    by_vault: frozenset[str] = frozenset()
 
     @property
     def writes(self) -> bool:
@@ -70,7 +74,11 @@ class Decision:
     def unsaved(self) -> list[str]:
         """Return the Secrets to be written, and where their values come from; never the values."""
         given = [(API_KEY.secret, self.api_key), (HF_TOKEN.secret, self.token)]
-        return [f"Secret {name} from {one.source}" for name, one in given if one and not one.stored]
+        return [
+            f"Secret {name} from {one.source}{', by way of Vault' if name in self.by_vault else ''}"
+            for name, one in given
+            if one and not one.stored
+        ]
 
     def news(self) -> list[Model]:
         """Return the models whose claims do not remember yet that this commit answered."""
@@ -147,10 +155,24 @@ def decide(
         allow_downtime=aim.allow_downtime,
         selectors=_new_selectors(session, desired, state),
     )
-    made = Decision(session, desired, state, make_plan(desired, state), api_key, token, mark)
+    plan, by_vault = make_plan(desired, state), _by_vault(session, api_key, token)
+    made = Decision(session, desired, state, plan, api_key, token, mark, by_vault)
     if not made.changes:
         return made
     return replace(made, plan=replace(made.plan, refusal=session.refusal()))
+
+
+def _by_vault(
+    session: Session, api_key: Credential | None, token: Credential | None
+) -> frozenset[str]:
+    """Return which of the Secrets that are to be written get their values by way of Vault."""
+    unsaved = [
+        place for place, one in ((API_KEY, api_key), (HF_TOKEN, token)) if one and not one.stored
+    ]
+    if not unsaved:
+        return frozenset()
+    keeper = session.keeper(lambda _: None)
+    return frozenset(place.secret for place in unsaved if keeper.look(place).in_vault)
 
 
 def _new_selectors(

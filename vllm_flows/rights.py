@@ -82,6 +82,10 @@ NEEDED = _rights(_IN_NAMESPACE, everywhere=False)
 """Without one of these an install, or a verb that looks, ends with an error."""
 HELPFUL = _rights(_EVERYWHERE, everywhere=True)
 """Without these the plan leaves out what it would say of GPUs, nodes and volumes."""
+EXTERNAL_SECRETS = _rights(
+    {("external-secrets.io", "externalsecrets"): "get create patch delete"}, everywhere=False
+)
+"""What it takes to set, delete and move secrets that are kept in Vault."""
 NEW_NAMESPACE = (
     Right("create", "", "namespaces", everywhere=True),
     Right("patch", "", "namespaces", everywhere=True),

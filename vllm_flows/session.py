@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from pydantic import SecretStr
+
 from vllm_flows import credentials
 from vllm_flows.changed_outside import changed_outside
 from vllm_flows.claims import weights_claims
 from vllm_flows.cluster import Cluster, Object, Patience
 from vllm_flows.cluster_questions import missing_rights, user_name
 from vllm_flows.completions import ModelsApi
-from vllm_flows.credentials import Credential
+from vllm_flows.credentials import Credential, Place
 from vllm_flows.drift import Drift
 from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 from vllm_flows.guarding import Guard
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
+from vllm_flows.keeping import Keeper, raise_if_pending
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
@@ -83,14 +86,27 @@ class Session:
         )
 
     def token(self) -> Credential | None:
-        """Return the Hub token at hand: the environment's, else the cluster's Secret's."""
-        return credentials.read(self.cluster, credentials.HF_TOKEN, self.settings.hf_token)
+        """Return the Hub token at hand: the environment's, else the cluster's Secret's.
+
+        Raises SecretStoreError when an ExternalSecret has not made the Secret yet.
+        """
+        return self._at_hand(credentials.HF_TOKEN, self.settings.hf_token)
 
     def api_key(self) -> Credential | None:
-        """Return the API key: the environment's, else the cluster's Secret's."""
+        """Return the API key: the environment's, else the cluster's Secret's; as `token`."""
         if self.keyless:
             return None
-        return credentials.read(self.cluster, credentials.API_KEY, self.settings.api_key)
+        return self._at_hand(credentials.API_KEY, self.settings.api_key)
+
+    def _at_hand(self, place: Place, given: SecretStr | None) -> Credential | None:
+        found = credentials.read(self.cluster, place, given)
+        if found is None:
+            raise_if_pending(self.cluster, place)
+        return found
+
+    def keeper(self, say: Callable[[str], None]) -> Keeper:
+        """Return what keeps the secrets of the namespace."""
+        return Keeper(self.cluster, self.settings, say, self.clock)
 
     def hub(self) -> Hub:
         """Return the Hub with the token at hand."""

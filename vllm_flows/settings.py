@@ -33,6 +33,13 @@ from vllm_flows.redaction import collect
 
 PREFIX = "VLLM_"
 """What the variable of a setting begins with; its name in capitals follows."""
+OF_VAULT = {
+    "VAULT_ADDR": "vault_address",
+    "VAULT_TOKEN": "vault_token",
+    "VAULT_NAMESPACE": "vault_namespace",
+    "VAULT_CACERT": "vault_ca_cert",
+}
+"""Variables of Vault's own command line, and the settings that they stand in for."""
 ENV_FILE = ".env"
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -139,10 +146,51 @@ class Settings(BaseModel):
     device_plugin_namespace: str = Field(
         "nvidia-device-plugin", description="Namespace of the device plugin"
     )
+    secrets: Literal["auto", "vault", "kubernetes"] = Field(
+        "auto",
+        description="Where token and key are kept: in Vault, in plain Secrets, or by what is there",
+    )
+    secret_store: str = Field(
+        "vault-secret-store",
+        min_length=1,
+        description="The ClusterSecretStore by which the External Secrets Operator reads Vault",
+    )
+    vault_address: str = Field("", description="Address of Vault, as in VAULT_ADDR")
+    vault_token: SecretStr | None = Field(None, description="Vault token, as in VAULT_TOKEN")
+    vault_namespace: str = Field("", description="Vault namespace, as in VAULT_NAMESPACE")
+    vault_ca_cert: str = Field("", description="File with Vault's CA, as in VAULT_CACERT")
+    vault_mount: str = Field("secret", description="Mount of the KV version 2 engine")
+    vault_hf_token_path: str = Field(
+        "vllm/huggingface", description="Path of the Hub token, under the key `token`"
+    )
+    vault_api_key_path: str = Field(
+        "vllm/api-key", description="Path of the API key, under the key `api-key`"
+    )
+    vault_login: Literal["token", "kubernetes", "approle"] = Field(
+        "token", description="How to log in to Vault"
+    )
+    vault_login_mount: str = Field(
+        "", description="Mount of the login method; empty for the method's name"
+    )
+    vault_role: str = Field("", description="Role of the Kubernetes login")
+    vault_jwt_file: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+        description="The service account's token, for the Kubernetes login",
+    )
+    vault_role_id: str = Field("", description="RoleID of the AppRole login")
+    vault_secret_id: SecretStr | None = Field(None, description="SecretID of the AppRole login")
+    vault_wrapped_secret_id: SecretStr | None = Field(
+        None, description="Wrapping token of a SecretID, which is unwrapped once"
+    )
+    vault_allow_root: bool = Field(default=False, description="Accept a root token of Vault")
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
-    @field_validator("hf_token", "api_key", "weights_user", mode="before")
+    @field_validator(
+        *("hf_token", "api_key", "weights_user"),
+        *("vault_token", "vault_secret_id", "vault_wrapped_secret_id"),
+        mode="before",
+    )
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         """`VLLM_HF_TOKEN=` in a .env file means that there is none, not an empty one."""
@@ -165,6 +213,15 @@ class Settings(BaseModel):
                 message = "an address here has no user or password: https://models.example.com"
             raise ValueError(message)
         return value.rstrip("/")
+
+    @field_validator("vault_mount", "vault_hf_token_path", "vault_api_key_path")
+    @classmethod
+    def _is_vault_path(cls, value: str) -> str:
+        path = value.strip("/")
+        if not re.fullmatch(r"[A-Za-z0-9_\-.]+(/[A-Za-z0-9_\-.]+)*", path) or ".." in path:
+            message = f"{value!r} is not a path in Vault such as vllm/api-key"
+            raise ValueError(message)
+        return path
 
     @field_validator("namespace", "device_plugin_namespace")
     @classmethod
@@ -221,7 +278,8 @@ def usable_settings(**overrides: object) -> Settings:
 
 def _found(file: Mapping[str, str | None], overrides: Mapping[str, object]) -> dict[str, object]:
     given = {name: value for name, value in overrides.items() if value is not None}
-    return {**settings_in(file), **settings_in(os.environ), **given}
+    standing_in = {**of_vault(file), **of_vault(os.environ)}
+    return {**standing_in, **settings_in(file), **settings_in(os.environ), **given}
 
 
 def env_file() -> Mapping[str, str | None]:
@@ -255,3 +313,8 @@ def settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:
     return {
         names[key]: text for key, text in variables.items() if key in names and text is not None
     }
+
+
+def of_vault(variables: Mapping[str, str | None]) -> dict[str, object]:
+    """Return by the setting's name the texts of the variables of Vault's own command line."""
+    return {name: text for key, name in OF_VAULT.items() if (text := variables.get(key))}

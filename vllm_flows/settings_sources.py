@@ -9,10 +9,11 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from vllm_flows.addresses import without_credentials
-from vllm_flows.settings import ENV_FILE, PREFIX, Settings, settings_in
+from vllm_flows.settings import ENV_FILE, OF_VAULT, PREFIX, Settings, of_vault, settings_in
 
 ENVIRONMENT = "environment"
 _FLAGS = {"namespace": "--namespace", "kube_context": "--context", "models_file": "--models"}
+_STANDING_IN = "a variable of Vault's"
 _ALIKE = 0.8
 
 
@@ -33,7 +34,9 @@ def set_settings(
     file: Mapping[str, str | None],
 ) -> list[SetSetting]:
     """Return what is set, in the order of the documentation, each from where it counts."""
+    standing_in = {name: key for key, name in OF_VAULT.items()}
     layers: dict[str, Mapping[str, object]] = {
+        _STANDING_IN: {**of_vault(file), **of_vault(environment)},
         ENV_FILE: settings_in(file),
         ENVIRONMENT: settings_in(environment),
         "flag": {name: value for name, value in flags.items() if value is not None},
@@ -43,8 +46,9 @@ def set_settings(
         for source, values in layers.items()
         for name, value in values.items()
     }
-    for name in layers["flag"]:
-        found[name] = found[name]._replace(source=_FLAGS.get(name, "flag"))
+    for name, one in found.items():
+        named = {"flag": _FLAGS.get(name, "flag"), _STANDING_IN: standing_in.get(name, "")}
+        found[name] = one._replace(source=named.get(one.source, one.source))
     return [found[name] for name in Settings.model_fields if name in found]
 
 

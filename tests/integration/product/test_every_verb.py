@@ -130,6 +130,7 @@ def prepare(story: Story) -> None:
     assert story.run("get-hf-token").strip() == token
     story.typed("set-api-key", API_key=KEY)
     assert story.run("get-api-key").strip() == KEY
+    story.run("move-secrets", "--to", "kubernetes")
     story.run("doctor")
 
 

@@ -5,12 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from huggingface_hub import constants
 from pydantic import SecretStr
 
-from cli.secret_input import Given, given_value
+from cli.secret_input import Given, given_value, offered_token
 from vllm_flows.credentials import HF_TOKEN
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.hub_login import token_left
 
 
 class NoTerminal:
@@ -90,3 +93,61 @@ def test_what_is_typed_is_not_echoed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "hf_hidden")
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "hf_shown")
     assert given() == (SecretStr("hf_hidden"), "your input")
+
+
+class Terminal:
+    """Standard input at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def _left_by_hf_auth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the user have logged in to the Hub on this machine."""
+    file = tmp_path / "left"
+    file.write_text("hf_left\n")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+
+
+@pytest.mark.usefixtures("_left_by_hf_auth")
+@pytest.mark.parametrize(("answer", "taken"), [(True, True), (False, False)])
+def test_the_token_of_hf_auth_is_offered_by_the_name_of_its_file_with_a_default_of_no(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, answer: bool, taken: bool
+):
+    asked: list[str] = []
+
+    def confirm(question: str, *, default: bool, err: bool) -> bool:
+        asked.append(question)
+        assert (default, err) == (False, True)
+        return answer
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(click, "confirm", confirm)
+    found = offered_token()
+    assert str(tmp_path / "left") in asked[0]
+    assert "hf_left" not in asked[0]
+    expected = Given(SecretStr("hf_left"), str(tmp_path / "left")) if taken else None
+    assert found == expected
+
+
+@pytest.mark.usefixtures("_left_by_hf_auth")
+def test_a_token_in_the_environment_is_offered_by_its_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    assert token_left() == ("hf_other", "HF_TOKEN")
+
+
+@pytest.mark.usefixtures("_left_by_hf_auth")
+def test_without_a_terminal_nothing_is_offered(monkeypatch: pytest.MonkeyPatch):
+    piped(monkeypatch, b"")
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: pytest.fail("it asked"))
+    assert offered_token() is None
+
+
+def test_where_nobody_logged_in_nothing_is_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert offered_token() is None

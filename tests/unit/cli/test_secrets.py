@@ -18,7 +18,7 @@ def test_a_key_that_is_there_is_not_replaced_unasked(monkeypatch: pytest.MonkeyP
     there = Credential("sk-there", "Secret", stored=True)
     monkeypatch.setattr(secrets, "has_terminal", lambda: False)
     monkeypatch.setattr(secrets, "given_value", lambda *_, **__: None)
-    monkeypatch.setattr(secrets, "_cluster", lambda _: None)
+    monkeypatch.setattr(secrets, "keeper_of", lambda _: SimpleNamespace(cluster=None))
     monkeypatch.setattr(credentials, "read", lambda *_: there)
     monkeypatch.setattr(secrets, "_store", lambda *_: pytest.fail("it was replaced"))
     options = SimpleNamespace(settings=Settings)

@@ -121,22 +121,6 @@ def test_what_is_stored_is_told_and_what_is_not_is_an_error_with_the_command_tha
     assert caught.value.next_command.startswith("vllm-flows set-api-key")
 
 
-def test_a_secret_of_ours_is_removed_once():
-    cluster: Any = OneNamespace(a_secret(b"there", **OURS))
-    assert credentials.removable(cluster, HF_TOKEN)
-    assert credentials.remove(cluster, HF_TOKEN)
-    assert not credentials.removable(cluster, HF_TOKEN)
-    assert not credentials.remove(cluster, HF_TOKEN)
-
-
-@pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "vault"}])
-def test_a_secret_that_somebody_else_made_is_never_removed(labels: dict[str, str]):
-    cluster: Any = OneNamespace(a_secret(b"theirs", **labels))
-    with pytest.raises(ConfigurationError, match="was not made by vllm-flows"):
-        credentials.remove(cluster, HF_TOKEN)
-    assert cluster.writes == 0
-
-
 def test_a_namespace_that_is_there_keeps_its_labels():
     there = {"kind": "Namespace", "metadata": {"name": "vllm", "labels": {"owner": "else"}}}
     cluster: Any = OneNamespace(there)

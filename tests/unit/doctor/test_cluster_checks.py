@@ -13,6 +13,7 @@ from vllm_flows.errors import ReleaseError
 from vllm_flows.lease_rules import Held
 from vllm_flows.nodes import Node, nodes_of
 from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.secret_mode import Store
 from vllm_flows.settings import Settings
 
 A100 = {"nvidia.com/gpu.product": "A100", "nvidia.com/gpu.memory": "81920"}
@@ -189,7 +190,7 @@ def test_a_namespace_is_there_or_can_be_made():
     ("version", "store", "state", "found"),
     [
         ("", None, State.OK, "no External Secrets Operator"),
-        ("v1", None, State.OK, "serves v1; no ClusterSecretStore vault"),
+        ("v1", None, State.OK, "serves v1; there is no ClusterSecretStore vault"),
         (
             "v1",
             {"status": {"conditions": [{"type": "Ready", "status": "True"}]}},
@@ -208,7 +209,7 @@ def test_a_namespace_is_there_or_can_be_made():
 def test_external_secrets_are_told_of_and_never_a_problem(
     version: str, store: Any, state: State, found: str
 ):
-    finding = doctor.judge_external_secrets(version, store, "vault")
+    finding = doctor.judge_external_secrets(version, Store.of("vault", store))
     assert finding.state is state
     assert found in finding.found
 

@@ -9,8 +9,8 @@ import pytest
 
 from vllm_flows import doctor
 from vllm_flows.doctor import ORDER, examine
-from vllm_flows.doctor_findings import Finding, State
-from vllm_flows.doctor_questions import Question, of_cluster, of_this_machine
+from vllm_flows.doctor_findings import Finding, Question, State
+from vllm_flows.doctor_questions import of_cluster, of_this_machine
 from vllm_flows.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "doctor.md"

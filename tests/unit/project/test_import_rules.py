@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,15 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def test_one_module_alone_imports_hvac():
+    importing = [
+        path.name
+        for path in sorted((ROOT / "vllm_flows").glob("*.py"))
+        if re.search(r"^\s*(import|from) hvac\b", path.read_text(), re.MULTILINE)
+    ]
+    assert importing == ["vault_client.py"]
 
 
 def test_the_library_cannot_import_prefect(tmp_path: Path):

@@ -1,0 +1,235 @@
+"""Where the Hub token and the API key are kept: plain Secrets, or Vault and ExternalSecrets.
+
+Who reads a value reads the Secret, whoever made it. Only what sets, deletes or moves one comes
+here, and talks to Vault where that is where it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vllm_flows import credentials, external_secrets
+from vllm_flows.cluster import Cluster
+from vllm_flows.credentials import Credential, Place
+from vllm_flows.secret_mode import Choice, Maker, Mode, Store, choose, obstacle
+from vllm_flows.settings import Settings
+from vllm_flows.syncing import Operator
+from vllm_flows.waiting import Clock
+
+if TYPE_CHECKING:
+    from vllm_flows.vault import Vault
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One kind of secret as it was found: its objects, who makes them, and where it is kept."""
+
+    place: Place
+    operator: Operator
+    store: Store
+    secret: Object | None
+    external: Object | None
+    maker: Maker
+    choice: Choice
+
+    @property
+    def in_vault(self) -> bool:
+        """Say whether Vault is where it is, or goes."""
+        return self.choice.mode is Mode.VAULT
+
+    @property
+    def owner(self) -> str:
+        """Say who makes what is not ours."""
+        if self.external is not None and self.maker is Maker.OTHER:
+            return f"ExternalSecret {self.place.external}, which lacks our label"
+        return credentials.owner(self.secret or {"metadata": {}})
+
+    @property
+    def value(self) -> str | None:
+        """Return what the Secret holds."""
+        return credentials.value_in(self.secret, self.place)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps the secrets of one namespace; what it waits for is said by `say`.
+
+    With a guarded `cluster` every write, also one to Vault, is checked before.
+    """
+
+    cluster: Cluster
+    settings: Settings
+    say: Callable[[str], None]
+    clock: Clock
+
+    def look(self, place: Place) -> Kept:
+        """Find out where a secret is kept, or would be."""
+        operator = Operator.of(self.cluster)
+        secret, external = (
+            self.cluster.get("Secret", place.secret),
+            operator.external(place.external),
+        )
+        maker = external_secrets.maker(secret, external, place.external)
+        store = operator.store(self.settings.secret_store)
+        choice = choose(self.settings.secrets, maker, store, place.secret)
+        return Kept(place, operator, store, secret, external, maker, choice)
+
+    def store(self, place: Place, credential: Credential, *, anew: bool = False) -> bool:
+        """Bring the secret to the value; return whether anything was written.
+
+        What the Secret holds already is only compared with Vault when it is stored `anew`. Raises
+        ConfigurationError when the Secret was made by somebody else, SecretStoreError and
+        VaultError when Vault is where it goes and that cannot be, and TimedOutError when it does
+        not come back as the Secret.
+        """
+        if credential.stored and not anew:
+            return False
+        kept = self.look(place)
+        if kept.maker is Maker.OTHER:
+            self._leave(kept, credential)
+            return False
+        if not kept.in_vault:
+            return credentials.store(self.cluster, place, credential)
+        self.check(kept)
+        return self.bring(kept, credential)
+
+    def bring(self, kept: Kept, credential: Credential) -> bool:
+        """Bring the value to Vault, and from there to the Secret; return whether that wrote."""
+        with self._vault(kept) as vault:
+            wrote = vault.write(self.path(kept.place), kept.place.key, credential.value)
+        return self.attach(kept, credential.value) or wrote
+
+    def check(self, kept: Kept) -> None:
+        """Raise what stands against setting a value by way of Vault."""
+        found = obstacle(self.settings.secrets, kept.store, self.settings.vault_mount)
+        if found:
+            raise found
+
+    def attach(self, kept: Kept, value: str) -> bool:
+        """Have the Secret made from Vault, which holds `value`; return whether it was not so."""
+        wanted = self.manifest(kept)
+        comes = kept.external is None or external_secrets.same_way(kept.external, wanted)
+        if kept.maker is Maker.SYNCED and kept.value == value and comes:
+            return False
+        kept.operator.make(wanted)
+
+        def done() -> bool:
+            secret = self.cluster.get("Secret", kept.place.secret)
+            made = secret and external_secrets.controller(secret).endswith(kept.place.external)
+            return bool(made) and credentials.value_in(secret, kept.place) == value
+
+        kept.operator.wait_synced(kept.place.external, done, self.say, self.clock)
+        return True
+
+    def manifest(self, kept: Kept) -> dict[str, Any]:
+        """Return the ExternalSecret of a place, for the store that is there."""
+        path = self.path(kept.place)
+        if kept.store.address and not kept.store.path:  # then each key names its mount as well
+            path = f"{self.settings.vault_mount}/{path}"
+        return external_secrets.manifest(
+            kept.place.external,
+            secret=kept.place.secret,
+            key=kept.place.key,
+            version=kept.operator.version or "v1",
+            store=kept.store.name,
+            path=path,
+        )
+
+    def path(self, place: Place) -> str:
+        """Return the path of a secret below Vault's mount."""
+        return str(getattr(self.settings, place.path_setting))
+
+    def where(self, kept: Kept) -> str:
+        """Say where the value is, for people."""
+        if not kept.in_vault:
+            return f"Secret {kept.place.secret}"
+        return f"Vault's {self.settings.vault_mount}/{self.path(kept.place)}"
+
+    def everywhere(self, kept: Kept) -> str:
+        """Name all that goes when the secret is deleted, for people."""
+        if kept.maker is not Maker.SYNCED:
+            return f"Secret {kept.place.secret}"
+        key = f"the key {kept.place.key!r} of {self.where(kept)}"
+        return f"{key}, with ExternalSecret {kept.place.external} and Secret {kept.place.secret},"
+
+    def stored(self, place: Place) -> Credential:
+        """Return what the Secret holds, whoever makes it.
+
+        Raises NoSecretError without one, SecretStoreError when an ExternalSecret has yet to make
+        it, and ConfigurationError for a value that cannot be sent.
+        """
+        if credentials.read(self.cluster, place, None) is None:
+            raise_if_pending(self.cluster, place)
+        return credentials.stored(self.cluster, place)
+
+    def source(self, place: Place) -> str:
+        """Say what the Secret was made by, for people."""
+        kept = self.look(place)
+        owner = external_secrets.controller(kept.secret) if kept.secret else ""
+        name = f"Secret {place.secret}"
+        if kept.maker is Maker.SYNCED:
+            return f"{name}, made by {owner or place.external} from {self.where(kept)}"
+        return f"{name}, made by {owner}" if owner else name
+
+    def removable(self, place: Place) -> Kept | None:
+        """Return what there is to remove; None when the namespace has nothing.
+
+        What only Vault holds may be another namespace's. Raises ConfigurationError when the Secret
+        was made by somebody else.
+        """
+        kept = self.look(place)
+        if kept.maker is Maker.OTHER:
+            raise credentials.not_ours(kept.owner, place, self.cluster)
+        return kept if kept.maker is not Maker.NOBODY else None
+
+    def remove(self, place: Place) -> None:
+        """Take the value away, in Vault first: who is killed half-way finds the rest again.
+
+        Raises as `removable` does, and VaultError when Vault refuses.
+        """
+        kept = self.removable(place)
+        if kept is None:
+            return
+        if kept.maker is Maker.SYNCED:
+            with self._vault(kept) as vault:
+                vault.remove(self.path(kept.place), kept.place.key)
+        self.detach(kept)
+
+    def detach(self, kept: Kept) -> None:
+        """Take away what the namespace has: the ExternalSecret and the Secret."""
+        if kept.maker is Maker.SYNCED:
+            kept.operator.remove(kept.place.external, self.say, self.clock, alone=False)
+        self.cluster.delete("Secret", kept.place.secret)
+
+    def held(self, kept: Kept) -> str | None:
+        """Return the value that Vault holds; None without one."""
+        with self._vault(kept) as vault:
+            found = vault.read(self.path(kept.place)).values.get(kept.place.key)
+        return None if found is None else str(found)
+
+    def _vault(self, kept: Kept) -> AbstractContextManager[Vault]:
+        from vllm_flows.vault import Vault
+        from vllm_flows.vault_access import access_of
+
+        return Vault.opened(access_of(self.settings, kept.store.address), self.cluster.guard)
+
+    def _leave(self, kept: Kept, credential: Credential) -> None:
+        """Leave alone what is somebody else's. Raises ConfigurationError for another value."""
+        if kept.value != credential.value:
+            raise credentials.not_ours_to_change(kept.owner, kept.place)
+
+
+def raise_if_pending(cluster: Cluster, place: Place) -> None:
+    """Raise SecretStoreError when a Secret that is not there is to be made by ours.
+
+    Without it a run would take a key that has not come yet for none.
+    """
+    operator = Operator.of(cluster)
+    external = operator.external(place.external)
+    if external is not None and not external["metadata"].get("deletionTimestamp"):
+        raise operator.not_synced(external)

@@ -1,0 +1,134 @@
+"""ExternalSecrets in the cluster: looked at, made, hurried, waited for, and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from vllm_flows import external_secrets
+from vllm_flows.cluster import Cluster
+from vllm_flows.cluster_questions import external_secrets_version
+from vllm_flows.errors import ClusterError, NoRightError, SecretStoreError, TimedOutError
+from vllm_flows.external_secrets import FORCE_SYNC, KIND
+from vllm_flows.secret_mode import Store, StoreState
+from vllm_flows.waiting import Clock, Pending, wait_for
+
+Object = Mapping[str, Any]
+
+SYNC_SECONDS = 60.0
+"""How long the operator may take to bring a value into its Secret."""
+_GONE_SECONDS = 90.0
+"""The API's garbage collector takes up to half a minute to know a kind that is new."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The External Secrets Operator as one namespace sees it; `version` is "" without one."""
+
+    cluster: Cluster
+    version: str
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Operator:
+        """Ask the API in which version it serves ExternalSecrets; who may not ask sees none."""
+        try:
+            version = external_secrets_version(cluster)
+        except NoRightError:
+            version = ""
+        return cls(replace(cluster, external_secrets=version or "v1"), version)
+
+    def external(self, name: str) -> Object | None:
+        """Return the ExternalSecret; None also where this account may not look."""
+        if not self.version:
+            return None
+        try:
+            return self.cluster.get(KIND, name)
+        except NoRightError:
+            return None
+
+    def store(self, name: str) -> Store:
+        """Return how the ClusterSecretStore is."""
+        if not self.version:
+            return Store(name, StoreState.NOT_SERVED)
+        try:
+            return Store.of(name, self.cluster.get("ClusterSecretStore", name))
+        except NoRightError:
+            return Store(name, StoreState.UNKNOWN)
+
+    def failure(self, external: Object) -> str:
+        """Return why it makes no Secret, with the store's own words; "" when nothing failed."""
+        name = external["metadata"]["name"]
+        try:
+            events = self.cluster.find(
+                "Event", fields=f"involvedObject.kind={KIND},involvedObject.name={name}"
+            )
+        except ClusterError:  # they only say more
+            events = []
+        return external_secrets.failure(external, events)
+
+    def not_synced(self, external: Object) -> SecretStoreError:
+        """Return the error that says that it has made no Secret, and why."""
+        name = external["metadata"]["name"]
+        return SecretStoreError(
+            f"ExternalSecret {name} has made no Secret yet",
+            why=self.failure(external) or "it was not synced so far",
+            next_command=f"kubectl -n {self.cluster.namespace} describe externalsecret {name}",
+        )
+
+    def make(self, body: Object) -> None:
+        """Bring the ExternalSecret to `body`, and have it synced now whatever it was before."""
+        self.cluster.apply(body)
+        moment = datetime.now(UTC).isoformat(timespec="microseconds")
+        self.cluster.annotate(KIND, body["metadata"]["name"], {FORCE_SYNC: moment})
+
+    def wait_synced(
+        self, name: str, done: Callable[[], bool], say: Callable[[str], None], clock: Clock
+    ) -> None:
+        """Wait until `done`. Raises TimedOutError with the store's own words."""
+
+        def ask() -> bool | Pending:
+            if done():
+                return True
+            why = self.failure(self.cluster.get(KIND, name) or _nothing(name))
+            return Pending(f"ExternalSecret {name} is not synced{': ' + why if why else ' yet'}")
+
+        wait_for(
+            ask,
+            seconds=SYNC_SECONDS,
+            every=0.5,
+            say=say,
+            out_of_time=lambda last: TimedOutError(
+                last,
+                why=f"Vault holds the value; the Secret has not got it in {SYNC_SECONDS:.0f} s",
+                next_command=f"kubectl -n {self.cluster.namespace} describe externalsecret {name}",
+            ),
+            clock=clock,
+        )
+
+    def remove(self, name: str, say: Callable[[str], None], clock: Clock, *, alone: bool) -> None:
+        """Delete the ExternalSecret and its Secret, or it `alone`, and wait until it is gone."""
+        self.cluster.delete(KIND, name, alone=alone)
+
+        def ask() -> bool | Pending:
+            there = self.cluster.get(KIND, name)
+            return Pending(f"ExternalSecret {name} is being deleted") if there else True
+
+        wait_for(
+            ask,
+            seconds=_GONE_SECONDS,
+            every=0.5,
+            say=say,
+            out_of_time=lambda last: TimedOutError(
+                last,
+                why="its finalizers are taken away by the operator and by the API's own collector",
+                next_command=f"kubectl -n {self.cluster.namespace} get externalsecret {name} "
+                "-o yaml   (then run this again)",
+            ),
+            clock=clock,
+        )
+
+
+def _nothing(name: str) -> Object:
+    return {"metadata": {"name": name}}
