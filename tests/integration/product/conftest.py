@@ -343,6 +343,15 @@ def vaulted(vault_sandbox: SandboxState, vault: Keys, tmp_path: Path) -> Iterato
     made.run("uninstall", "--yes", "--delete-weights")
 
 
+@pytest.fixture
+def place(vault_sandbox: SandboxState, vault: Keys, tmp_path: Path) -> Iterator[Product]:
+    """Give each test a namespace beside a Vault for what runs no flow; it is just deleted."""
+    assert vault
+    made = Product(vault_sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
+    yield made
+    made.kubectl("delete", "namespace", made.namespace, "--ignore-not-found", "--wait=false")
+
+
 @pytest.fixture(scope="module")
 def shared_product(
     sandbox: SandboxState, tmp_path_factory: pytest.TempPathFactory
