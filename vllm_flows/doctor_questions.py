@@ -33,7 +33,14 @@ from vllm_flows.hub_token import account_of, reach
 from vllm_flows.lease import current_holder, wall_clock
 from vllm_flows.models_file import load_models
 from vllm_flows.nodes import nodes_of
-from vllm_flows.rights import HELPFUL, NEEDED, NEW_NAMESPACE, judge_helpful, judge_needed
+from vllm_flows.rights import (
+    FORESEEING,
+    HELPFUL,
+    NEEDED,
+    NEW_NAMESPACE,
+    judge_helpful,
+    judge_needed,
+)
 from vllm_flows.settings import Settings, env_file, load_settings
 from vllm_flows.settings_sources import misspelt, set_settings
 from vllm_flows.surroundings import HOLD_RESOURCES
@@ -153,7 +160,7 @@ def _namespace(cluster: Cluster) -> Answer:
 
 
 def _rights(cluster: Cluster) -> Answer:
-    missing = missing_rights(cluster, [*NEEDED, *HELPFUL])
+    missing = missing_rights(cluster, [*NEEDED, *FORESEEING, *HELPFUL])
     user = user_name(cluster) if missing else ""
     here = [right for right in missing if not right.everywhere]
     everywhere = [right for right in missing if right.everywhere]
