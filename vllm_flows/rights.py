@@ -65,6 +65,7 @@ class _Rule(NamedTuple):
     name: str = ""
 
 
+_OPERATOR = "external-secrets.io"
 _RBAC = "rbac.authorization.k8s.io"
 _IN_NAMESPACE = (
     _Rule("", "namespaces", "get"),
@@ -101,6 +102,11 @@ _EVERYWHERE = (
     _Rule("node.k8s.io", "runtimeclasses", "get"),
     _Rule("", "namespaces", "get", "kube-system"),
 )
+_EXTERNAL_SECRETS = (
+    _Rule(_OPERATOR, "externalsecrets", "create"),
+    _Rule(_OPERATOR, "externalsecrets", "get patch delete", "hf-token-external-secret"),
+    _Rule(_OPERATOR, "externalsecrets", "get patch delete", "vllm-api-key-external-secret"),
+)
 
 
 def _rights(rules: Iterable[_Rule], *, everywhere: bool = False) -> tuple[Right, ...]:
@@ -117,6 +123,8 @@ FORESEEING = _rights(_TO_FORESEE)
 """Without these the plan does not foresee what admission or a quota of the namespace refuses."""
 HELPFUL = _rights(_EVERYWHERE, everywhere=True)
 """Without these the plan leaves out what it would say of GPUs, nodes and volumes."""
+EXTERNAL_SECRETS = _rights(_EXTERNAL_SECRETS)
+"""What it takes to set, delete and move secrets that are kept in Vault."""
 NEW_NAMESPACE = (
     Right("create", "", "namespaces", everywhere=True),
     Right("patch", "", "namespaces", everywhere=True),

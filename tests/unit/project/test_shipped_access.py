@@ -43,6 +43,7 @@ def rights_in(path: str) -> list[Right]:
     [
         ("access/role.yaml", [*rights.NEEDED, *rights.FORESEEING]),
         ("looking-around/cluster-role.yaml", rights.HELPFUL),
+        ("external-secrets/role.yaml", rights.EXTERNAL_SECRETS),
     ],
 )
 def test_a_role_grants_each_right_that_is_known_to_be_needed_once_and_no_other(
