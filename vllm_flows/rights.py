@@ -19,7 +19,6 @@ FILES = Path(__file__).parents[1] / "deployments" / "kubernetes"
 """The Roles, as they are shipped: in a clone, and in an installed package."""
 
 _WRITES = {"create", "patch", "update"}
-_ROUTERS = {"serviceaccounts", "roles", "rolebindings"}
 _ROLE, _VIEWER = "vllm-flows", "vllm-flows-viewer"
 _ACCOUNT = "system:serviceaccount:"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.@_-]+")
@@ -76,13 +75,16 @@ _IN_NAMESPACE = (
     _Rule("", "persistentvolumeclaims", "get list create patch delete"),
     _Rule("batch", "jobs", "get list create patch delete"),
     _Rule("", "configmaps", "list create patch delete"),
-    _Rule("", "pods", "get list watch patch delete"),
+    _Rule("", "pods", "list patch delete"),
     _Rule("apps", "replicasets", "list patch delete"),
     _Rule("", "pods/log", "get"),
     _Rule("", "events", "list"),
     _Rule("", "pods/portforward", "get create"),
     _Rule("coordination.k8s.io", "leases", "create"),
     _Rule("coordination.k8s.io", "leases", "get update", "vllm-flows"),
+)
+_OF_ROUTER = (
+    _Rule("", "pods", "get watch"),
     _Rule("", "serviceaccounts", "create"),
     _Rule("", "serviceaccounts", "get patch delete", "vllm-router-service-account"),
     _Rule(_RBAC, "roles", "create"),
@@ -119,6 +121,12 @@ def _rights(rules: Iterable[_Rule], *, everywhere: bool = False) -> tuple[Right,
 
 NEEDED = _rights(_IN_NAMESPACE)
 """Without one of these an install, or a verb that looks, ends with an error."""
+FOR_ROUTER = _rights(_OF_ROUTER)
+"""Needed where there is a router.
+
+It alone is given an account with rights of its own by the chart (0.1.8 to 0.1.12), to read and
+label pods; and Kubernetes lets nobody give away a right that he has not.
+"""
 FORESEEING = _rights(_TO_FORESEE)
 """Without these the plan does not foresee what admission or a quota of the namespace refuses."""
 HELPFUL = _rights(_EVERYWHERE, everywhere=True)
@@ -132,35 +140,32 @@ NEW_NAMESPACE = (
 """What it takes to make the namespace."""
 
 
+def needed(*, router: bool) -> tuple[Right, ...]:
+    """Return what is needed in the namespace; with or without a `router`."""
+    return (*NEEDED, *FOR_ROUTER) if router else NEEDED
+
+
 def needed_to_write(*, router: bool) -> tuple[Right, ...]:
-    """Return what a run that changes the release cannot do without; with or without a `router`.
-
-    It is the router alone that the chart gives an account with rights of its own (0.1.8 to 0.1.12):
-    to read and label pods. Kubernetes lets nobody give away a right that he has not.
-    """
-    return tuple(right for right in NEEDED if _is_written(right, router=router))
-
-
-def _is_written(right: Right, *, router: bool) -> bool:
-    if right.resource in _ROUTERS:
-        return router and right.verb in _WRITES
-    if router and right.resource == "pods":
-        return right.verb != "delete"
-    return right.verb in _WRITES and "/" not in right.resource
+    """Return what a run that changes the release cannot do without; with or without a `router`."""
+    given = {right for right in FOR_ROUTER if right.resource == "pods"}
+    return tuple(
+        right
+        for right in needed(router=router)
+        if right in given or (right.verb in _WRITES and "/" not in right.resource)
+    )
 
 
 def judge_needed(missing: Iterable[Right], namespace: str, user: str) -> Finding:
     """Judge the rights in the namespace; `user` is the account's name, "" when unknown."""
     lacking = list(missing)
-    needed = [right for right in lacking if right not in FORESEEING]
-    shipped = len(NEEDED) + len(FORESEEING)
     if not lacking:
-        return Finding("rights", State.OK, f"all {shipped} that are needed in {namespace}")
-    text = f"{_who(user)} may not, in {namespace}: {_listed(needed or lacking)}"
-    if len(needed) == len(NEEDED):
-        text = f"{_who(user)} has none of the {len(NEEDED)} that are needed in {namespace}"
+        return Finding("rights", State.OK, f"all that are needed in {namespace}")
+    grave = [right for right in lacking if right not in FORESEEING]
+    text = f"{_who(user)} may not, in {namespace}: {_listed(grave or lacking)}"
+    if set(NEEDED) <= set(grave):
+        text = f"{_who(user)} has none of the rights that are needed in {namespace}"
     fix = _granted(f"kubectl -n {namespace}", "access/role.yaml", "rolebinding --role", _ROLE, user)
-    if not needed:
+    if not grave:
         return Finding("rights", State.WARNING, f"{text}; plans foresee less", fix)
     return Finding("rights", State.PROBLEM, text, fix)
 

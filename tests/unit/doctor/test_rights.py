@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from vllm_flows.doctor_findings import State
 from vllm_flows.rights import (
+    FOR_ROUTER,
     FORESEEING,
     HELPFUL,
     NEEDED,
     Right,
     judge_helpful,
     judge_needed,
+    needed,
     needed_to_write,
 )
 
@@ -45,6 +47,10 @@ def test_a_change_takes_the_rights_to_write_and_those_of_the_routers_account_whe
     }
 
 
+def test_without_a_router_nothing_is_needed_for_its_account():
+    assert set(needed(router=True)) - set(needed(router=False)) == set(FOR_ROUTER)
+
+
 def test_with_all_rights_both_are_well():
     assert judge_needed([], "vllm", "").state is State.OK
     assert judge_helpful([], "").state is State.OK
@@ -76,7 +82,7 @@ def test_a_binding_has_a_name_that_kubernetes_takes():
 def test_a_service_account_is_granted_rights_as_one():
     found = judge_needed(NEEDED, "vllm", "system:serviceaccount:vllm:worker")
     assert "--serviceaccount=vllm:worker" in found.fix
-    assert f"none of the {len(NEEDED)}" in found.found
+    assert "has none of the rights that are needed in vllm" in found.found
 
 
 def test_rights_beyond_the_namespace_are_a_warning():

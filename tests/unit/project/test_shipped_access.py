@@ -41,7 +41,7 @@ def rights_in(path: str) -> list[Right]:
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("access/role.yaml", [*rights.NEEDED, *rights.FORESEEING]),
+        ("access/role.yaml", [*rights.needed(router=True), *rights.FORESEEING]),
         ("looking-around/cluster-role.yaml", rights.HELPFUL),
         ("external-secrets/role.yaml", rights.EXTERNAL_SECRETS),
     ],
@@ -64,7 +64,7 @@ def test_nothing_is_granted_by_a_wildcard_or_by_a_role_of_kubernetes():
 
 
 def test_what_the_chart_names_is_what_the_role_names():
-    named = {right.name for right in rights.NEEDED if right.name}
+    named = {right.name for right in rights.needed(router=True) if right.name}
     assert named == {
         "vllm-flows",
         f"{RELEASE}-router-service-account",
