@@ -13,9 +13,9 @@ import httpx
 import yaml
 
 from sandbox.errors import SandboxError
-from sandbox.manifests import CLUSTER, Manifest, kwokctl_configuration
+from sandbox.manifests import Manifest, audit_policy, kwokctl_configuration
 from sandbox.processes import environment
-from sandbox.state import SandboxState
+from sandbox.state import CLUSTER, SandboxState
 
 COMPONENTS = (
     "etcd",
@@ -34,6 +34,7 @@ def create(state: SandboxState) -> None:
 
     Raises SandboxError with the last words of kwokctl.
     """
+    state.audit_policy.write_text(yaml.safe_dump(audit_policy()), encoding="utf-8")
     configuration = state.directory / "kwokctl.yaml"
     configuration.write_text(
         yaml.safe_dump_all(kwokctl_configuration(state), sort_keys=False), encoding="utf-8"

@@ -13,9 +13,6 @@ from sandbox.state import SandboxState
 
 Manifest = dict[str, Any]
 
-CLUSTER = "sandbox"
-"""The cluster's name for kwokctl, in its own directory of each sandbox."""
-
 NODE_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 STORAGE_PROVISIONER = "sandbox.vllm-flows.io/local"
 SERVICE_RANGE = "10.96.0.0/16"
@@ -64,6 +61,23 @@ def kwokctl_configuration(state: SandboxState) -> list[Manifest]:
             "node-heartbeat-with-lease", operator="In", every_milliseconds=_HEARTBEAT_MILLISECONDS
         ),
     ]
+
+
+def audit_policy() -> Manifest:
+    """Return what the API server writes down: what service accounts asked, but Kubernetes' own.
+
+    Never what was in a request or its answer.
+    """
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
+    }
 
 
 def cluster_objects(*, cpu_node: bool = False) -> list[Manifest]:
@@ -161,6 +175,7 @@ def _options(state: SandboxState) -> Manifest:
         "kubeAdmission": True,
         # Client-side throttling protects a shared cluster; here it would only slow tests down.
         "disableQPSLimits": True,
+        "kubeAuditPolicy": str(state.audit_policy),
         "enableCRDs": ["PortForward", "Logs"],
         "kubeApiserverPort": state.ports.apiserver,
         "kubeControllerManagerPort": state.ports.controller_manager,

@@ -16,6 +16,8 @@ from pathlib import Path
 from sandbox.errors import SandboxError
 
 DEFAULT_NAME = "default"
+CLUSTER = "sandbox"
+"""The cluster's name for kwokctl, in its own directory of each sandbox."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHART = REPOSITORY / "sandbox" / "chart"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
@@ -68,6 +70,16 @@ class SandboxState:
     def kwok(self) -> Path:
         """The directory kwokctl works in: etcd's data, certificates, component logs."""
         return self.directory / "kwok"
+
+    @property
+    def audit_policy(self) -> Path:
+        """Which requests the API server writes down."""
+        return self.directory / "audit-policy.yaml"
+
+    @property
+    def audit_log(self) -> Path:
+        """What service accounts asked of the API server, a JSON object a line."""
+        return self.kwok / "clusters" / CLUSTER / "logs" / "audit.log"
 
     @property
     def logs(self) -> Path:

@@ -31,7 +31,7 @@ def install_plugin(session: Session, chart: Chart, values: Mapping[str, Any]) ->
     if session.cluster.get("Namespace", name) is None:
         session.cluster.apply(plugin_namespace(name))
         say(f"namespace {name} made")
-    revision = session.helm.upgrade(chart, values)
+    revision = session.helm.upgrade(chart, values, kinds=True)
     say(f"device plugin: release revision {revision} (chart {chart.version})")
 
 

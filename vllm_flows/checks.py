@@ -74,7 +74,7 @@ def check_model(
     said += check_storage(storage, verdict, state, nodes)
     fit, barred = _fit(model, verdict, nodes, desired.settings, state)
     if not runs:
-        said += _engine(model, verdict, _image(desired.settings), fit)
+        said += _engine(model, verdict, str(desired.settings.engine_image), fit)
         said += [_too_small_somewhere(barred)] if barred else []
         said += _host_memory(model, verdict)
         if runtime_class_missing(model, desired.settings, state.around):
@@ -158,7 +158,7 @@ def _fit(
     """
     if not model.request_gpu or not verdict.config:
         return None, {}
-    most, image = _most_gpus(model, settings, state), _image(settings)
+    most, image = _most_gpus(model, settings, state), str(settings.engine_image)
 
     def fits_on(those: list[Node]) -> dict[int, Fit]:
         return {
@@ -205,10 +205,6 @@ def _on_no_gpu(fit: Fit, state: ClusterState) -> Fit:
     if not state.around.nodes:
         return fit
     return replace(fit, text=f"{fit.text}; no node has the labels and the GPUs that it asks for")
-
-
-def _image(settings: Settings) -> str:
-    return f"{settings.model_image}:{settings.model_tag}"
 
 
 def _engine(model: Model, verdict: Verdict, image: str, fit: Fit | None) -> Iterable[Said]:

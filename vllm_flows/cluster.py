@@ -369,7 +369,7 @@ def _refusal(what: str, error: ApiException) -> ClusterError:
         hint = "wait until `kubectl get namespaces` no longer lists it, then run this again"
         return ClusterError(f"cannot {what}: the namespace is being deleted", next_command=hint)
     if error.status in {_FORBIDDEN, _UNAUTHORIZED}:
-        hint = "kubectl auth whoami; kubectl auth can-i --list"
+        hint = "vllm-flows doctor   (which rights are missing, and what grants them)"
         return NoRightError(f"no right to {what}", why=message, next_command=hint)
     kind = ConflictError if error.status == _CONFLICT else ClusterError
     return kind(f"cannot {what}: the Kubernetes API refused it ({error.status})", why=message)

@@ -27,7 +27,14 @@ from vllm_flows.hub_token import account_of, reach
 from vllm_flows.lease import current_holder, wall_clock
 from vllm_flows.models_file import load_models
 from vllm_flows.nodes import nodes_of
-from vllm_flows.rights import HELPFUL, NEEDED, NEW_NAMESPACE, judge_helpful, judge_needed
+from vllm_flows.rights import (
+    FORESEEING,
+    HELPFUL,
+    NEW_NAMESPACE,
+    judge_helpful,
+    judge_needed,
+    needed,
+)
 from vllm_flows.settings import Settings, env_file, load_settings
 from vllm_flows.settings_sources import misspelt, set_settings
 from vllm_flows.surroundings import HOLD_RESOURCES
@@ -54,7 +61,7 @@ def of_cluster(cluster: Cluster, settings: Settings) -> list[Question]:
     """Return the questions to a cluster that answers."""
     known = [
         Question(("namespace",), partial(_namespace, cluster)),
-        Question(("rights", "cluster-wide rights"), partial(_rights, cluster)),
+        Question(("rights", "cluster-wide rights"), partial(_rights, cluster, settings)),
         Question(("gpus", "device plugin"), partial(_gpus, cluster, settings)),
         Question(("runtime class",), partial(_runtime_class, cluster, settings)),
         Question(("storage class",), partial(_storage, cluster, settings)),
@@ -136,8 +143,10 @@ def _namespace(cluster: Cluster) -> Answer:
     return [judged.judge_namespace(cluster.namespace, found, may_make=may_make)]
 
 
-def _rights(cluster: Cluster) -> Answer:
-    missing = missing_rights(cluster, [*NEEDED, *HELPFUL])
+def _rights(cluster: Cluster, settings: Settings) -> Answer:
+    missing = missing_rights(
+        cluster, [*needed(router=settings.router_enabled), *FORESEEING, *HELPFUL]
+    )
     user = user_name(cluster) if missing else ""
     here = [right for right in missing if not right.everywhere]
     everywhere = [right for right in missing if right.everywhere]

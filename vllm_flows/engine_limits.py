@@ -10,6 +10,7 @@ import re
 from vllm_flows.architecture import Architecture
 from vllm_flows.engine_arguments import has_flag
 from vllm_flows.engine_catalog import DEFAULT_UTILIZATION, NEWEST, Version
+from vllm_flows.images import LATEST
 from vllm_flows.model_configuration import Configuration, number
 from vllm_flows.models import Model
 
@@ -30,14 +31,16 @@ def engine_version(image: str) -> Version | None:
 
     Only images that have `vllm` in their own name are numbered as vLLM is, and not all of them:
     None for `vllm:25.09-py3` of NVIDIA and whatever else names no release, such as `nightly`.
-    `latest`, also with a suffix, is the newest known one for vLLM's own image and its mirrors.
+    `latest`, also with a suffix, is the newest known one for vLLM's own image and its mirrors, and
+    none with a digest: that was the newest once.
     """
-    repository, _, tag = image.rpartition(":")
+    named, _, digest = image.partition("@")
+    repository, _, tag = named.rpartition(":")
     name = repository.rpartition("/")[2]
     if "vllm" not in name or repository.endswith(_OWN_NUMBERS):
         return None
-    if tag.partition("-")[0] == "latest":
-        return NEWEST if name.startswith("vllm-openai") else None
+    if tag.partition("-")[0] == LATEST:
+        return NEWEST if name.startswith("vllm-openai") and not digest else None
     match = _RELEASE.match(tag)
     return tuple(int(part or 0) for part in match.groups()) if match else None
 

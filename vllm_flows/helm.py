@@ -78,15 +78,25 @@ class Helm:
             return None
         raise self._failure("read the release", answer)
 
-    def upgrade(self, chart: Chart, values: Mapping[str, Any], description: str = "") -> int:
+    def upgrade(
+        self,
+        chart: Chart,
+        values: Mapping[str, Any],
+        description: str = "",
+        *,
+        kinds: bool = False,
+    ) -> int:
         """Install the release or bring it to `values`; return its new revision.
 
         The Kubernetes objects are written when this returns; nothing is waited for. Helm keeps the
-        `description` with the revision; its own words when there is none.
+        `description` with the revision; its own words when there is none. With `kinds` it first
+        makes the kinds of objects that the chart brings, which takes rights in the whole cluster;
+        vllm-stack's are for LoRA adapters, which nothing here uses.
         """
         command = ["upgrade", "--install", self.name, chart.reference, *chart.arguments]
         options = ["--values", "-", "--history-max", str(_HISTORY_MAX), *self._taking_over()]
         options += ["--description", description] if description else []
+        options += [] if kinds else ["--skip-crds"]
         answer = self._run(
             [*command, *options, "-o", "json", *self._scope()],
             stdin=json.dumps(values),

@@ -22,6 +22,7 @@ from vllm_flows.errors import (
     ConflictError,
     LockedError,
     LockLostError,
+    NoRightError,
     StoppedError,
 )
 from vllm_flows.guarding import unguarded
@@ -151,6 +152,8 @@ class Lock:
                 if held:
                     self._free(held)
             except ClusterError as error:
+                if isinstance(error, NoRightError) and self._went_with_its_namespace():
+                    return
                 ends = human_seconds(DURATION_SECONDS + GRACE_SECONDS)
                 self.say(f"the lock could not be released, it ends in {ends}: {error.what}")
 
@@ -216,6 +219,14 @@ class Lock:
             lease = self.cluster.get("Lease", LEASE)
             if lease and same_hold(lease, held):
                 self.cluster.replace(released(lease, self.wall()))
+
+    def _went_with_its_namespace(self) -> bool:
+        """Say whether the namespace is gone or going: the Role that gave the right goes before."""
+        try:
+            found = self.cluster.get("Namespace", self.cluster.namespace)
+        except ClusterError:
+            return False
+        return found is None or "deletionTimestamp" in found["metadata"]
 
     def _age(self) -> float:
         return self.clock.now() - self._renewed_at

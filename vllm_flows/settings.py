@@ -22,12 +22,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from vllm_flows.addresses import passwords_in
 from vllm_flows.errors import ConfigurationError
+from vllm_flows.images import LATEST, Image, parse_image, parse_tag
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.redaction import collect
 
@@ -108,9 +110,13 @@ class Settings(BaseModel):
         description="Nodes come when pods wait: a model without room now is no reason to stop",
     )
     model_image: str = Field(
-        "vllm/vllm-openai", min_length=1, description="Engine image repository"
+        "vllm/vllm-openai",
+        min_length=1,
+        description="Engine image repository; REPOSITORY@sha256:… for a digest",
     )
-    model_tag: str = Field("latest", min_length=1, description="Engine image tag")
+    model_tag: str = Field(
+        LATEST, min_length=1, description="Engine image tag; TAG@sha256:… adds its digest"
+    )
     runtime_class: str = Field(
         "nvidia", description="RuntimeClass of engine pods; empty for the cluster's default"
     )
@@ -124,6 +130,9 @@ class Settings(BaseModel):
         "https://huggingface.co", min_length=1, description="Address of the Hub"
     )
     router_enabled: bool = Field(default=True, description="Run the router")
+    router_image: str = Field(
+        "", description="Router image, as REPOSITORY:TAG@sha256:…; empty for the chart's"
+    )
     router_replicas: int = Field(1, ge=1, le=100, description="Router replicas")
     router_request_cpu: str = Field("100m", description="CPU request of a router replica")
     router_request_memory: str = Field("256Mi", description="Memory request of a router replica")
@@ -198,6 +207,25 @@ class Settings(BaseModel):
             return value.strip() or None
         return value
 
+    @field_validator("model_image", "router_image")
+    @classmethod
+    def _is_image(cls, value: str, field: ValidationInfo) -> str:
+        image = parse_image(value) if value else None
+        if image and image.tag and field.field_name == "model_image":
+            message = f"{value!r} has a tag, which is another setting: VLLM_MODEL_TAG={image.tag}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("model_tag")
+    @classmethod
+    def _is_tag(cls, value: str, field: ValidationInfo) -> str:
+        _, digest = parse_tag(value)
+        image = field.data.get("model_image")  # not there when it is wrong itself
+        if digest and image and parse_image(image).digest not in {"", digest}:
+            message = f"{value!r} has another digest than VLLM_MODEL_IMAGE"
+            raise ValueError(message)
+        return value
+
     @field_validator("router_request_cpu", "router_request_memory", "router_limit_memory")
     @classmethod
     def _is_quantity(cls, value: str) -> str:
@@ -241,6 +269,18 @@ class Settings(BaseModel):
             elif isinstance(value, str):
                 collect(*passwords_in(value))
         return self
+
+    @property
+    def engine_image(self) -> Image:
+        """The engines' image, which the weights Jobs run too.
+
+        A repository with a digest needs no tag, and has none unless one is set.
+        """
+        named = parse_image(self.model_image)
+        tag, digest = parse_tag(self.model_tag)
+        if named.digest and "model_tag" not in self.model_fields_set:
+            tag = ""
+        return Image(named.repository, tag, digest or named.digest)
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_flows.images import parse_image
 from vllm_flows.manifests import (
     API_KEY_KEY,
     API_KEY_SECRET,
@@ -89,8 +90,7 @@ def engine_values(pinned: PinnedModel, settings: Settings, common: Common) -> Va
     model = pinned.model
     entry: Values = {
         "name": model.name,
-        "repository": settings.model_image,
-        "tag": settings.model_tag,
+        **settings.engine_image.chart_values,
         "modelURL": model.model_url,
         "replicaCount": model.replica_count,
         "requestCPU": model.request_cpu,
@@ -150,8 +150,7 @@ def _shared_engine_values(settings: Settings, *, api_key: bool) -> Values:
     startup_tries = _LONGEST_START_SECONDS // period
     shared: Values = {
         "runtimeClassName": settings.runtime_class,
-        # `latest` moves: without a pull, nodes would run different engines under one name.
-        "imagePullPolicy": "Always" if settings.model_tag == "latest" else "IfNotPresent",
+        "imagePullPolicy": settings.engine_image.pull_policy,
         "tolerations": [GPU_TOLERATION],
         "startupProbe": _health_probe(period, startup_tries),
         "readinessProbe": _health_probe(period, 3),
@@ -173,6 +172,7 @@ def _health_probe(period: int, tries: int) -> Values:
 
 def _router_values(settings: Settings, marks: Mapping[str, str]) -> Values:
     return {
+        **_router_image(settings),
         "podAnnotations": dict(marks),
         "enableRouter": settings.router_enabled,
         "replicaCount": settings.router_replicas,
@@ -189,3 +189,11 @@ def _router_values(settings: Settings, marks: Mapping[str, str]) -> Values:
         "startupProbe": {"initialDelaySeconds": 2, "periodSeconds": 2, "failureThreshold": 60},
         "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 2},
     }
+
+
+def _router_image(settings: Settings) -> Values:
+    """Return the router's image, nothing when it is the chart's own."""
+    if not settings.router_image:
+        return {}
+    image = parse_image(settings.router_image)
+    return {**image.chart_values, "imagePullPolicy": image.pull_policy}

@@ -212,7 +212,7 @@ def _digest(value: object) -> str:
 def _container(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Object:
     return {
         "name": "weights",
-        "image": f"{settings.model_image}:{settings.model_tag}",
+        "image": str(settings.engine_image),
         "command": ["python3", f"{_PROGRAM_MOUNT}/{PROGRAM_NAME}"],
         "env": _environment(verdict, settings, order),
         "resources": {

@@ -1,11 +1,13 @@
-"""Models that change, well or badly, and what is seen of it meanwhile."""
+"""Models and charts that change, well or badly, and what is seen of it meanwhile."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -39,6 +41,24 @@ def commit(product: Product, fault: str | None = None) -> str:
         if wanted == fault:
             found = str(answer["sha"])
     return found
+
+
+def made_chart(folder: Path, version: str, *, bad: bool = False) -> Path:
+    """Copy the sandbox's chart; a `bad` one gives engines an option that vLLM does not know."""
+    shutil.copytree(Path(__file__).parents[3] / "sandbox" / "chart", folder)
+    _replace(folder / "Chart.yaml", "version: 0.1.8", f"version: {version}")
+    for kind in ("test", "router"):
+        _replace(folder / "values.yaml", f"release: {kind}}}", f"release: {kind}, part-of: stack}}")
+    if bad:
+        command = '"vllm" "serve" .model.modelURL'
+        _replace(folder / "templates/_engine.tpl", command, f'{command} "--no-such-option"')
+    return folder
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 def session_of(product: Product, monkeypatch: pytest.MonkeyPatch) -> Session:

@@ -126,16 +126,21 @@ def _changes(process: psutil.Process) -> bool:
 
 @dataclass(frozen=True)
 class Product:
-    """The command line `vllm-flows` in one namespace of the sandbox."""
+    """The command line `vllm-flows` in one namespace of the sandbox.
+
+    As an administrator, unless a `kubeconfig` says as whom; kubectl always is one.
+    """
 
     sandbox: SandboxState
     namespace: str
     folder: Path
+    kubeconfig: Path | None = None
 
     @property
     def environ(self) -> dict[str, str]:
         """The environment of the commands."""
-        return demo.environment(self.sandbox) | {"VLLM_NAMESPACE": self.namespace}
+        account = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
+        return demo.environment(self.sandbox) | {"VLLM_NAMESPACE": self.namespace} | account
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         """Start a command; its stdout and stderr are pipes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.integration.product.changing_models import made_chart
 from tests.support import asked_often
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
@@ -31,25 +31,6 @@ _OFTEN = 10
 def chart(tmp_path: Path) -> Path:
     """Return the sandbox's chart as a later version, with one more label in every selector."""
     return made_chart(tmp_path / "chart", "0.1.10")
-
-
-def made_chart(folder: Path, version: str, *, bad: bool = False) -> Path:
-    """Copy the sandbox's chart; a `bad` one gives engines an option that vLLM does not know."""
-    shutil.copytree(Path(__file__).parents[3] / "sandbox" / "chart", folder)
-    replace(folder / "Chart.yaml", "version: 0.1.8", f"version: {version}")
-    for kind in ("test", "router"):
-        replace(folder / "values.yaml", f"release: {kind}}}", f"release: {kind}, part-of: stack}}")
-    if bad:
-        command = '"vllm" "serve" .model.modelURL'
-        replace(folder / "templates/_engine.tpl", command, f'{command} "--no-such-option"')
-    return folder
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    """Replace a text in a file, which must hold it."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def upgrade(product: Product, chart: Path, *options: str, code: int = 0) -> str:

@@ -1,5 +1,7 @@
 """Every verb, as a person uses them one after the other: a model deployed, broken and repaired.
 
+All of it is done by the account of `deployments/kubernetes`, with the rights that are shipped.
+
 With VLLM_FLOWS_TRANSCRIPT=FILE what was typed and what came is written there.
 """
 
@@ -18,13 +20,15 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cli.verbs import VERBS
+from tests.integration.product.changing_models import made_chart
+from tests.integration.product.least_privilege import Audit, as_account, granted
 from tests.terminal import terminal
 
 if TYPE_CHECKING:
     from conftest import Product
 
 KEY = "planted-canary-of-an-api-key"
-BROKEN = "  vllmConfig:\n    extraArgs: [--no-such-flag]\n"
+BROKEN = "  onFailure: retry\n  vllmConfig:\n    extraArgs: [--no-such-flag]\n"
 
 
 @dataclass
@@ -91,7 +95,7 @@ def watched_arguments(found: list[str]) -> Iterator[None]:
 
 
 def test_every_verb_from_an_empty_folder_to_an_empty_cluster(product: Product):
-    story, seen = Story(product), list[str]()
+    story, seen = Story(as_account(product, "access", "looking-around")), list[str]()
     with watched_arguments(seen):
         prepare(story)
         deploy(story)
@@ -106,6 +110,10 @@ def test_every_verb_from_an_empty_folder_to_an_empty_cluster(product: Product):
     assert seen == []
     told = "".join(one for one in story.told if "get-api-key" not in one.splitlines()[0])
     assert "canary" not in told
+    # All was allowed, and nothing that is allowed was for nothing.
+    audit = Audit(product).read()
+    assert audit.refused == []
+    assert audit.unused("access", "looking-around", "deleting-namespace") == []
 
 
 def prepare(story: Story) -> None:
@@ -154,7 +162,8 @@ def look(story: Story) -> None:
     assert "Paris" not in story.run("test-completions", "qwen3", "Where is the Louvre?")
     for _ in story.until("http://127.0.0.1:", "port-forward", "0"):
         pass
-    story.run("device-plugin", "status")
+    # Of another namespace, and an administrator's.
+    story.run("device-plugin", "status", KUBECONFIG=str(story.product.sandbox.kubeconfig))
 
 
 def break_and_repair(story: Story) -> None:
@@ -173,7 +182,12 @@ def break_and_repair(story: Story) -> None:
 
 
 def maintain(story: Story) -> None:
-    """Nothing is left behind, and the verbs that look for it say so."""
+    """Let a run die while another chart takes over what runs; take away what it left."""
+    chart = made_chart(story.product.folder / "chart", "0.1.10")
+    with story.product.watched("upgrade", VLLM_CHART=str(chart)) as run:
+        run.until("Deployment vllm-phi4-deployment-vllm deleted without its pods")
+        run.process.kill()
+        run.process.wait()
     story.run("unlock", "--yes")
     story.run("prune", "--yes")
 
@@ -194,5 +208,6 @@ def remove(story: Story) -> None:
     story.run("get-hf-token", code=1)
     story.run("delete-api-key", "--yes")
     name = story.product.namespace
+    granted(story.product, "access", "deleting-namespace")
     story.typed("uninstall", "--delete-weights", "--delete-namespace", Type=name)
     assert name not in story.product.kubectl("get", "namespaces", "-o", "name")

@@ -1,7 +1,17 @@
 from __future__ import annotations
 
 from vllm_flows.doctor_findings import State
-from vllm_flows.rights import HELPFUL, NEEDED, Right, judge_helpful, judge_needed, needed_to_write
+from vllm_flows.rights import (
+    FOR_ROUTER,
+    FORESEEING,
+    HELPFUL,
+    NEEDED,
+    Right,
+    judge_helpful,
+    judge_needed,
+    needed,
+    needed_to_write,
+)
 
 LOG = Right("get", "", "pods/log")
 
@@ -17,6 +27,8 @@ def test_a_right_is_asked_for_as_the_api_wants_it():
     }
     everywhere = Right("list", "", "nodes", everywhere=True).question("vllm")
     assert "namespace" not in everywhere["spec"]["resourceAttributes"]
+    named = Right("get", "", "leases", name="vllm-flows").question("vllm")
+    assert named["spec"]["resourceAttributes"]["name"] == "vllm-flows"
 
 
 def test_a_change_takes_the_rights_to_write_and_those_of_the_routers_account_where_it_has_one():
@@ -24,13 +36,19 @@ def test_a_change_takes_the_rights_to_write_and_those_of_the_routers_account_whe
         {str(right) for right in needed_to_write(router=router)} for router in (True, False)
     )
     assert {"create secrets", "patch deployments", "update leases", "create jobs"} <= without
-    assert not any(verb.startswith(("get", "list", "watch", "delete")) for verb in with_router)
-    assert "create pods/portforward" not in with_router
+    assert not any(one.startswith(("get", "list", "watch", "delete")) for one in without)
+    assert not any(one.startswith("delete") for one in with_router)
+    assert not {"create pods/portforward", "create pods"} & with_router
     assert {one.split()[1] for one in with_router - without} == {
         "serviceaccounts",
         "roles",
         "rolebindings",
+        "pods",  # what the router may do itself, which Kubernetes lets give away who may do it
     }
+
+
+def test_without_a_router_nothing_is_needed_for_its_account():
+    assert set(needed(router=True)) - set(needed(router=False)) == set(FOR_ROUTER)
 
 
 def test_with_all_rights_both_are_well():
@@ -43,17 +61,32 @@ def test_missing_rights_are_named_by_their_resource_with_the_command_that_grants
     found = judge_needed(missing, "vllm", "jane")
     assert found.state is State.PROBLEM
     assert found.found == "jane may not, in vllm: create, patch secrets; get pods/log"
-    assert "create rolebinding vllm-flows --clusterrole=admin --user=jane" in found.fix
+    assert found.fix.startswith("kubectl -n vllm apply -f /")
+    assert "access/role.yaml && kubectl -n vllm create rolebinding vllm-flows-jane " in found.fix
+    assert "--role=vllm-flows --user=jane " in found.fix
+
+
+def test_what_only_foresees_is_a_warning():
+    found = judge_needed(FORESEEING, "vllm", "jane")
+    assert found.state is State.WARNING
+    assert found.found == (
+        "jane may not, in vllm: create pods; list resourcequotas; plans foresee less"
+    )
+
+
+def test_a_binding_has_a_name_that_kubernetes_takes():
+    found = judge_needed(NEEDED, "vllm", "https://login.example/#jane@example.com")
+    assert "create rolebinding vllm-flows--login.example-jane@example.com " in found.fix
 
 
 def test_a_service_account_is_granted_rights_as_one():
     found = judge_needed(NEEDED, "vllm", "system:serviceaccount:vllm:worker")
     assert "--serviceaccount=vllm:worker" in found.fix
-    assert f"none of the {len(NEEDED)}" in found.found
+    assert "has none of the rights that are needed in vllm" in found.found
 
 
 def test_rights_beyond_the_namespace_are_a_warning():
     found = judge_helpful(HELPFUL, "")
     assert found.state is State.WARNING
-    assert "storageclasses.storage.k8s.io" in found.fix
-    assert "--user=NAME" in found.fix
+    assert "looking-around/cluster-role.yaml && kubectl create clusterrolebinding" in found.fix
+    assert "vllm-flows-viewer-NAME --clusterrole=vllm-flows-viewer --user=NAME" in found.fix

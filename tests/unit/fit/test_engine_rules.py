@@ -244,6 +244,9 @@ def test_a_context_lengthened_by_a_flag_that_is_gone_gets_one_advice(
         ("registry.example/inference:0.9.1", None),
         ("lmcache/vllm-openai:v0.5.4", None),  # LMCache's own numbers
         ("lmcache/vllm-openai:latest", None),
+        ("vllm/vllm-openai:v0.11.0@sha256:1234", (0, 11, 0)),
+        ("vllm/vllm-openai:latest@sha256:1234", None),  # the newest once
+        ("registry.example:5000/vllm-openai@sha256:1234", None),
     ],
 )
 def test_an_image_is_read_as_a_version_of_vllm(image: str, version: tuple[int, ...] | None) -> None:

@@ -280,9 +280,25 @@ def test_a_release_without_an_answer_is_told_and_not_raised(world: World):
     assert world.said == ["the lock could not be released, it ends in 35 s: no answer"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_right_to_release_that_went_with_the_namespace_is_missed_by_nobody(
+    world: World, *, there: bool
+):
+    def refuse() -> None:
+        raise NoRightError("no right to replace Lease")
+
+    lock = world.holding("alice")
+    if there:
+        world.cluster.objects["Namespace", "models"] = {"metadata": {}}
+    world.cluster.before = refuse
+    lock.release()
+    told = ["the lock could not be released, it ends in 35 s: no right to replace Lease"]
+    assert world.said == (told if there else [])
+
+
 def test_missing_rights_come_through(world: World):
     def refuse() -> None:
-        raise NoRightError("no right to create Lease", next_command="kubectl auth whoami")
+        raise NoRightError("no right to create Lease", next_command="vllm-flows doctor")
 
     world.cluster.before = refuse
     with pytest.raises(NoRightError, match="no right to create Lease"):

@@ -29,7 +29,7 @@ def test_missing_rights_are_named_with_the_command_that_grants_them(
     found = opened(monkeypatch, lambda: [ROLES]).refusal()
     assert found
     assert found.what == "jane may not, in models: create roles"
-    assert "create rolebinding vllm-flows --clusterrole=admin" in found.next_command
+    assert "access/role.yaml && kubectl -n models create rolebinding" in found.next_command
 
 
 def test_who_may_do_it_all_is_not_refused(monkeypatch: pytest.MonkeyPatch):

@@ -168,6 +168,15 @@ def test_fields_that_somebody_else_wrote_are_taken_over_by_helm_3_and_4(
     assert [word for word in FORCE if word in upgrade.split()] == options
 
 
+@pytest.mark.parametrize(("asked", "skips"), [({}, True), ({"kinds": True}, False)])
+def test_kinds_of_objects_are_made_for_who_asks_for_them_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, bool], *, skips: bool
+):
+    noted = fake_helm(tmp_path, monkeypatch, "v4.3.1", "echo '{\"version\": 7}'")
+    Helm("vllm", "").upgrade(Chart("folder", (), "0.1.8"), {}, **asked)
+    assert ("--skip-crds" in noted.read_text().splitlines()[-1].split()) is skips
+
+
 def test_an_error_of_several_lines_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     words = 'level=WARN msg="x"\\nError: UPGRADE FAILED: 2 conflicts:\\n- .spec.a\\n- .spec.b\\n'
     fake_helm(tmp_path, monkeypatch, "v4.3.1", f"printf '{words}' >&2; exit 1")

@@ -134,6 +134,21 @@ def test_only_a_moving_tag_is_pulled_every_time():
     assert fixed["servingEngineSpec"]["imagePullPolicy"] == "IfNotPresent"
 
 
+def test_a_digest_is_what_engines_and_router_run():
+    digest = f"sha256:{'0' * 64}"
+    values = rendered(QWEN, model_tag=f"v1@{digest}", router_image=f"mine/router@{digest}")
+    entry = values["servingEngineSpec"]["modelSpec"][0]
+    assert (entry["repository"], entry["tag"]) == ("vllm/vllm-openai", f"v1@{digest}")
+    assert values["servingEngineSpec"]["imagePullPolicy"] == "IfNotPresent"
+    router = values["routerSpec"]
+    assert (router["repository"], router["tag"]) == ("mine/router@sha256", "0" * 64)
+    assert router["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_without_a_setting_the_routers_image_is_the_charts():
+    assert not {"repository", "tag", "imagePullPolicy"} & rendered(QWEN)["routerSpec"].keys()
+
+
 def test_a_longer_timeout_restarts_nothing():
     assert digest(QWEN, helm_timeout="10m") == digest(QWEN, helm_timeout="2h")
 
