@@ -15,6 +15,7 @@ from flows.rolling import Rolling
 from flows.running import locked, raise_if_locked, run_name, session_for
 from flows.waits import sorted_out
 from tasks.access import check_access
+from tasks.overlap import delete_drained
 from tasks.preparation import store_secrets
 from tasks.running import say
 from tasks.weights import ensure_claim, fetch_weights
@@ -89,6 +90,8 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
 
 def _brought(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
+    if run.state.drained:
+        delete_drained(run.session)
     store_secrets(run.session, run.api_key, run.token, run.mark)
     rolling = Rolling(run, asking)
     with table_of_failure(rolling):
