@@ -21,12 +21,17 @@ from tasks.readiness import restart_newest
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
-from tasks.weights import remember_served
+from tasks.weights import remember_refused, remember_served
 from vllm_flows.common_changes import key_changes
 from vllm_flows.completions import Answer
 from vllm_flows.differences import entries
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import (
+    CompletionError,
+    EngineFailedError,
+    TimedOutError,
+    VllmFlowsError,
+)
 from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
@@ -37,6 +42,9 @@ from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_strategy
+
+_OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
+"""Failures that another try with the same weights would most likely end in again."""
 
 
 @dataclass
@@ -109,6 +117,7 @@ class Rolling:
                 say(f"{name}: {outage.load}")
         self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
+            self._refuse(failed)
             raise failure(failed, self.gone_back, self.silence, way)
 
     @contextmanager
@@ -176,6 +185,21 @@ class Rolling:
             self.run.desired.values,
             changes,
             together=self.run.plan.together,
+        )
+
+    def _refuse(self, failed: Failures) -> None:
+        """Note on their claims which commits did not do, of models that serve another one again."""
+        tried = {
+            step.model: step.commit
+            for step in self.run.plan.steps
+            if step.action is Action.UPDATE and isinstance(self.gone_back.get(step.model), str)
+        }
+        results(
+            remember_refused.submit(
+                self.run.session, self.run.claim(name), tried[name], failed[name].what
+            )
+            for name in tried.keys() & failed.keys()
+            if isinstance(failed[name], _OF_THE_COMMIT)
         )
 
     def _reason(self, wave: Wave) -> str:

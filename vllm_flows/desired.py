@@ -10,7 +10,14 @@ from vllm_flows.chart import Chart, locate_chart
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.models import Model
-from vllm_flows.observed import ClusterState, DeployedModel, Description, Verdict, WeightsClaim
+from vllm_flows.observed import (
+    Access,
+    ClusterState,
+    DeployedModel,
+    Description,
+    Verdict,
+    WeightsClaim,
+)
 from vllm_flows.settings import Settings
 from vllm_flows.values import PinnedModel, release_values
 
@@ -44,11 +51,12 @@ def desired_state(
 ) -> Desired:
     """Render what should be; `verdicts` are in the order of `models`.
 
-    A model of which the Hub could not be asked stays at the commit that it serves. Raises
-    ConfigurationError when the chart's path holds none.
+    A model of which the Hub could not be asked stays at the commit that it serves, and so does one
+    of which the newest was tried and did not do. Raises ConfigurationError when the chart's path
+    holds none.
     """
     found = [
-        without_the_hub(model, verdict, state)
+        without_the_refused(model, without_the_hub(model, verdict, state), state)
         for model, verdict in zip(models, verdicts, strict=True)
     ]
     pinned = [
@@ -81,12 +89,39 @@ def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verd
     wanted = _known_commit(model, deployed, claim)
     if entry.get("modelURL") != model.model_url or wanted not in claim.complete:
         return verdict
-    known = claim.described.get(wanted, Description())
     what = "stays at" if wanted == deployed.revision else "takes"
     note = f"{verdict.problems[0].what}: {what} {wanted[:8]}, which is on the volume"
+    return _at(verdict, wanted, claim, note)
+
+
+def without_the_refused(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:
+    """Return a verdict on what is deployed when the newest commit was tried and did not do.
+
+    Else the verdict itself; also where models.yaml names that very commit: somebody wants it tried
+    again.
+    """
+    deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
+    if deployed is None or claim is None or verdict.commit not in claim.refused:
+        return verdict
+    entry = entries(state.release.values).get(model.name, {})
+    stays = entry.get("modelURL") == model.model_url and deployed.revision in claim.complete
+    if not stays or verdict.commit in {model.revision, deployed.revision}:
+        return verdict
+    note = (
+        f"{model.revision} is {verdict.commit[:8]}, which was tried and did not do "
+        f"({claim.refused[verdict.commit]}): stays at {deployed.revision[:8]} until it is another; "
+        "to try it again, name the commit in models.yaml"
+    )
+    return replace(_at(verdict, deployed.revision, claim, note), access=Access.STAYS)
+
+
+def _at(verdict: Verdict, commit: str, claim: WeightsClaim, note: str) -> Verdict:
+    """Return the verdict on a commit that is on the volume, with what the claim tells of it."""
+    known = claim.described.get(commit, Description())
     return replace(
         verdict,
-        commit=wanted,
+        commit=commit,
+        files=(),
         config=known.config,
         parameters=known.parameters,
         custom_code=known.custom_code,

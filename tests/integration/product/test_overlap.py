@@ -112,3 +112,17 @@ def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(
         said = product.install(phi(bad), code=1)
     assert f"{good[:8]} serves again, as before; nobody answered for 0" in said
     settled(product)
+
+
+def test_a_commit_that_did_not_do_is_not_tried_again_until_the_branch_moves(product: Product):
+    good = commit(product)
+    product.install(phi())
+    body = {"repo": REPOSITORY, "kind": "config", "config": {"sandbox_fault": "empty"}}
+    product.hub("commit", **body)
+    said = product.install(phi(), code=1)
+    assert f"{good[:8]} serves again, as before" in said
+    said = product.install(phi())
+    assert "which was tried and did not do (the answer has no text)" in said
+    assert "nothing to change" in said
+    newest = commit(product)
+    assert f"revision {good[:8]} -> {newest[:8]}" in product.install(phi())

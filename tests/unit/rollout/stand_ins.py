@@ -109,6 +109,7 @@ class Tasks:
     budgets: dict[str, float] = field(default_factory=dict)
     made_way: list[str] = field(default_factory=list)
     remembered: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
@@ -117,6 +118,7 @@ class Tasks:
         patch.setattr(waits, "ready_now", self.ready_now)
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
         patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
+        patch.setattr(rolling, "remember_refused", SimpleNamespace(submit=self.refuse))
         patch.setattr(rolling, "apply_release", self.apply_release)
         patch.setattr(rolling, "roll_back_release", self.roll_back_release)
         for name in ("restart_newest", "set_right", "remove_left_behind"):
@@ -209,6 +211,10 @@ class Tasks:
     def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:
         assert served.commit == NEW
         self.remembered.append(claim.model)
+        return self.future(None)
+
+    def refuse(self, _session: object, claim: WeightsClaim, commit: str, why: str) -> Any:
+        self.refused[claim.model] = (commit, why)
         return self.future(None)
 
     def past(self, model: str, digest: str) -> Past | None:
