@@ -15,7 +15,7 @@ from flows.rolling import Rolling
 from flows.running import locked, raise_if_locked, run_name, session_for
 from flows.waits import sorted_out
 from tasks.access import check_access
-from tasks.overlap import delete_drained
+from tasks.overlap import delete_leftovers
 from tasks.preparation import store_secrets
 from tasks.running import say
 from tasks.weights import ensure_claim, fetch_weights
@@ -84,14 +84,14 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
             raise_if_locked(session)
             say("nothing to change")
             found = _asked(run)
-    _publish(outcome_rows(found), "Models that answer")
+    publish(outcome_rows(found), "Models that answer")
     return Report(found, run.changes)
 
 
 def _brought(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
-    if run.state.drained:
-        delete_drained(run.session)
+    if run.state.leftovers:
+        delete_leftovers(run.session, run.state.leftovers)
     store_secrets(run.session, run.api_key, run.token, run.mark)
     rolling = Rolling(run, asking)
     with table_of_failure(rolling):
@@ -137,9 +137,10 @@ def table_shown() -> Iterator[None]:
         yield
     except VllmFlowsError as error:
         if error.table:
-            _publish(error.table, "What became of each model")
+            publish(error.table, "What became of each model")
         raise
 
 
-def _publish(rows: list[Row], description: str) -> None:
+def publish(rows: list[Row], description: str) -> None:
+    """Publish the table of models as an artifact."""
     create_table_artifact(table=rows, key="models", description=description)

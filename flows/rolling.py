@@ -43,7 +43,7 @@ from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_strategy
 
-_OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
+OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
 """Failures that another try with the same weights would most likely end in again."""
 
 
@@ -199,7 +199,7 @@ class Rolling:
                 self.run.session, self.run.claim(name), tried[name], failed[name].what
             )
             for name in tried.keys() & failed.keys()
-            if isinstance(failed[name], _OF_THE_COMMIT)
+            if isinstance(failed[name], OF_THE_COMMIT)
         )
 
     def _reason(self, wave: Wave) -> str:

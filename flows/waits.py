@@ -56,6 +56,15 @@ def wait_model_ready(
     )
 
 
+def wait_trial(session: Session, desired: Desired, model: Model, deployment: str) -> float:
+    """Wait until a trial of the model is ready and answers by itself; return its seconds.
+
+    Raises as `wait_ready` does.
+    """
+    budget = startup_seconds(desired.verdicts[model.name].total_bytes)
+    return wait_ready(session, model.name, deployment, budget, beside=True, asked=model)
+
+
 def wait_router(session: Session) -> None:
     """Wait until the router is ready, where there is one to be.
 

@@ -17,7 +17,6 @@ from vllm_flows.errors import TimedOutError, VllmFlowsError
 from vllm_flows.holding import RELEASED, held
 from vllm_flows.overlap import (
     has_both,
-    is_draining,
     mark,
     out_of_reach,
     surges_whole,
@@ -153,10 +152,9 @@ def _requests(session: Session, pod: Object) -> int:
         return 0
 
 
-@task(name="delete drained pods", task_run_name="delete drained pods", **RETRIED)
-def delete_drained(session: Session) -> None:
-    """Delete pods that an interrupted run left to finish what they answered."""
-    for pod in filter(is_draining, session.cluster.find("Pod")):
-        name = pod["metadata"]["name"]
-        if session.cluster.delete("Pod", name):
-            say(f"pod {name} was left to finish what it answered: deleted")
+@task(name="delete leftovers", task_run_name="delete leftovers", **RETRIED)
+def delete_leftovers(session: Session, leftovers: Sequence[tuple[str, str]]) -> None:
+    """Delete what an interrupted run left, and what serves nobody; by kinds and names."""
+    for kind, name in leftovers:
+        if session.cluster.delete(kind, name):
+            say(f"{kind} {name} was left by an interrupted run, and serves nobody: deleted")

@@ -14,6 +14,7 @@ from vllm_flows.errors import TimedOutError
 from vllm_flows.manifests import API_KEY_SECRET, DIGEST_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
+from vllm_flows.overlap import DRAINING_LABEL, is_draining
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -46,6 +47,18 @@ def delete_secrets(cluster: Cluster) -> None:
 def delete_unowned(cluster: Cluster) -> None:
     """Delete the ReplicaSets, with their pods, that an interrupted run left without Deployment."""
     delete_left(cluster)
+
+
+@task(
+    name="delete draining pods",
+    task_run_name="delete draining pods",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
+def delete_draining(cluster: Cluster) -> None:
+    """Delete pods that an interrupted run left to finish what they were answering."""
+    for pod in filter(is_draining, cluster.find("Pod", DRAINING_LABEL)):
+        cluster.delete("Pod", pod["metadata"]["name"])
 
 
 @task(

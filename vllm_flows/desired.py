@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
 from vllm_flows.differences import entries
-from vllm_flows.errors import HubUnavailableError
+from vllm_flows.errors import ConfigurationError, HubUnavailableError, NotDeployedError
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     Access,
@@ -19,7 +19,7 @@ from vllm_flows.observed import (
     WeightsClaim,
 )
 from vllm_flows.settings import Settings
-from vllm_flows.values import PinnedModel, release_values
+from vllm_flows.values import PinnedModel, at_new_commit, release_values
 
 _COMMIT_DIGITS = 40
 
@@ -29,8 +29,8 @@ class Desired:
     """One run's aim; `values` hold the models that the Hub grants, `verdicts` are by name.
 
     `allow_downtime`: somebody said yes to models that do not answer while they are replaced.
-    `selectors` are the labels that each Deployment is to select, by its name; empty while the chart
-    stays the same.
+    `partial`: other models that run are none of this run's business. `selectors` are the labels
+    that each Deployment is to select, by its name; empty while the chart stays the same.
     """
 
     models: Sequence[Model]
@@ -39,6 +39,7 @@ class Desired:
     chart: Chart
     settings: Settings
     allow_downtime: bool = False
+    partial: bool = False
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -72,6 +73,30 @@ def desired_state(
         chart=chart,
         settings=settings,
     )
+
+
+def moved_state(model: Model, verdict: Verdict, settings: Settings, state: ClusterState) -> Desired:
+    """Render what is deployed with one model at the verdict's commit, and nothing else changed.
+
+    Whatever else models.yaml and the settings say now is for an upgrade to bring. Raises
+    NotDeployedError for a model that does not run, ConfigurationError for another chart.
+    """
+    release, chart = state.release, locate_chart(settings)
+    if model.name not in entries(release.values) or model.name not in state.deployments:
+        raise NotDeployedError(
+            f"{model.name} is not deployed",
+            next_command="vllm-flows upgrade   (it brings what models.yaml lists)",
+        )
+    if chart.version != release.chart_version:
+        raise ConfigurationError(
+            f"the release has chart {release.chart_version}, and the settings say {chart.version}",
+            why="an update changes one model, and another chart would change all of them",
+            next_command="vllm-flows upgrade",
+        )
+    values = release.values
+    if not verdict.problems:
+        values = at_new_commit(values, model.name, verdict.commit, chart.version)
+    return Desired([model], {model.name: verdict}, values, chart, settings, partial=True)
 
 
 def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:

@@ -240,8 +240,8 @@ class ClusterState:
     `router`: it has a Deployment, `router_ready`: and a pod of it is ready. `cluster` tells the
     cluster itself from others. `drifts` are the release's objects that somebody changed since helm
     wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
-    those in `left` run without it, as an interrupted run left them. `drained` are pods that it left
-    to finish what they were answering.
+    those in `left` run without it, as an interrupted run left them. `leftovers` are kinds and names
+    of what it left behind, and what serves nobody: it is to be deleted.
     """
 
     release: Release
@@ -254,7 +254,7 @@ class ClusterState:
     drifts: tuple[Drift, ...] = ()
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
-    drained: tuple[str, ...] = ()
+    leftovers: tuple[tuple[str, str], ...] = ()
     cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:

@@ -23,6 +23,8 @@ Object = Mapping[str, Any]
 
 DRAINING_LABEL = "vllm-flows.io/draining"
 """On pods of before that only finish what they are answering."""
+TRIAL_LABEL = "vllm-flows.io/trial"
+"""On a Deployment, and its pod, that tries a commit out of everybody's reach: the model's name."""
 RUNNING = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 """Gauges of an engine's /metrics: the requests that it has (vLLM)."""
 
@@ -71,8 +73,19 @@ def out_of_reach(*owners: Object) -> dict[str, Any]:
 
 def is_draining(pod: Object) -> bool:
     """Say whether a pod was left to finish what it was answering, and belongs to nobody."""
-    metadata = pod["metadata"]
-    return DRAINING_LABEL in (metadata.get("labels") or {}) and not metadata.get("ownerReferences")
+    return DRAINING_LABEL in _labels(pod) and not pod["metadata"].get("ownerReferences")
+
+
+def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tuple[str, str], ...]:
+    """Return kinds and names of what an interrupted run left, and what serves nobody."""
+    draining = [("Pod", pod) for pod in pods if is_draining(pod)]
+    trials = [("Deployment", one) for one in deployments if TRIAL_LABEL in _labels(one)]
+    return tuple((kind, str(one["metadata"]["name"])) for kind, one in [*draining, *trials])
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = item["metadata"].get("labels") or {}
+    return found
 
 
 def requests_in(metrics: str) -> int:

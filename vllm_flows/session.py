@@ -21,7 +21,7 @@ from vllm_flows.hub import Hub
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
-from vllm_flows.overlap import is_draining
+from vllm_flows.overlap import leftovers
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.rights import judge_needed, needed_to_write
@@ -124,7 +124,7 @@ class Session:
             selectors=selectors(deployments),
             left=frozenset(left),
             pods=engine_pods(pods),
-            drained=tuple(pod["metadata"]["name"] for pod in pods if is_draining(pod)),
+            leftovers=leftovers(pods, engines),
             around=surroundings(
                 self.cluster,
                 self.settings.runtime_class,

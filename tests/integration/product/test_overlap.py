@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.product.changing_models import commit, phi, session_of
+from tests.integration.product.changing_models import REPOSITORY, commit, phi, session_of
 from vllm_flows.completions import ModelsApi
 from vllm_flows.errors import VllmFlowsError
 
@@ -95,7 +95,7 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     planned = product.run("plan").stdout
     assert "its rollout is held (spec.minReadySeconds), as an interrupted run left it" in planned
     said = product.install(phi(newest))
-    assert "was left to finish what it answered: deleted" in said
+    assert "was left by an interrupted run, and serves nobody: deleted" in said
     assert "phi4: answered in" in said
     settled(product)
     assert "nothing to change" in product.install(phi(newest))
