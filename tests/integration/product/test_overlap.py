@@ -84,6 +84,7 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     product.install(phi(commit(product)))
     session = session_of(product, monkeypatch)
     newest = commit(product)
+    product.models(phi(newest))
     with session.models_api("phi4") as api:
         reader = threading.Thread(target=lambda: long_answer(api))
         reader.start()
