@@ -177,6 +177,7 @@ def trial(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Trial:
         "say": tasks.said.append,
     }.items():
         monkeypatch.setattr(update, name, stand_in)
+    monkeypatch.setattr("flows.deploy.publish", lambda *_: None)
     monkeypatch.setattr("flows.outcomes.ready_now", lambda _: [])
     monkeypatch.setattr("flows.outcomes.prove_all", lambda *_: None)
     return found
