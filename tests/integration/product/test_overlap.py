@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.integration.product.changing_models import REPOSITORY, commit, phi, session_of
@@ -85,13 +86,22 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     session = session_of(product, monkeypatch)
     newest = commit(product)
     product.models(phi(newest))
-    with session.models_api("phi4") as api:
-        reader = threading.Thread(target=lambda: long_answer(api))
+    (old,) = session.ready_replicas("phi4")
+    over = threading.Event()
+    with session.replica_api(old, None) as api:
+
+        def ask() -> None:
+            with suppress(httpx.HTTPError):  # its pod is deleted while it answers
+                while not over.is_set():
+                    long_answer(api)
+
+        reader = threading.Thread(target=ask)
         reader.start()
         with product.watched() as run:
             run.until("older replicas still answer")
             run.process.kill()
             run.ended()
+        over.set()
         reader.join()
     planned = product.run("plan").stdout
     assert "its rollout is held (spec.minReadySeconds), as an interrupted run left it" in planned
@@ -123,7 +133,8 @@ def test_a_commit_that_did_not_do_is_not_tried_again_until_the_branch_moves(prod
     said = product.install(phi(), code=1)
     assert f"{good[:8]} serves again, as before" in said
     said = product.install(phi())
-    assert "which was tried and did not do (the answer has no text)" in said
+    assert "which was tried and did not do (replica vllm-phi4-" in said
+    assert "the answer has no text): stays at" in said
     assert "nothing to change" in said
     newest = commit(product)
     assert f"revision {good[:8]} -> {newest[:8]}" in product.install(phi())
