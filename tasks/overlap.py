@@ -108,8 +108,8 @@ def _taken_from(session: Session, deployment: Object, replica_set: Object) -> li
 
 def _wait_gone(session: Session, name: str) -> None:
     def ask() -> bool | Pending:
-        there = session.cluster.get("ReplicaSet", name)
-        return Pending(f"ReplicaSet {name} is being deleted") if there else True
+        there = {one["metadata"]["name"] for one in session.cluster.find("ReplicaSet")}
+        return Pending(f"ReplicaSet {name} is being deleted") if name in there else True
 
     wait_for(
         ask,
