@@ -13,7 +13,7 @@ from pathlib import Path
 from sandbox import demo, lifecycle
 from sandbox.progress import silent, to_stderr
 
-_PROGRAM = Path(sys.executable).with_name("vllm-flows")
+PROGRAM = Path(sys.executable).with_name("vllm-flows")
 _MODEL = """\
 - name: model-{number:03d}
   modelURL: microsoft/Phi-3-mini-4k-instruct
@@ -40,7 +40,7 @@ class Bench:
 
     def ours(self, *arguments: str) -> float:
         """Run a verb of vllm-flows; return its seconds."""
-        return self._timed([str(_PROGRAM), *arguments])
+        return self._timed([str(PROGRAM), *arguments])
 
     def helm(self, *arguments: str) -> float:
         """Run helm on the release; return its seconds."""
@@ -57,6 +57,21 @@ class Bench:
         command = ["helm", "-n", "vllm", "get", "values", "vllm", "-o", "yaml"]
         found = subprocess.check_output(command, env=self.environ)
         (self.folder / "values.yaml").write_bytes(found)
+
+    def output(self, *command: str) -> str:
+        """Run a program; return what it writes to both of its ends."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        return done.stdout
 
     def _timed(self, command: list[str]) -> float:
         begin = time.monotonic()

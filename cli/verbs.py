@@ -26,6 +26,11 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Bring the cluster to what models.yaml says, and ask every model for an answer.",
         ),
         "upgrade": Verb("changing:upgrade", "Apply a changed models.yaml; the same as install."),
+        "update": Verb(
+            "updating:update",
+            "Bring one model to the commit that its revision stands for now, and change nothing "
+            "else.",
+        ),
         "uninstall": Verb(
             "changing:uninstall",
             "Remove the models, the Hub token and the API key; the weights stay unless asked for.",

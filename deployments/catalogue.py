@@ -12,12 +12,15 @@ from typing import Any
 import yaml
 from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentTriggerTypes
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from pydantic import TypeAdapter
 
 _INSTALLED = Path(__file__).with_name("prefect.yaml")
 PREFECT_FILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "prefect.yaml"
 """At the root of a clone; in an installed package beside this module."""
+_TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 _SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
     "interval": Interval,
@@ -39,6 +42,7 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
         parameters=entry.get("parameters"),
         tags=entry.get("tags"),
         schedules=[_schedule(one) for one in entry.get("schedules") or []],
+        triggers=[_TRIGGER.validate_python(one) for one in entry.get("triggers") or []],
         concurrency_limit=(entry.get("concurrency_limit") or {}).get("limit"),
     )
     if not isinstance(made, RunnerDeployment):  # a coroutine, were this called from async code

@@ -16,6 +16,7 @@ from flows.waits import sorted_out
 from tasks.access import check_access
 from tasks.artifacts import publish_table
 from tasks.masked_pickle import RESULTS
+from tasks.overlap import delete_leftovers
 from tasks.preparation import store_secrets
 from tasks.running import say
 from tasks.weights import ensure_claim, fetch_weights
@@ -85,12 +86,14 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
             raise_if_locked(session)
             say("nothing to change")
             found = _asked(run)
-    _publish(outcome_rows(found), "Models that answer")
+    publish(outcome_rows(found), "Models that answer")
     return Report(found, run.changes)
 
 
 def _brought(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
+    if run.state.leftovers:
+        delete_leftovers(run.session, run.state.leftovers)
     store_secrets(run.session, run.api_key, run.token, run.mark)
     rolling = Rolling(run, asking)
     with table_of_failure(rolling):
@@ -136,9 +139,10 @@ def table_shown() -> Iterator[None]:
         yield
     except VllmFlowsError as error:
         if error.table:
-            _publish(error.table, "What became of each model")
+            publish(error.table, "What became of each model")
         raise
 
 
-def _publish(rows: list[Row], description: str) -> None:
+def publish(rows: list[Row], description: str) -> None:
+    """Publish the table of models as an artifact."""
     publish_table(rows, "models", description)

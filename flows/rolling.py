@@ -6,12 +6,14 @@ after it are not begun: what they would have changed serves on as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefect.futures import PrefectFuture
 
+from flows.overlapping import Overlap
 from flows.running import results
 from flows.waits import sorted_out, wait_model_ready, wait_router
 from tasks.outage import measured
@@ -19,11 +21,17 @@ from tasks.readiness import restart_newest
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
-from tasks.weights import remember_served
+from tasks.weights import remember_refused, remember_served
+from vllm_flows.common_changes import key_changes
 from vllm_flows.completions import Answer
 from vllm_flows.differences import entries
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import (
+    CompletionError,
+    EngineFailedError,
+    TimedOutError,
+    VllmFlowsError,
+)
 from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
@@ -34,6 +42,9 @@ from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_strategy
+
+OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
+"""Failures that another try with the same weights would most likely end in again."""
 
 
 @dataclass
@@ -92,28 +103,54 @@ class Rolling:
         judged.
         """
         names, way = (*wave.models, *unproven), None
-        with measured(self.asking, names) as outages:
-            late = self._bring(wave, steps) if steps else {}
+        with measured(self.asking, names) as outages, self._overlap() as overlap:
+            late = self._bring(wave, steps, overlap) if steps else {}
             seen = self._prove([name for name in names if name not in late])
-            failed = self._once_more({**late, **seen})
+            failed = self._once_more({**late, **seen}, overlap)
             self.failed |= failed
             if failed:
                 way = self._way_back(wave, failed)
-                self.gone_back |= self._go_back(way, failed)
+                self.gone_back |= self._go_back(way, failed, overlap)
         self.silence |= outages
+        for name, outage in outages.items():
+            if outage.load:
+                say(f"{name}: {outage.load}")
         self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
+            self._refuse(failed)
             raise failure(failed, self.gone_back, self.silence, way)
 
-    def _bring(self, wave: Wave, steps: Sequence[str]) -> dict[str, VllmFlowsError]:
-        """Run helm for the wave; return who never got ready by the values that come ahead."""
-        failed: dict[str, VllmFlowsError] = {}
-        if wave.ahead is not None:
-            self._apply(wave.ahead, self._reason(wave), steps[0])
-            waits = self._waits(self.run.session, self._models(wave.models))
-            failed = sorted_out(waits)[1]
+    @contextmanager
+    def _overlap(self) -> Iterator[Overlap]:
+        """Yield who keeps older pods beside new ones; nobody does any more when the block ends."""
+        overlap = Overlap(self.run.session)
+        try:
+            yield overlap
+        finally:
+            # What ended the block is what the run ends with; the next one sets right what is left.
+            with suppress(VllmFlowsError):
+                overlap.let_go(set(overlap.held))
+
+    def _bring(
+        self, wave: Wave, steps: Sequence[str], overlap: Overlap
+    ) -> dict[str, VllmFlowsError]:
+        """Run helm for the wave; return who failed before its older pods were ended.
+
+        These are who does not answer beside them, or never gets ready by the values that come
+        ahead of the router's.
+        """
+        together = wave.ahead is not None
+        self._apply(wave.ahead or wave.values, self._reason(wave), steps[0])
+        overlap.begin(wave.models)
+        early = wave.models if together else overlap.held
+        waits = self._waits(self.run.session, self._models(early), beside=overlap.held)
+        ready, failed = sorted_out(waits)
+        self.ready |= ready
+        if together:
             say("all engines hold the new API key; the router follows")
-        self._apply(wave.values, self._reason(wave), steps[-1])
+            self._apply(wave.values, self._reason(wave), steps[-1])
+            wait_router(self.run.session)
+        overlap.relieve(name for name in wave.models if name not in failed)
         return failed
 
     def fail(self, failed: Failures) -> None:
@@ -150,6 +187,21 @@ class Rolling:
             together=self.run.plan.together,
         )
 
+    def _refuse(self, failed: Failures) -> None:
+        """Note on their claims which commits did not do, of models that serve another one again."""
+        tried = {
+            step.model: step.commit
+            for step in self.run.plan.steps
+            if step.action is Action.UPDATE and isinstance(self.gone_back.get(step.model), str)
+        }
+        results(
+            remember_refused.submit(
+                self.run.session, self.run.claim(name), tried[name], failed[name].what
+            )
+            for name in tried.keys() & failed.keys()
+            if isinstance(failed[name], OF_THE_COMMIT)
+        )
+
     def _reason(self, wave: Wave) -> str:
         if not wave.models:
             return self.run.plan.release_reason
@@ -182,22 +234,32 @@ class Rolling:
         ready, unready = sorted_out(waits)
         asked = [one for one in models if one.name in ready and answers_prompts(one)]
         answers, silent = sorted_out({one.name: prove.submit(session, one) for one in asked})
-        self.ready |= ready
+        self.ready |= {name: took + self.ready.get(name, 0.0) for name, took in ready.items()}
         self.answers |= answers
         return unready | silent
 
     def _waits(
-        self, session: Session, models: Sequence[Model], *, back: bool = False
+        self,
+        session: Session,
+        models: Sequence[Model],
+        *,
+        back: bool = False,
+        beside: Collection[str] = (),
     ) -> dict[str, PrefectFuture[float]]:
-        desired = self.run.desired
-        return {one.name: wait_model_ready(session, desired, one, back=back) for one in models}
+        return {
+            one.name: wait_model_ready(
+                session, self.run.desired, one, back=back, beside=one.name in beside
+            )
+            for one in models
+        }
 
-    def _models(self, names: Sequence[str]) -> list[Model]:
+    def _models(self, names: Collection[str]) -> list[Model]:
         return [model for model in self.run.desired.models if model.name in names]
 
-    def _once_more(self, failed: Failures) -> Failures:
+    def _once_more(self, failed: Failures, overlap: Overlap) -> Failures:
         """Try those again whose `onFailure` is retry, with new pods."""
         again = [name for name in failed if self._model(name).on_failure == "retry"]
+        overlap.let_go(again)
         for name in again:
             say(f"{name}: {failed[name].what}; once more, with new pods")
             restart_newest(self.run.session, name, engine_deployment(name))
@@ -212,10 +274,11 @@ class Rolling:
         back = {name: past for name, past in pasts.items() if past}
         return way_back(wave.values, self.run.desired.chart.version, back) if back else None
 
-    def _go_back(self, way: WayBack | None, failed: Failures) -> GoneBack:
+    def _go_back(self, way: WayBack | None, failed: Failures, overlap: Overlap) -> GoneBack:
         """Bring back what served; return its commit, or why it does not.
 
-        Afterwards no Deployment stops its pods first, also where all stay as they are.
+        Afterwards no Deployment stops its pods first, also where all stay as they are. Older pods
+        that were kept are those that serve again.
         """
         back: dict[str, VllmFlowsError | str] = {}
         if way:
@@ -225,12 +288,24 @@ class Rolling:
                 self.applied = way.values
             else:
                 self._apply(way.values, f"back to what served ({reason})")
+            self._keep_kept(way, overlap)
             still = self._prove(way.models, back=True, keyless=not has_api_key(way.values))
             back = {name: still.get(name) or way.commit(name) for name in way.models}
         if not (way and way.past) and stops_pods(self.values):
             at_rest = with_strategy(self.values, AT_REST)
             self._apply(at_rest, "no pods stop before others start")
         return back
+
+    def _keep_kept(self, way: WayBack, overlap: Overlap) -> None:
+        """Let go of rollouts that go back, to older pods that are there still.
+
+        Those were started with the API key of before, which is no longer in the Secret.
+        """
+        kept = overlap.held & set(way.models)
+        overlap.let_go(kept)
+        if key_changes(self.run.desired, self.run.state):
+            for name in sorted(kept):
+                restart_newest(self.run.session, name, engine_deployment(name))
 
     def _past(self, name: str) -> Past | None:
         """Return the revision that the model answered in, as its claim remembers; else the last."""

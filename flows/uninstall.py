@@ -37,6 +37,7 @@ def uninstall(
         if left:
             remove_left_behind(session, sorted(left))
         removal.delete_unowned(session.cluster)
+        removal.delete_draining(session.cluster)
         removal.wait_engines_gone(session)
         removal.delete_weights_jobs(session.cluster)
         removal.delete_secrets(session)

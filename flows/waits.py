@@ -31,18 +31,38 @@ OF_NO_MODEL = (ClusterUnavailableError, LockedError, RouterError, StoppedError)
 
 
 def wait_model_ready(
-    session: Session, desired: Desired, model: Model, *, back: bool = False
+    session: Session,
+    desired: Desired,
+    model: Model,
+    *,
+    back: bool = False,
+    beside: bool = False,
 ) -> PrefectFuture[float]:
     """Start waiting for a model's Deployment, for as long as its size may take.
 
-    Of several replicas each is asked at once when it is ready: a wrong answer ends the wait, and
-    with it the change, while others of before still answer.
+    Of several replicas, and of those `beside` older ones, each is asked at once when it is ready: a
+    wrong answer ends the wait, and with it the change, while others of before still answer.
     """
     budget = startup_seconds(desired.verdicts[model.name].total_bytes)
-    several = model if model.replica_count > 1 and answers_prompts(model) else None
+    asked = answers_prompts(model) and (beside or model.replica_count > 1)
     return wait_ready.submit(
-        session, model.name, engine_deployment(model.name), budget, back=back, asked=several
+        session,
+        model.name,
+        engine_deployment(model.name),
+        budget,
+        back=back,
+        beside=beside,
+        asked=model if asked else None,
     )
+
+
+def wait_trial(session: Session, desired: Desired, model: Model, deployment: str) -> float:
+    """Wait until a trial of the model is ready and answers by itself; return its seconds.
+
+    Raises as `wait_ready` does.
+    """
+    budget = startup_seconds(desired.verdicts[model.name].total_bytes)
+    return wait_ready(session, model.name, deployment, budget, beside=True, asked=model)
 
 
 def wait_router(session: Session) -> None:

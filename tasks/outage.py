@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 
+from vllm_flows.completions import ModelsApi
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.outage import Heard, Outage
 from vllm_flows.session import Session
@@ -58,10 +59,11 @@ def _listen(session: Session, model: str, outage: Outage, done: threading.Event)
         with session.models_api(model) as api:
             while not done.is_set():
                 asked = session.clock.now()
-                # Of several pods one may end with the question in its hands; nobody is silent then.
-                answered = api.alive(model) or api.alive(model)
-                heard = _heard(session, answered=answered)
+                answers = _asked_twice(session, api, model)
+                heard = _heard(session, answered=answers[-1][1])
                 outage.hear(asked, heard)
+                for seconds, answered in answers if heard is not Heard.NOT_ASKED else ():
+                    outage.count(seconds, answered=answered)
                 done.wait(_EVERY_SECONDS)
                 if heard is not Heard.ANSWER:
                     return
@@ -69,6 +71,19 @@ def _listen(session: Session, model: str, outage: Outage, done: threading.Event)
         # Before any question: the key for it has to be read from the cluster.
         outage.hear(asked, Heard.NOT_ASKED)
         done.wait(_EVERY_SECONDS)
+
+
+def _asked_twice(session: Session, api: ModelsApi, model: str) -> list[tuple[float, bool]]:
+    """Ask, and once more without an answer; return the seconds each took, and whether one came.
+
+    Of several pods one may end with the question in its hands; nobody is silent then.
+    """
+    answers: list[tuple[float, bool]] = []
+    while not answers or (len(answers) == 1 and not answers[0][1]):
+        begin = session.clock.now()
+        answered = api.alive(model)
+        answers.append((session.clock.now() - begin, answered))
+    return answers
 
 
 def _heard(session: Session, *, answered: bool) -> Heard:

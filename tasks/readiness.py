@@ -12,6 +12,7 @@ from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.diagnosis_watch import ReadinessWatch
 from vllm_flows.errors import NoRightError, NotReadyError
 from vllm_flows.models import Model
+from vllm_flows.overlap import new_are_ready
 from vllm_flows.proof import EarlyProof
 from vllm_flows.readiness import ready_or_why, too_late
 from vllm_flows.session import Session
@@ -29,6 +30,7 @@ def wait_ready(
     budget: float = 0.0,
     *,
     back: bool = False,
+    beside: bool = False,
     asked: Model | None = None,
 ) -> float:
     """Return the seconds until all replicas of the Deployment were ready.
@@ -36,17 +38,18 @@ def wait_ready(
     Raises NotReadyError as soon as waiting cannot help, and TimedOutError after `helm_timeout`, or
     `budget` seconds where that is longer, both with the diagnosis and the command to run next.
     Where no room is free, older pods of the Deployment that are not ready are ended; if it goes
-    `back`, those that are ready too. Each new replica of the model that is `asked` has to answer
-    by itself as soon as it is ready: raises CompletionError for a wrong answer.
+    `back`, those that are ready too. `beside`: the rollout is held, and older pods stay. Each new
+    replica of the model that is `asked` has to answer by itself as soon as it is ready: raises
+    CompletionError for a wrong answer.
     """
     say = speaker(subject)
     clock = session.clock
     autoscaling = session.settings.autoscaling
     watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
-    early = EarlyProof(session, asked) if asked else None
+    early = EarlyProof(session, asked, patient=beside) if asked else None
     begin = clock.now()
     wait_for(
-        lambda: _look(session, watch, subject, deployment, early, back=back),
+        lambda: _look(session, watch, subject, deployment, early, back=back, beside=beside),
         seconds=max(budget, session.settings.helm_timeout.total_seconds()),
         every=_POLL_SECONDS,
         say=say,
@@ -96,6 +99,7 @@ def _look(
     early: EarlyProof | None,
     *,
     back: bool,
+    beside: bool,
 ) -> bool | Pending:
     deployment = session.cluster.get("Deployment", name)
     if deployment is None:
@@ -104,8 +108,12 @@ def _look(
             next_command=f"vllm-flows install   (or: helm -n {session.settings.namespace} ls -a)",
             model=subject,
         )
+    newest = _newest(session, deployment) if early or beside else []
+    answering = True
     if early and not rollout_complete(deployment):
-        early.ask(_newest(session, deployment))
+        answering = early.ask(newest)
+    if beside and new_are_ready(deployment, newest):
+        return answering or Pending("ready, and does not answer yet")
 
     def make_way(diagnosis: Diagnosis) -> bool:
         lacks_room = diagnosis.category in LACKS_ROOM

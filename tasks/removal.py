@@ -13,6 +13,7 @@ from vllm_flows.external_secrets import is_ours
 from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
+from vllm_flows.overlap import DRAINING_LABEL, is_draining
 from vllm_flows.secret_mode import Maker
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
@@ -54,6 +55,18 @@ def delete_secrets(session: Session) -> None:
 def delete_unowned(cluster: Cluster) -> None:
     """Delete the ReplicaSets, with their pods, that an interrupted run left without Deployment."""
     delete_left(cluster)
+
+
+@task(
+    name="delete draining pods",
+    task_run_name="delete draining pods",
+    timeout_seconds=_LIMIT_SECONDS,
+    **RETRIED,
+)
+def delete_draining(cluster: Cluster) -> None:
+    """Delete pods that an interrupted run left to finish what they were answering."""
+    for pod in filter(is_draining, cluster.find("Pod", DRAINING_LABEL)):
+        cluster.delete("Pod", pod["metadata"]["name"])
 
 
 @task(

@@ -13,6 +13,7 @@ from vllm_flows.claims import (
     has_record,
     record_of,
     record_with,
+    refused_with,
     served_with,
     weights_claims,
 )
@@ -82,6 +83,16 @@ def remember_served(session: Session, claim: WeightsClaim, served: Served) -> No
         "PersistentVolumeClaim",
         manifests.claim_name(claim.model),
         served_with(claim, served),
+    )
+
+
+@task(task_run_name="remember that {claim.model} did not do", **RETRIED)
+def remember_refused(session: Session, claim: WeightsClaim, commit: str, why: str) -> None:
+    """Write on the claim that this commit was tried and did not do; it is not tried unasked."""
+    session.cluster.annotate(
+        "PersistentVolumeClaim",
+        manifests.claim_name(claim.model),
+        refused_with(claim, commit, why),
     )
 
 

@@ -92,7 +92,7 @@ def check_model(
 def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
     """Refuse what can run code of the repository's, unless models.yaml says that it may."""
     yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
-    if verdict.access is Access.SILENT:
+    if verdict.access in {Access.SILENT, Access.STAYS}:
         return  # what lies on the volume was looked at when it was fetched
     if not weight_files(verdict.files):
         yield _refused(model, "the repository holds no weights that vLLM loads", "", "modelURL")

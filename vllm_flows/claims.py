@@ -14,6 +14,7 @@ from typing import Any
 from vllm_flows.observed import (
     MODEL_LABEL,
     PROVEN_ANNOTATION,
+    REFUSED_ANNOTATION,
     REQUESTED_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -30,6 +31,8 @@ _BLOB_DIGITS = 12
 """Of each file's hash: enough to tell a repository's files apart, few enough for an annotation."""
 _REMEMBERED = 10
 """As many as Helm keeps revisions; which of their weights stay is the volume's matter."""
+_LONGEST_WHY = 200
+"""Characters; the whole of it stands in the report of the run."""
 _TOO_MANY = 2**63
 """Neither bytes of a volume nor numbers of a model reach it."""
 _LEVELS_ABOVE = 2
@@ -60,9 +63,20 @@ def _weights_claim(model: str, item: Object) -> WeightsClaim:
         requested=_annotations(item).get(REQUESTED_ANNOTATION, ""),
         answered=tuple(_annotations(item).get(PROVEN_ANNOTATION, "").split()),
         described={commit: _description(entry) for commit, entry in record.items()},
+        refused=_refused(item),
         leaving="deletionTimestamp" in item["metadata"],
         manifest=item,
     )
+
+
+def _refused(claim: Object) -> dict[str, str]:
+    """Return what was refused; what is not of the shape that we write refuses nothing."""
+    try:
+        found = json.loads(_annotations(claim).get(REFUSED_ANNOTATION) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {commit: plain(why) for commit, why in pairs if isinstance(why, str)}
 
 
 def _annotations(claim: Object) -> Mapping[str, str]:
@@ -149,13 +163,25 @@ class Served:
     digest: str
 
 
-def served_with(claim: WeightsClaim, served: Served) -> dict[str, str]:
-    """Return the claim's annotations once this answers."""
+def served_with(claim: WeightsClaim, served: Served) -> dict[str, str | None]:
+    """Return the claim's annotations once this answers; None for one that goes."""
     return {
         SERVED_ANNOTATION: _first(served.commit, claim.served),
         REQUESTED_ANNOTATION: served.requested,
         PROVEN_ANNOTATION: _first(served.digest, claim.answered),
+        **_refusing({one: why for one, why in claim.refused.items() if one != served.commit}),
     }
+
+
+def refused_with(claim: WeightsClaim, commit: str, why: str) -> dict[str, str | None]:
+    """Return the claim's annotations once this commit was tried and did not do."""
+    others = {one: told for one, told in claim.refused.items() if one != commit}
+    return _refusing({commit: why[:_LONGEST_WHY], **others})
+
+
+def _refusing(refused: Mapping[str, str]) -> dict[str, str | None]:
+    newest = dict(list(refused.items())[:_REMEMBERED])
+    return {REFUSED_ANNOTATION: json.dumps(newest) if newest else None}
 
 
 def _first(newest: str, before: Iterable[str]) -> str:

@@ -38,8 +38,9 @@ def new_key(desired: Desired, state: ClusterState) -> list[str]:
     if not desired.settings.router_enabled:
         return ["the API key changes: a model takes the new one, alone, once its replicas are new"]
     text = (
-        "the API key changes: a model takes the old one until its new replicas are ready, and the "
-        "new one once all models are and the router has started anew; between, it answers nobody"
+        "the API key changes: models take the old one until their new replicas are ready, and the "
+        "new one once all are and the router has started anew; between, those whose new replicas "
+        "do not fit beside all old ones answer nobody"
     )
     return [text]
 

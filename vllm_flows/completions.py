@@ -12,6 +12,7 @@ import httpx
 from vllm_flows import completion_checks as checks
 from vllm_flows.errors import CompletionError, VllmFlowsError
 from vllm_flows.models import SmokeTest
+from vllm_flows.overlap import requests_in
 from vllm_flows.sizes import human_seconds
 
 _MAX_TOKENS = 16
@@ -200,6 +201,18 @@ class ModelsApi:
             return True
         except VllmFlowsError:
             return False
+
+    def requests(self) -> int:
+        """Return how many requests the engine has now; raises CompletionError if it does not say.
+
+        An engine shows its /metrics to anyone (vLLM), so no key is sent.
+        """
+        hurried = replace(self, api_key=None, limits=_ALIVE)
+        found = hurried._read("GET", "/metrics", "")  # noqa: SLF001 -- its own
+        try:
+            return requests_in(found.decode("utf-8", "replace"))
+        except ValueError as error:
+            raise CompletionError("/metrics tells of no requests") from error
 
     def is_there(self) -> bool:
         """Say whether anybody answers GET /v1/models as such an API does, within five seconds.

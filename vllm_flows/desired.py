@@ -8,11 +8,18 @@ from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
 from vllm_flows.differences import entries
-from vllm_flows.errors import HubUnavailableError
+from vllm_flows.errors import ConfigurationError, HubUnavailableError, NotDeployedError
 from vllm_flows.models import Model
-from vllm_flows.observed import ClusterState, DeployedModel, Description, Verdict, WeightsClaim
+from vllm_flows.observed import (
+    Access,
+    ClusterState,
+    DeployedModel,
+    Description,
+    Verdict,
+    WeightsClaim,
+)
 from vllm_flows.settings import Settings
-from vllm_flows.values import PinnedModel, release_values
+from vllm_flows.values import PinnedModel, at_new_commit, release_values
 
 _COMMIT_DIGITS = 40
 
@@ -22,8 +29,8 @@ class Desired:
     """One run's aim; `values` hold the models that the Hub grants, `verdicts` are by name.
 
     `allow_downtime`: somebody said yes to models that do not answer while they are replaced.
-    `selectors` are the labels that each Deployment is to select, by its name; empty while the chart
-    stays the same.
+    `partial`: other models that run are none of this run's business. `selectors` are the labels
+    that each Deployment is to select, by its name; empty while the chart stays the same.
     """
 
     models: Sequence[Model]
@@ -32,6 +39,7 @@ class Desired:
     chart: Chart
     settings: Settings
     allow_downtime: bool = False
+    partial: bool = False
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -44,11 +52,12 @@ def desired_state(
 ) -> Desired:
     """Render what should be; `verdicts` are in the order of `models`.
 
-    A model of which the Hub could not be asked stays at the commit that it serves. Raises
-    ConfigurationError when the chart's path holds none.
+    A model of which the Hub could not be asked stays at the commit that it serves, and so does one
+    of which the newest was tried and did not do. Raises ConfigurationError when the chart's path
+    holds none.
     """
     found = [
-        without_the_hub(model, verdict, state)
+        without_the_refused(model, without_the_hub(model, verdict, state), state)
         for model, verdict in zip(models, verdicts, strict=True)
     ]
     pinned = [
@@ -66,6 +75,30 @@ def desired_state(
     )
 
 
+def moved_state(model: Model, verdict: Verdict, settings: Settings, state: ClusterState) -> Desired:
+    """Render what is deployed with one model at the verdict's commit, and nothing else changed.
+
+    Whatever else models.yaml and the settings say now is for an upgrade to bring. Raises
+    NotDeployedError for a model that does not run, ConfigurationError for another chart.
+    """
+    release, chart = state.release, locate_chart(settings)
+    if model.name not in entries(release.values) or model.name not in state.deployments:
+        raise NotDeployedError(
+            f"{model.name} is not deployed",
+            next_command="vllm-flows upgrade   (it brings what models.yaml lists)",
+        )
+    if chart.version != release.chart_version:
+        raise ConfigurationError(
+            f"the release has chart {release.chart_version}, and the settings say {chart.version}",
+            why="an update changes one model, and another chart would change all of them",
+            next_command="vllm-flows upgrade",
+        )
+    values = release.values
+    if not verdict.problems:
+        values = at_new_commit(values, model.name, verdict.commit, chart.version)
+    return Desired([model], {model.name: verdict}, values, chart, settings, partial=True)
+
+
 def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:
     """Return a verdict from what is deployed when the Hub was silent; else the verdict itself.
 
@@ -81,12 +114,39 @@ def without_the_hub(model: Model, verdict: Verdict, state: ClusterState) -> Verd
     wanted = _known_commit(model, deployed, claim)
     if entry.get("modelURL") != model.model_url or wanted not in claim.complete:
         return verdict
-    known = claim.described.get(wanted, Description())
     what = "stays at" if wanted == deployed.revision else "takes"
     note = f"{verdict.problems[0].what}: {what} {wanted[:8]}, which is on the volume"
+    return _at(verdict, wanted, claim, note)
+
+
+def without_the_refused(model: Model, verdict: Verdict, state: ClusterState) -> Verdict:
+    """Return a verdict on what is deployed when the newest commit was tried and did not do.
+
+    Else the verdict itself; also where models.yaml names that very commit: somebody wants it tried
+    again.
+    """
+    deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
+    if deployed is None or claim is None or verdict.commit not in claim.refused:
+        return verdict
+    entry = entries(state.release.values).get(model.name, {})
+    stays = entry.get("modelURL") == model.model_url and deployed.revision in claim.complete
+    if not stays or verdict.commit in {model.revision, deployed.revision}:
+        return verdict
+    note = (
+        f"{model.revision} is {verdict.commit[:8]}, which was tried and did not do "
+        f"({claim.refused[verdict.commit]}): stays at {deployed.revision[:8]} until it is another; "
+        "to try it again, name the commit in models.yaml"
+    )
+    return replace(_at(verdict, deployed.revision, claim, note), access=Access.STAYS)
+
+
+def _at(verdict: Verdict, commit: str, claim: WeightsClaim, note: str) -> Verdict:
+    """Return the verdict on a commit that is on the volume, with what the claim tells of it."""
+    known = claim.described.get(commit, Description())
     return replace(
         verdict,
-        commit=wanted,
+        commit=commit,
+        files=(),
         config=known.config,
         parameters=known.parameters,
         custom_code=known.custom_code,

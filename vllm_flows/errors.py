@@ -27,6 +27,7 @@
     │   └── ReleaseUnavailableError         helm could not reach the cluster, or waits (retryable)
     ├── WeightsError              exit  1   a weights Job failed
     ├── NotReadyError             exit  1   a pod can never become ready
+    │   └── EngineFailedError     exit  1   the engine ends with what it was given to serve
     ├── NotDeployedError          exit  1   what was asked about does not run in the namespace
     ├── TimedOutError             exit  4   a wait reached its end
     ├── CompletionError           exit  1   a model does not answer as it should
@@ -208,6 +209,10 @@ class WeightsError(VllmFlowsError):
 
 class NotReadyError(VllmFlowsError):
     """A pod ended in a way from which waiting cannot bring it back."""
+
+
+class EngineFailedError(NotReadyError):
+    """The engine itself does not start with the model, the options or the memory that it has."""
 
 
 class NotDeployedError(VllmFlowsError):

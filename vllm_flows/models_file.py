@@ -203,3 +203,13 @@ def _repeated_names(document: Document) -> list[Problem]:
             problems.append(_problem(document, (index, "name"), message))
         first.setdefault(name, line)
     return problems
+
+
+def named(models: Sequence[Model], name: str) -> Model:
+    """Return the model of that name. Raises ConfigurationError when models.yaml lists none."""
+    for model in models:
+        if model.name == name:
+            return model
+    raise ConfigurationError(
+        f"models.yaml lists no model {name}", next_command="vllm-flows list-models"
+    )

@@ -41,7 +41,7 @@ def deployed_models(deployments: Iterable[Object]) -> dict[str, DeployedModel]:
 
 
 def engine_pods(pods: Iterable[Object]) -> tuple[EnginePod, ...]:
-    """Return the engine pods that are not being deleted."""
+    """Return the engine pods that are not being deleted, nor only finish what they answer."""
     return tuple(
         EnginePod(
             model=pod["metadata"]["labels"].get("model", ""),
@@ -49,5 +49,5 @@ def engine_pods(pods: Iterable[Object]) -> tuple[EnginePod, ...]:
             revision=(pod["metadata"].get("annotations") or {}).get(REVISION_ANNOTATION, ""),
         )
         for pod in pods
-        if "deletionTimestamp" not in pod["metadata"]
+        if "deletionTimestamp" not in pod["metadata"] and pod["metadata"]["labels"].get("model")
     )

@@ -22,6 +22,8 @@ REQUESTED_ANNOTATION = "vllm-flows.io/requested-revision"
 """On weights claims: models.yaml's word for the commit that was last seen to answer."""
 PROVEN_ANNOTATION = "vllm-flows.io/proven-config-digest"
 """On weights claims: digests of configurations that were seen to answer, the last one first."""
+REFUSED_ANNOTATION = "vllm-flows.io/refused-revisions"
+"""On weights claims: JSON, the commits that were tried and did not do, each with why."""
 API_KEY_ANNOTATION = "vllm-flows.io/api-key-digest"
 """On engine and router pods: the keyed digest of the API key that they were started with."""
 JOB_DIGEST_ANNOTATION = "vllm-flows.io/job-digest"
@@ -49,7 +51,7 @@ class Access(StrEnum):
     """How a repository stands to the token at hand; short enough for a column of a table.
 
     UNKNOWN is a refusal for no reason that we know of. SILENT says nothing of the repository: the
-    Hub did not answer.
+    Hub did not answer. Nor does STAYS: it is about a commit that is on the volume already.
     """
 
     OPEN = "open"
@@ -65,6 +67,7 @@ class Access(StrEnum):
     NO_REVISION = "no revision"
     DISABLED = "disabled"
     SILENT = "hub silent"
+    STAYS = "stays"
     UNKNOWN = "unknown"
 
 
@@ -98,7 +101,7 @@ class Verdict:
     @property
     def described(self) -> bool:
         """Say whether the Hub told commit, gate, license and files; if not, they are unknown."""
-        return bool(self.commit) and self.access is not Access.SILENT
+        return bool(self.commit) and self.access not in {Access.SILENT, Access.STAYS}
 
     @property
     def readable(self) -> bool:
@@ -176,7 +179,8 @@ class WeightsClaim:
     these commits, by the first digits of its hash, to its bytes. `served` are the commits that
     answered and `answered` the digests of the configurations that they did so with, the last one
     first; `requested` is what models.yaml called the last commit. `described`
-    holds what is known of complete commits. `leaving` says that the claim was deleted and only
+    holds what is known of complete commits, `refused` the commits that did not do when they were
+    tried, and why. `leaving` says that the claim was deleted and only
     waits for the pods that use it. `manifest` is the claim as the API has it.
     """
 
@@ -188,6 +192,7 @@ class WeightsClaim:
     requested: str = ""
     answered: tuple[str, ...] = ()
     described: Mapping[str, Description] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     leaving: bool = False
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -235,7 +240,8 @@ class ClusterState:
     `router`: it has a Deployment, `router_ready`: and a pod of it is ready. `cluster` tells the
     cluster itself from others. `drifts` are the release's objects that somebody changed since helm
     wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
-    those in `left` run without it, as an interrupted run left them.
+    those in `left` run without it, as an interrupted run left them. `leftovers` are kinds and names
+    of what it left behind, and what serves nobody: it is to be deleted.
     """
 
     release: Release
@@ -248,6 +254,7 @@ class ClusterState:
     drifts: tuple[Drift, ...] = ()
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    leftovers: tuple[tuple[str, str], ...] = ()
     cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:

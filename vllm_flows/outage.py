@@ -28,12 +28,17 @@ class Outage:
     From when a question was asked that was not answered to when the next one was, so the figure is
     exact to the interval between two questions. `not_measured_seconds` are those from a question
     that could not be asked to the next that could, or for which the run stood still: nobody knows
-    whether the model was silent. `lasting`: it still was when the asking ended.
+    whether the model was silent. `lasting`: it still was when the asking ended. `asked` are all
+    questions that could be asked, `lost` those without an answer, and `slowest` is the longest time
+    that an answer took.
     """
 
     seconds: float = 0.0
     not_measured_seconds: float = 0.0
     lasting: bool = False
+    asked: int = 0
+    lost: int = 0
+    slowest: float = 0.0
     _since: float = 0.0
     _heard: Heard = Heard.ANSWER
 
@@ -46,10 +51,25 @@ class Outage:
             self.not_measured_seconds += passed
         self._since, self._heard = now, heard
 
+    def count(self, seconds: float, *, answered: bool) -> None:
+        """Take in one question that could be asked, and how long it took."""
+        self.asked += 1
+        self.lost += not answered
+        self.slowest = max(self.slowest, seconds if answered else 0.0)
+
     def end(self, now: float) -> None:
         """Take in that nobody asks any more from `now` on."""
         self.lasting = self._heard is Heard.SILENCE
         self.hear(now, Heard.ANSWER)
+
+    @property
+    def load(self) -> str:
+        """What became of the questions; empty when none could be asked."""
+        if not self.asked:
+            return ""
+        lost = str(self.lost) if self.lost else "none"
+        slowest = human_seconds(self.slowest)
+        return f"of {self.asked} requests while it changed {lost} was lost; {slowest} at most"
 
     @property
     def not_measured(self) -> str:

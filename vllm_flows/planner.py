@@ -82,7 +82,8 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         _draft(model, desired.verdicts[model.name], desired, state, values.get(model.name))
         for model in desired.models
     ]
-    gone = sorted(set(state.deployments) - {model.name for model in desired.models})
+    unlisted = set(state.deployments) - {model.name for model in desired.models}
+    gone = [] if desired.partial else sorted(unlisted)
     moving = [
         Moving(draft.model, draft.action, draft.findings.barred) for draft in drafts if draft.acts
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from vllm_flows.claims import Served, is_news
 from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
-from vllm_flows.desired import Desired, desired_state
+from vllm_flows.desired import Desired, desired_state, moved_state
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
@@ -59,7 +59,7 @@ class Decision:
         That a model was seen to answer is written down, and one that is not ready may need room.
         """
         unready = any(one.ready < one.replicas for one in self.state.deployments.values())
-        return self.changes or bool(self.news()) or unready
+        return self.changes or bool(self.news() or self.state.leftovers) or unready
 
     @property
     def changes(self) -> bool:
@@ -173,6 +173,35 @@ def _by_vault(
         return frozenset()
     keeper = session.keeper(lambda _: None)
     return frozenset(place.secret for place in unsaved if keeper.look(place).in_vault)
+
+
+def decide_update(
+    session: Session,
+    model: Model,
+    verdict: Verdict,
+    state: ClusterState,
+    *,
+    allow_downtime: bool = False,
+) -> Decision:
+    """Make the plan that brings one model to the verdict's commit, and leaves all else as it is.
+
+    Raises as `moved_state` does.
+    """
+    desired = moved_state(model, verdict, session.settings, state)
+    desired = replace(desired, allow_downtime=allow_downtime)
+    made = Decision(session, desired, state, make_plan(desired, state), None, None)
+    return replace(made, plan=replace(made.plan, refusal=session.refusal()))
+
+
+def decide_update_now(
+    settings: Settings, model: Model, *, allow_downtime: bool = False
+) -> Decision:
+    """Return what an update of the model would do now. Raises as `decide_update` does."""
+    session = Session.open(settings)
+    with asking_hub(session.hub(), [model], session.descriptions()) as verdicts:
+        state = session.observe()
+        (verdict,) = verdicts
+    return decide_update(session, model, verdict, state, allow_downtime=allow_downtime)
 
 
 def _new_selectors(

@@ -7,7 +7,7 @@ replica is asked by itself too. A pod that ends is one: it may answer in its suc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,24 +185,37 @@ class Proof:
 class EarlyProof:
     """Asks each replica of a model as soon as it is ready, to end a change before all are replaced.
 
-    Only a wrong answer counts: one that does not come is left to the proof of the whole.
+    Only a wrong answer counts: one that does not come is left to the proof of the whole. Unless
+    `patient`: then whoever does not answer is asked again, and silence is a wrong answer.
     """
 
     session: Session
     model: Model
+    patient: bool = False
     _asked: set[str] = field(default_factory=set)
 
-    def ask(self, pods: Iterable[Mapping[str, Any]]) -> None:
-        """Ask those of these pods that are ready and were not asked yet.
+    def ask(self, pods: Iterable[Mapping[str, Any]]) -> bool:
+        """Ask those of these pods that are ready and were not asked yet; say whether all are.
 
         Raises CompletionError for a wrong answer.
         """
         ready = [one for one in ready_replicas(pods) if one.pod not in self._asked]
         key = self.session.api_key() if ready else None
         for replica in ready:
-            self._asked.add(replica.pod)
-            with suppress(NotYetError, SilentError):
-                _ask_replica(self.session, self.model, replica, key.value if key else None)
+            if self._answers(replica, key.value if key else None) or not self.patient:
+                self._asked.add(replica.pod)
+        return all(one.pod in self._asked for one in ready)
+
+    def _answers(self, replica: Replica, key: str | None) -> bool:
+        try:
+            _ask_replica(self.session, self.model, replica, key)
+        except NotYetError:
+            return False
+        except SilentError:
+            if self.patient and self.session.way_is_open():
+                raise
+            return False
+        return True
 
 
 def _ask_replica(session: Session, model: Model, replica: Replica, api_key: str | None) -> None:

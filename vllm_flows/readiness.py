@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
-from vllm_flows.diagnosis_categories import Diagnosis
+from vllm_flows.diagnosis_categories import OF_THE_ENGINE, Diagnosis
 from vllm_flows.diagnosis_watch import ReadinessWatch
-from vllm_flows.errors import NotReadyError, TimedOutError
+from vllm_flows.errors import EngineFailedError, NotReadyError, TimedOutError
 from vllm_flows.waiting import Pending
 
 
@@ -29,7 +29,8 @@ def ready_or_why(
     if make_way(diagnosis):
         return Pending(f"{diagnosis.summary}; older pods end")
     if diagnosis.definite:
-        raise NotReadyError(
+        kind = EngineFailedError if diagnosis.category in OF_THE_ENGINE else NotReadyError
+        raise kind(
             f"{diagnosis.summary} [{diagnosis.category}]",
             why=diagnosis.detail,
             next_command=diagnosis.next_command,

@@ -24,6 +24,7 @@ from vllm_flows.keeping import Keeper, raise_if_pending
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
+from vllm_flows.overlap import leftovers
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.rights import judge_needed, needed_to_write
@@ -127,6 +128,7 @@ class Session:
         router = self.cluster.get("Deployment", ROUTER_DEPLOYMENT)
         deployments = [*engines, *([router] if router else [])]
         left = self._left(deployments)
+        pods = self.cluster.find("Pod", ENGINE_SELECTOR)
         return ClusterState(
             release=release,
             cluster=self.cluster.identity(),
@@ -137,7 +139,8 @@ class Session:
             router_ready=bool(router and (router.get("status") or {}).get("readyReplicas")),
             selectors=selectors(deployments),
             left=frozenset(left),
-            pods=engine_pods(self.cluster.find("Pod", ENGINE_SELECTOR)),
+            pods=engine_pods(pods),
+            leftovers=leftovers(pods, engines),
             around=surroundings(
                 self.cluster,
                 self.settings.runtime_class,

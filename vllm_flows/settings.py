@@ -88,6 +88,10 @@ class Settings(BaseModel):
     helm_timeout: Duration = Field(
         timedelta(minutes=30), description="How long installing, loading and getting ready may take"
     )
+    drain_timeout: Duration = Field(
+        timedelta(minutes=2),
+        description="How long replaced replicas may go on with the requests that they have",
+    )
     weights_timeout: Duration = Field(
         timedelta(hours=4), description="How long one model's weights may take to arrive"
     )

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_flows.differences import at_commit, entries
 from vllm_flows.images import parse_image
 from vllm_flows.manifests import (
     API_KEY_KEY,
@@ -24,6 +25,7 @@ from vllm_flows.models import Model
 from vllm_flows.observed import API_KEY_ANNOTATION, DIGEST_ANNOTATION, REVISION_ANNOTATION
 from vllm_flows.rollout import AT_REST
 from vllm_flows.settings import Settings
+from vllm_flows.waves import shared_values, with_entries
 from vllm_flows.weights_manifests import HUB_CACHE, WEIGHTS_MOUNT, claim_name
 
 Values = dict[str, Any]
@@ -120,6 +122,27 @@ def engine_values(pinned: PinnedModel, settings: Settings, common: Common) -> Va
         **common.marks,
     }
     return entry
+
+
+def at_new_commit(
+    values: Mapping[str, Any], model: str, commit: str, chart_version: str
+) -> Mapping[str, Any]:
+    """Return a release's values with one model at another commit, and nothing else changed.
+
+    They are what `release_values` makes of the same models and settings with that commit.
+    """
+    entry = entries(values)[model]
+    noted = entry["podAnnotations"]
+    moved = dict(at_commit(entry, noted[REVISION_ANNOTATION], commit))
+    marks = {
+        key: text
+        for key, text in noted.items()
+        if key not in {REVISION_ANNOTATION, DIGEST_ANNOTATION}
+    }
+    shared = {key: one for key, one in shared_values(values).items() if key != "enableEngine"}
+    digest = configuration_digest(moved, Common(shared, marks, chart_version))
+    moved["podAnnotations"] = {**moved["podAnnotations"], DIGEST_ANNOTATION: digest}
+    return with_entries(values, {model: moved})
 
 
 def configuration_digest(entry: Mapping[str, Any], common: Common) -> str:

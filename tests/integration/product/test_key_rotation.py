@@ -65,7 +65,7 @@ def test_the_old_key_is_answered_until_the_new_replicas_are_and_then_refused_by_
     with asked_often(ask):
         said = product.install(TWO, phi("main"), VLLM_API_KEY=NEW)
     assert "plan: qwen3: restart (the API key changed)" in said
-    assert "takes the old one until its new replicas are ready" in said
+    assert "take the old one until their new replicas are ready" in said
     assert "all engines hold the new API key; the router follows" in said
     assert "all 2 replicas" in said
     first = next(number for number, (_, new) in enumerate(heard) if new)

@@ -14,6 +14,7 @@ from vllm_flows.claims import (
     missing_bytes,
     record_of,
     record_with,
+    refused_with,
     room_needed,
     served_before,
     served_with,
@@ -23,6 +24,7 @@ from vllm_flows.models import Model
 from vllm_flows.observe import deployed_models, engine_pods
 from vllm_flows.observed import (
     PROVEN_ANNOTATION,
+    REFUSED_ANNOTATION,
     REVISION_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -210,3 +212,38 @@ def test_a_pod_that_is_being_deleted_holds_no_commit():
     leaving = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "now"}}
     (found,) = engine_pods([pod, leaving])
     assert (found.node, found.revision) == ("a", ONE)
+
+
+def refusing(text: str) -> WeightsClaim:
+    made = as_claim()
+    made["metadata"]["annotations"][REFUSED_ANNOTATION] = text
+    return weights_claims([made])["qwen"]
+
+
+def test_commits_that_did_not_do_are_remembered_the_last_one_first():
+    first = refusing(str(refused_with(read(), ONE, "crash loop")[REFUSED_ANNOTATION]))
+    assert first.refused == {ONE: "crash loop"}
+    second = refusing(str(refused_with(first, TWO, "x" * 999)[REFUSED_ANNOTATION]))
+    assert list(second.refused.items()) == [(TWO, "x" * 200), (ONE, "crash loop")]
+    again = refused_with(second, ONE, "empty")[REFUSED_ANNOTATION]
+    assert list(refusing(str(again)).refused) == [ONE, TWO]
+
+
+def test_a_commit_that_answers_after_all_is_refused_no_more():
+    claim = refusing(json.dumps({ONE: "crash loop"}))
+    assert served_with(claim, Served(ONE, "main", "d"))[REFUSED_ANNOTATION] is None
+    kept = served_with(claim, Served(TWO, "main", "d"))[REFUSED_ANNOTATION]
+    assert refusing(str(kept)).refused == {ONE: "crash loop"}
+
+
+def test_no_more_is_remembered_than_an_annotation_should_hold():
+    claim = read()
+    for number in range(20):
+        text = refused_with(claim, f"{number:040}", "why")[REFUSED_ANNOTATION]
+        claim = refusing(str(text))
+    assert len(claim.refused) == 10
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"a": 1}', "[" * 9999])
+def test_what_somebody_else_wrote_there_refuses_nothing(text: str):
+    assert refusing(text).refused == {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import VirtualClock
-from vllm_flows.completions import Answer, Limits, ModelsApi
+from vllm_flows.completions import Answer, Limits, ModelsApi, SilentError
 from vllm_flows.errors import (
     ClusterUnavailableError,
     CompletionError,
@@ -52,6 +52,11 @@ class FakeSession:
     """Pods of before that still answer."""
     byte: float = 5.0
     """Seconds of silence after which the model's API is given up."""
+    open_way: bool = True
+    """Whether the API server, through which questions go, answers."""
+
+    def way_is_open(self) -> bool:
+        return self.open_way
 
     def ready_replicas(self, model: str) -> list[Replica]:
         assert model == "qwen"
@@ -70,8 +75,8 @@ class FakeSession:
 
     @contextmanager
     def replica_api(self, replica: Replica, api_key: str | None) -> Iterator[ModelsApi]:
-        address = self.replicas[replica.pod].address
-        with ModelsApi.at(address, api_key, direct=True) as api:
+        address, limits = self.replicas[replica.pod].address, Limits(5.0, self.byte, self.byte)
+        with ModelsApi.at(address, api_key, direct=True, limits=limits) as api:
             yield api
 
 
@@ -412,3 +417,25 @@ def test_an_answer_that_does_not_come_is_left_to_the_proof_of_the_whole(
     serve: Serve, told: dict[str, Any]
 ):
     early(FakeSession(serve(), {"new": serve(told)})).ask([ready_pod("new")])
+
+
+def patient(session: FakeSession) -> EarlyProof:
+    return EarlyProof(session, qwen(), patient=True)  # type: ignore[arg-type]  # a stand-in
+
+
+def test_beside_older_replicas_who_does_not_answer_is_asked_again(serve: Serve):
+    engine = serve({COMPLETION: (503, b"wait")})
+    proof = patient(FakeSession(serve(), {"new": engine}))
+    assert not proof.ask([ready_pod("new")])
+    assert not proof.ask([ready_pod("new")])
+    assert engine.paths == [LIST, COMPLETION] * 2
+    assert early(FakeSession(serve(), {"new": engine})).ask([ready_pod("new")])
+
+
+def test_beside_older_replicas_silence_is_a_wrong_answer_where_it_is_the_models(serve: Serve):
+    engine = {"new": serve({COMPLETION: ("held", b"")})}
+    with pytest.raises(SilentError):
+        patient(FakeSession(serve(), engine, byte=_SOON)).ask([ready_pod("new")])
+    cut_off = FakeSession(serve(), engine, byte=_SOON)
+    cut_off.open_way = False
+    assert not patient(cut_off).ask([ready_pod("new")])

@@ -65,6 +65,22 @@ def test_a_deployment_that_somebody_paused_is_drift_which_helm_would_not_set_rig
     assert not drift.restarts("vllm-qwen-deployment-vllm")
 
 
+@pytest.mark.parametrize(("deadline", "seconds"), [(1200, 1199), (None, 599)])
+def test_a_rollout_that_a_killed_run_holds_is_let_go(deadline: int | None, seconds: int):
+    found = live()
+    found["spec"] |= {"minReadySeconds": seconds, "progressDeadlineSeconds": deadline}
+    drift = drift_of(MANIFEST, found)
+    assert drift
+    assert "its rollout is held" in drift.text
+    assert drift.repair == {"spec": {"minReadySeconds": None}}
+
+
+def test_seconds_that_somebody_else_wants_pods_to_be_ready_for_are_theirs():
+    found = live()
+    found["spec"] |= {"minReadySeconds": 30, "progressDeadlineSeconds": 1200}
+    assert drift_of(MANIFEST, found) is None
+
+
 def test_a_paused_deployment_whose_manifest_the_api_refuses_gets_all_its_fields_back():
     found = live()
     found["spec"] |= {"paused": True, "replicas": 3}

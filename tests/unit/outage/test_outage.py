@@ -136,6 +136,19 @@ def test_a_question_that_ended_with_one_of_several_pods_is_nobodys_silence(
     assert outages["qwen"].seconds == 0
 
 
+def test_every_question_that_could_be_asked_is_counted_also_the_second_of_two(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(asking, "_EVERY_SECONDS", 0)
+    model = FakeModel([True, False, True, True, True], away=(5, 9))
+    with asking.measured(model, ["qwen"]) as outages:  # type: ignore[arg-type]  # as much of a session as is used
+        model.over.wait(5)
+    told = outages["qwen"].load
+    assert outages["qwen"].lost == 1
+    assert told.endswith("requests while it changed 1 was lost; 1 s at most")
+    assert Outage().load == ""
+
+
 def test_an_outage_knows_whether_it_lasted_to_the_end():
     silent = outage_of((0, ANSWER), (1, SILENCE))
     silent.end(4)

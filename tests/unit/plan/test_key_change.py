@@ -33,8 +33,8 @@ def change(before: dict[str, Any], after: dict[str, Any]) -> tuple[Desired, Clus
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("one", "two", "takes the old one until its new replicas are ready, and the new one once"),
-        (None, "one", "takes the old one until its new replicas are ready, and the new one once"),
+        ("one", "two", "take the old one until their new replicas are ready, and the new one once"),
+        (None, "one", "take the old one until their new replicas are ready, and the new one once"),
         ("one", None, "wants none once its new replicas are ready"),
     ],
 )

@@ -14,7 +14,7 @@ from deployments import catalogue
 
 def test_a_deployment_without_schedules_leaves_those_that_were_made_in_the_ui():
     sent = [one.model_dump(exclude_unset=True) for one in catalogue.deployments()]
-    assert [one["name"] for one in sent] == ["deploy", "uninstall", "rollback", "prune"]
+    assert [one["name"] for one in sent] == ["deploy", "update", "uninstall", "rollback", "prune"]
     assert not any("schedules" in one for one in sent)
 
 

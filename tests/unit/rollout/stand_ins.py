@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from flows import rolling, waits
+from flows import overlapping, rolling, waits
 from flows.rolling import Rolling
 from vllm_flows.chart import Chart
 from vllm_flows.claims import Served
@@ -90,11 +90,14 @@ def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> Clust
 class Tasks:
     """Stands for the tasks: notes what is done; models fail as often as `failing` tells.
 
-    `router` is why it will never be ready; None where it is, or still starts.
+    `router` is why it will never be ready; None where it is, or still starts. The new pods of the
+    models in `beside` all start while the old ones are there.
     """
 
     failing: dict[str, list[Exception]] = field(default_factory=dict)
     kept: dict[str, Past] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
+    interrupted: Exception | None = None
     router: Exception | None = None
     router_starts: bool = False
     silent: float = 0.0
@@ -106,6 +109,7 @@ class Tasks:
     budgets: dict[str, float] = field(default_factory=dict)
     made_way: list[str] = field(default_factory=list)
     remembered: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
@@ -114,10 +118,14 @@ class Tasks:
         patch.setattr(waits, "ready_now", self.ready_now)
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
         patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
+        patch.setattr(rolling, "remember_refused", SimpleNamespace(submit=self.refuse))
         patch.setattr(rolling, "apply_release", self.apply_release)
         patch.setattr(rolling, "roll_back_release", self.roll_back_release)
         for name in ("restart_newest", "set_right", "remove_left_behind"):
             patch.setattr(rolling, name, getattr(self, name))
+        for name in ("hold", "drain"):
+            patch.setattr(overlapping, name, SimpleNamespace(submit=getattr(self, name)))
+        patch.setattr(overlapping, "let_go", self.let_go)
         patch.setattr(rolling, "measured", self.measured)
         patch.setattr(rolling, "results", list)
         patch.setattr(waits, "results", self.results)
@@ -132,6 +140,17 @@ class Tasks:
     def roll_back_release(self, _session: object, way: WayBack, _reason: str) -> None:
         assert way.past
         self.done.append(f"rollback to {way.past.revision}")
+
+    def hold(self, _session: object, model: str, _deployment: str) -> Any:
+        return self.future(model in self.beside)
+
+    def drain(self, _session: object, model: str, _deployment: str) -> Any:
+        self.done.append(f"drain {model}")
+        return self.future(self.interrupted)
+
+    def let_go(self, _session: object, deployment: str) -> None:
+        model = deployment.removeprefix("vllm-").removesuffix("-deployment-vllm")
+        self.done.append(f"let go {model}")
 
     def restart_newest(self, _session: object, subject: str, deployment: str) -> None:
         assert deployment == engine_deployment(subject)
@@ -166,6 +185,7 @@ class Tasks:
         budget: float = 0.0,
         *,
         back: bool = False,
+        beside: bool = False,
         asked: Model | None = None,
     ) -> Any:
         if deployment == ROUTER_DEPLOYMENT:
@@ -175,7 +195,7 @@ class Tasks:
         self.budgets[model] = budget
         if asked:
             self.asked_early.append(asked.name)
-        self.done.append(f"wait {model}")
+        self.done.append(f"wait {model}" + (" beside" if beside else ""))
         if back:
             self.made_way.append(model)
         error = next(iter(self.failing.get(model, [])), None)
@@ -191,6 +211,10 @@ class Tasks:
     def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:
         assert served.commit == NEW
         self.remembered.append(claim.model)
+        return self.future(None)
+
+    def refuse(self, _session: object, claim: WeightsClaim, commit: str, why: str) -> Any:
+        self.refused[claim.model] = (commit, why)
         return self.future(None)
 
     def past(self, model: str, digest: str) -> Past | None:

@@ -185,3 +185,63 @@ def test_who_never_gets_ready_with_another_api_key_goes_back_and_the_others_keep
         *("helm", "wait a", "ask a"),
     ]
     assert "a: crash loop" in told.why
+
+
+def test_older_replicas_end_once_the_new_ones_beside_them_were_asked(tasks: Tasks):
+    tasks.beside = {"a"}
+    models = (a_model("a"), a_model("b"))
+    made = rolling_to(tasks, aim(*models), serving(aim(*models, commit=OLD)))
+    made.through()
+    assert verbs(tasks) == [
+        *("helm", "wait a beside", "drain a", "let go a", "wait a", "ask a"),
+        *("helm", "wait b", "ask b"),
+    ]
+    assert tasks.asked_early == ["a"]
+    assert made.ready == {"a": 4.0, "b": 2.0}
+
+
+def test_older_replicas_serve_on_when_the_new_ones_beside_them_answer_wrongly(tasks: Tasks):
+    tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY]}
+    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    assert verbs(tasks) == [
+        *("helm", "wait qwen beside"),
+        *("helm", "let go qwen", "wait qwen", "ask qwen"),
+    ]
+
+
+def test_who_keeps_what_failed_lets_kubernetes_go_on(tasks: Tasks):
+    kept = a_model(onFailure="keep")
+    tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY]}
+    failure(tasks, aim(kept), serving(aim(kept, commit=OLD)))
+    assert verbs(tasks) == ["helm", "wait qwen beside", "let go qwen"]
+
+
+def test_who_tries_again_does_so_without_the_older_replicas(tasks: Tasks):
+    again = a_model(onFailure="retry")
+    tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY]}
+    rolling_to(tasks, aim(again), serving(aim(again, commit=OLD))).through()
+    assert verbs(tasks) == [
+        *("helm", "wait qwen beside", "let go qwen", "restart qwen", "wait qwen", "ask qwen")
+    ]
+
+
+def test_with_another_api_key_older_replicas_end_once_the_router_has_followed(tasks: Tasks):
+    tasks.beside = {"qwen"}
+    rolling_to(tasks, aim(a_model(), key="two"), serving(aim(a_model(), key="one"))).through()
+    assert verbs(tasks) == [
+        *("helm", "wait qwen beside", "helm"),
+        *("drain qwen", "let go qwen", "wait qwen", "ask qwen"),
+    ]
+
+
+def test_who_goes_back_from_another_api_key_starts_anew_with_the_key_that_is_stored(tasks: Tasks):
+    tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY]}
+    failure(tasks, aim(a_model(), key="two"), serving(aim(a_model(), key="one")))
+    assert verbs(tasks)[-5:] == ["helm", "let go qwen", "restart qwen", "wait qwen", "ask qwen"]
+
+
+def test_a_run_that_ends_in_between_holds_nothing_up(tasks: Tasks):
+    tasks.beside, tasks.interrupted = {"qwen"}, StoppedError("the run was interrupted")
+    with pytest.raises(StoppedError):
+        rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
+    assert verbs(tasks)[-1] == "let go qwen"

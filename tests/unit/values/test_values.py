@@ -8,7 +8,7 @@ import pytest
 from vllm_flows.models import Model
 from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION
 from vllm_flows.settings import load_settings
-from vllm_flows.values import PinnedModel, release_values
+from vllm_flows.values import PinnedModel, at_new_commit, release_values
 
 SHA = "c" * 40
 
@@ -156,3 +156,18 @@ def test_a_longer_timeout_restarts_nothing():
 def test_values_survive_helm_which_keeps_them_as_json():
     values = rendered(QWEN, api_key="v1")
     assert json.loads(json.dumps(values)) == values
+
+
+@pytest.mark.parametrize("key", [None, "mark"])
+@pytest.mark.parametrize("settings", [{}, {"runtime_class": "", "model_tag": "v1"}])
+def test_one_model_at_another_commit_is_what_the_same_models_and_settings_make_of_it(
+    key: str | None, settings: dict[str, object]
+):
+    other = Model(name="other", modelURL="o/other")
+    shared = load_settings(**settings)
+
+    def made(commit: str) -> dict[str, Any]:
+        pinned = [PinnedModel(QWEN, commit), PinnedModel(other, SHA)]
+        return release_values(pinned, shared, key, "0.1.8")
+
+    assert at_new_commit(made(SHA), "qwen", "d" * 40, "0.1.8") == made("d" * 40)

@@ -1,0 +1,39 @@
+"""Models whose older pods serve until the new ones were seen to answer, and then end well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from flows.waits import sorted_out
+from tasks.overlap import drain, hold, let_go
+from vllm_flows.names import engine_deployment
+from vllm_flows.session import Session
+
+
+@dataclass
+class Overlap:
+    """The models of one wave whose rollouts are `held`, with old and new pods side by side."""
+
+    session: Session
+    held: set[str] = field(default_factory=set)
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Hold the rollouts of those models whose new pods all start beside the old ones."""
+        asked = {name: hold.submit(self.session, name, engine_deployment(name)) for name in names}
+        self.held |= {name for name, both in sorted_out(asked)[0].items() if both}
+
+    def relieve(self, names: Iterable[str]) -> None:
+        """End the older pods of those that are held, and let their rollouts come to their end."""
+        relieved = self.held & set(names)
+        ended = {
+            name: drain.submit(self.session, name, engine_deployment(name)) for name in relieved
+        }
+        sorted_out(ended)
+        self.let_go(relieved)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Let the rollouts go on as Kubernetes does by itself."""
+        for name in sorted(self.held & set(names)):
+            let_go(self.session, engine_deployment(name))
+            self.held.remove(name)

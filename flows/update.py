@@ -1,0 +1,136 @@
+"""Bring one model to where its revision stands now: tried on its own, then rolled, or left."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.deploy import bring_weights, publish, table_shown
+from flows.outcomes import outcomes, table_of_failure
+from flows.rolling import OF_THE_COMMIT, Rolling
+from flows.running import locked, run_name, session_for
+from flows.waits import wait_trial
+from tasks.access import check_access
+from tasks.masked_pickle import RESULTS
+from tasks.overlap import delete_leftovers
+from tasks.planning import observe_cluster, show_plan
+from tasks.running import say
+from tasks.trial import compare, tried
+from tasks.weights import remember_refused
+from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.models import Model, answers_prompts
+from vllm_flows.models_file import load_models, named
+from vllm_flows.observed import Verdict
+from vllm_flows.planning import Decision, decide_update
+from vllm_flows.report import Report, outcome_rows
+from vllm_flows.rollout import Strategy
+from vllm_flows.session import Session
+from vllm_flows.updating import why_not
+
+
+@flow(
+    name="update",
+    flow_run_name=run_name,
+    result_serializer=RESULTS,
+    task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]  # Prefect's generics
+)
+def update(
+    model: str,
+    revision: str | None = None,
+    models_file: str | None = None,
+    namespace: str | None = None,
+    kube_context: str | None = None,
+    *,
+    again: bool = False,
+    allow_downtime: bool = False,
+) -> Report:
+    """Bring a model to the commit that its revision stands for now, and nothing else.
+
+    New weights are fetched beside the old ones. With a GPU to spare the commit is first tried out
+    of the router's reach. What does not do is remembered, and not tried again unasked.
+
+    Args:
+        model: The model's name in models.yaml.
+        revision: The commit that was announced; where the revision has moved on since, nothing is
+            done, as that is announced too.
+        models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
+        namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
+        kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
+        again: Try a commit that did not do before.
+        allow_downtime: Stop the model before its successor starts, unless both surely fit.
+
+    """
+    with (
+        table_shown(),
+        session_for(
+            models_file=models_file, namespace=namespace, kube_context=kube_context
+        ) as session,
+    ):
+        wanted = named(load_models(session.settings.models_file), model)
+        (verdict,) = check_access(session, [wanted])
+        run = _decided(session, wanted, verdict, allow_downtime=allow_downtime)
+        if reason := why_not(run, revision, again=again):
+            say(f"{model}: {reason}")
+            return Report([], changed=False)
+        with locked(session, "update") as guarded:
+            run = _decided(guarded, wanted, verdict, allow_downtime=allow_downtime)
+            rolling = Rolling(run, session)
+            with table_of_failure(rolling):
+                _bring(rolling, wanted)
+            rolling.remember([model])
+            found = outcomes(rolling)
+    publish(outcome_rows(found), "Models that answer")
+    return Report(found, changed=True)
+
+
+def _decided(session: Session, model: Model, verdict: Verdict, *, allow_downtime: bool) -> Decision:
+    """Look at the cluster, make the plan and show it; raises what stands against it."""
+    state = observe_cluster(session)
+    run = decide_update(session, model, verdict, state, allow_downtime=allow_downtime)
+    show_plan(run.plan)
+    run.plan.raise_if_blocked()
+    return run
+
+
+def _bring(rolling: Rolling, model: Model) -> None:
+    """Fetch the weights, try the commit where there is room for it, and roll."""
+    run = rolling.run
+    if run.state.leftovers:
+        delete_leftovers(run.session, run.state.leftovers)
+    bring_weights(rolling)
+    (step,) = run.plan.steps
+    if step.rollout and step.rollout.strategy is Strategy.SURGE and answers_prompts(model):
+        _try(rolling, model)
+    rolling.through()
+
+
+def _try(rolling: Rolling, model: Model) -> None:
+    """Try the commit on its own. Raises RolloutError when it does not do; nothing was changed then.
+
+    What is not the commit's fault, such as a volume that another node has, is said and no more.
+    """
+    run, commit = rolling.run, rolling.run.commit(model.name)
+    served = run.state.deployments[model.name].revision
+    try:
+        with tried(run.session, model, served, commit) as deployment:
+            wait_trial(run.session, run.desired, model, deployment)
+            compare(run.session, model)
+    except OF_THE_COMMIT as error:
+        remember_refused(run.session, run.claim(model.name), commit, error.what)
+        rolling.failed[model.name] = error
+        raise _did_not_do(model, served, commit, error) from error
+    except VllmFlowsError as error:
+        if error.retryable:
+            raise
+        say(f"{model.name}: it could not be tried on its own: {error.what}")
+    else:
+        say(f"{model.name}: {commit[:8]} does on its own")
+
+
+def _did_not_do(model: Model, served: str, commit: str, error: VllmFlowsError) -> RolloutError:
+    return RolloutError(
+        f"{commit[:8]} was tried on its own and does not do; {served[:8]} serves on, untouched",
+        why=f"{error.what}" + (f" ({error.why})" if error.why else ""),
+        next_command=f"vllm-flows update {model.name} --again   (it is not tried again by itself)",
+        model=model.name,
+    )

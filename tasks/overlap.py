@@ -1,0 +1,158 @@
+"""Let the older pods of a model serve until the new ones were seen to answer; then end them well.
+
+A run that is killed meanwhile leaves a Deployment that is held, which the next run sets right like
+a change from outside, and marked pods, which it deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.running import ONCE, RETRIED, say, speaker, task
+from vllm_flows.cluster import Object
+from vllm_flows.diagnosis import rollout_complete
+from vllm_flows.errors import TimedOutError, VllmFlowsError
+from vllm_flows.holding import RELEASED, held
+from vllm_flows.overlap import (
+    has_both,
+    mark,
+    out_of_reach,
+    surges_whole,
+)
+from vllm_flows.replicas import Replica
+from vllm_flows.selectors import selected
+from vllm_flows.session import Session
+from vllm_flows.standing_aside import in_the_way
+from vllm_flows.waiting import Pending, wait_for
+
+_MADE_SECONDS = 10.0
+_SOON_SECONDS = 0.1
+_GONE_SECONDS = 60.0
+_HEARD_SECONDS = 2.0
+"""In which every router has heard that it is not to ask the pod any more."""
+_POLL_SECONDS = 0.5
+
+
+@task(task_run_name="hold the older pods of {subject}", **RETRIED)
+def hold(session: Session, subject: str, deployment: str) -> bool:
+    """Hold the rollout where all new pods start beside the old ones; say whether it is held."""
+    del subject  # it names the task
+    try:
+        found = wait_for(
+            lambda: _with_both(session, deployment),
+            seconds=_MADE_SECONDS,
+            every=_SOON_SECONDS,
+            say=lambda _: None,
+            out_of_time=TimedOutError,
+            clock=session.clock,
+        )
+    except TimedOutError:  # not all could be made: they wait as for any other change
+        return False
+    if found:
+        session.cluster.merge("Deployment", deployment, held(found))
+    return bool(found)
+
+
+def _with_both(session: Session, name: str) -> Object | Pending:
+    """Return the Deployment once it has old and new pods; an empty one where it never will."""
+    deployment = session.cluster.get("Deployment", name)
+    if deployment is None or not surges_whole(deployment) or rollout_complete(deployment):
+        return {}
+    return deployment if has_both(deployment) else Pending("the new pods are being made")
+
+
+def let_go(session: Session, deployment: str) -> None:
+    """Let a rollout go on that was held.
+
+    No task: it is also done where a run is interrupted, and Prefect begins no more of them.
+    """
+    if session.cluster.get("Deployment", deployment) is not None:
+        session.cluster.merge("Deployment", deployment, RELEASED)
+
+
+@task(task_run_name="drain the older pods of {subject}", **ONCE)
+def drain(session: Session, subject: str, deployment: str) -> None:
+    """End the older pods of a held Deployment: no new requests, then each when it has none left.
+
+    After `drain_timeout` they end in any case.
+    """
+    found = session.cluster.get("Deployment", deployment)
+    if found is None:
+        return
+    older = in_the_way(found, session.cluster.find("ReplicaSet"), answering=True)
+    pods = [pod for one in older for pod in _taken_from(session, found, one)]
+    if not pods:
+        return
+    speaker(subject)(f"{len(pods)} older replicas get no more requests, and finish those they have")
+    session.clock.sleep(_HEARD_SECONDS)
+    _wait_idle(session, subject, pods)
+    for pod in pods:
+        session.cluster.delete("Pod", pod["metadata"]["name"])
+
+
+def _taken_from(session: Session, deployment: Object, replica_set: Object) -> list[Object]:
+    """Take the pods away from their ReplicaSet, which would make others, and from all who ask."""
+    cluster, name = session.cluster, str(replica_set["metadata"]["name"])
+    labels = ",".join(f"{key}={value}" for key, value in selected(replica_set).items())
+    pods = cluster.find("Pod", labels)
+    for pod in pods:
+        cluster.merge("Pod", pod["metadata"]["name"], mark())
+    cluster.delete("ReplicaSet", name, alone=True)
+    _wait_gone(session, name)
+    for pod in pods:
+        cluster.merge("Pod", pod["metadata"]["name"], out_of_reach(deployment, replica_set))
+    return pods
+
+
+def _wait_gone(session: Session, name: str) -> None:
+    def ask() -> bool | Pending:
+        there = {one["metadata"]["name"] for one in session.cluster.find("ReplicaSet")}
+        return Pending(f"ReplicaSet {name} is being deleted") if name in there else True
+
+    wait_for(
+        ask,
+        seconds=_GONE_SECONDS,
+        every=_SOON_SECONDS,
+        say=lambda _: None,
+        out_of_time=lambda last: TimedOutError(
+            last, next_command=f"kubectl -n {session.settings.namespace} get replicaset {name}"
+        ),
+        clock=session.clock,
+    )
+
+
+def _wait_idle(session: Session, subject: str, pods: Sequence[Object]) -> None:
+    def ask() -> bool | Pending:
+        busy = sum(_requests(session, pod) for pod in pods)
+        return Pending(f"older replicas still answer {busy} requests") if busy else True
+
+    limit = session.settings.drain_timeout.total_seconds()
+    try:
+        wait_for(
+            ask,
+            seconds=limit,
+            every=_POLL_SECONDS,
+            say=speaker(subject),
+            out_of_time=TimedOutError,
+            clock=session.clock,
+        )
+    except TimedOutError as error:
+        speaker(subject)(f"{error.what}: they end all the same (VLLM_DRAIN_TIMEOUT)")
+
+
+def _requests(session: Session, pod: Object) -> int:
+    """Return how many requests a pod has; none of one that does not tell, and may be gone."""
+    replica = Replica(str(pod["metadata"]["name"]), str(pod["status"].get("podIP") or ""))
+    try:
+        with session.replica_api(replica, None) as api:
+            return api.requests()
+    except VllmFlowsError:
+        return 0
+
+
+@task(name="delete leftovers", task_run_name="delete leftovers", **RETRIED)
+def delete_leftovers(session: Session, leftovers: Sequence[tuple[str, str]]) -> None:
+    """Delete what an interrupted run left, and what serves nobody; by kinds and names."""
+    for kind, name in leftovers:
+        if session.cluster.delete(kind, name):
+            say(f"{kind} {name} was left by an interrupted run, and serves nobody: deleted")

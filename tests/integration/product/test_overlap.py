@@ -1,0 +1,140 @@
+"""With room for both, older replicas serve until new ones were seen to answer, and end well."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.integration.product.changing_models import REPOSITORY, commit, phi, session_of
+from vllm_flows.completions import ModelsApi
+from vllm_flows.errors import VllmFlowsError
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+_AT_ONCE = 4
+_LONG_TOKENS = 1500
+
+
+def long_answer(api: ModelsApi) -> str:
+    """Read an answer that takes longer than the change."""
+    body = {"model": "phi4", "prompt": "hi", "max_tokens": _LONG_TOKENS, "ignore_eos": True}
+    found = api.client.post("/v1/completions", json=body, timeout=120).raise_for_status()
+    return str(found.json()["choices"][0]["text"])
+
+
+@contextmanager
+def load(api: ModelsApi) -> Iterator[list[str]]:
+    """Ask for completions all the time, several at once; what came of each is in the list."""
+    done, heard = threading.Event(), list[str]()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                heard.append("" if api.complete("phi4", "hi", tokens=8).text else "no text")
+            except VllmFlowsError as error:
+                heard.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(_AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield heard
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def settled(product: Product) -> None:
+    """Assert that nothing is left of what was held."""
+    deployment = next(iter(product.objects("deployments", "model=phi4")))
+    assert not deployment["spec"].get("paused")
+    pods = product.objects("pods", "helm-release-name=vllm")
+    assert [pod["metadata"]["labels"].get("model") for pod in pods].count("phi4") == 1
+    assert not [pod for pod in pods if "vllm-flows.io/draining" in pod["metadata"]["labels"]]
+
+
+def test_no_request_is_lost_and_a_long_answer_comes_to_its_end(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    answer: list[str] = []
+    with session.models_api("phi4") as api:
+        reader = threading.Thread(target=lambda: answer.append(long_answer(api)))
+        reader.start()
+        with load(api) as heard:
+            said = product.install(phi(commit(product)))
+        reader.join(timeout=60)
+    assert "older replicas get no more requests" in said, said
+    assert [one for one in heard if one] == []
+    assert len(heard) > 100
+    assert len(answer[0].split()) == _LONG_TOKENS
+    settled(product)
+
+
+def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    newest = commit(product)
+    product.models(phi(newest))
+    (old,) = session.ready_replicas("phi4")
+    over = threading.Event()
+    with session.replica_api(old, None) as api:
+
+        def ask() -> None:
+            with suppress(httpx.HTTPError):  # its pod is deleted while it answers
+                while not over.is_set():
+                    long_answer(api)
+
+        reader = threading.Thread(target=ask)
+        reader.start()
+        with product.watched() as run:
+            run.until("older replicas still answer")
+            run.process.kill()
+            run.ended()
+        over.set()
+        reader.join()
+    planned = product.run("plan").stdout
+    assert "its rollout is held (spec.minReadySeconds), as an interrupted run left it" in planned
+    said = product.install(phi(newest))
+    assert "was left by an interrupted run, and serves nobody: deleted" in said
+    assert "phi4: answered in" in said
+    settled(product)
+    assert "nothing to change" in product.install(phi(newest))
+
+
+def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    good = commit(product)
+    product.install(phi(good))
+    session = session_of(product, monkeypatch)
+    bad = commit(product, "empty")
+    with session.models_api("phi4") as api, load(api):
+        said = product.install(phi(bad), code=1)
+    assert f"{good[:8]} serves again, as before; nobody answered for 0" in said
+    settled(product)
+
+
+def test_a_commit_that_did_not_do_is_not_tried_again_until_the_branch_moves(product: Product):
+    good = commit(product)
+    product.install(phi())
+    body = {"repo": REPOSITORY, "kind": "config", "config": {"sandbox_fault": "empty"}}
+    product.hub("commit", **body)
+    said = product.install(phi(), code=1)
+    assert f"{good[:8]} serves again, as before" in said
+    said = product.install(phi())
+    assert "which was tried and did not do (replica vllm-phi4-" in said
+    assert "the answer has no text): stays at" in said
+    assert "nothing to change" in said
+    newest = commit(product)
+    assert f"revision {good[:8]} -> {newest[:8]}" in product.install(phi())

@@ -1,0 +1,230 @@
+"""One model brought to another commit: what is done, in which order, and what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from flows import update
+from tests.unit.rollout.stand_ins import (
+    NEW,
+    OLD,
+    OLDER,
+    RUBBISH,
+    Tasks,
+    a_model,
+    aim,
+    revision,
+    serving,
+)
+from vllm_flows.differences import entries
+from vllm_flows.errors import (
+    BlockedError,
+    ClusterUnavailableError,
+    ConfigurationError,
+    NotDeployedError,
+    NotReadyError,
+    RolloutError,
+)
+from vllm_flows.observed import ClusterState, Verdict
+from vllm_flows.planning import Decision, decide_update
+from vllm_flows.session import Session
+from vllm_flows.updating import why_not
+from vllm_flows.waiting import StoppableClock
+
+BOTH = (a_model("a"), a_model("b"))
+SETTINGS = aim(*BOTH).settings
+
+
+def session(tasks: Any = None) -> Any:
+    found = Session(SETTINGS, cast("Any", None), cast("Any", tasks), StoppableClock())
+    object.__setattr__(found, "refusal", lambda: None)
+    return found
+
+
+def decided(state: ClusterState, commit: str = NEW, **fields: Any) -> Decision:
+    verdict = replace(aim(a_model("a"), commit=commit).verdicts["a"], **fields)
+    return decide_update(session(), a_model("a"), verdict, state)
+
+
+SERVING = serving(aim(*BOTH, commit=OLD))
+
+
+@pytest.fixture(autouse=True)
+def chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the settings' chart be the one that is deployed."""
+    monkeypatch.setattr("vllm_flows.desired.locate_chart", lambda _: aim(*BOTH).chart)
+
+
+def test_an_update_plans_that_one_model_and_no_other():
+    made = decided(SERVING)
+    assert [step.model for step in made.plan.steps] == ["a"]
+    before, after = entries(SERVING.release.values), entries(made.desired.values)
+    assert after["b"] == before["b"]
+    assert revision(after["a"]) == NEW
+
+
+def test_what_models_yaml_no_longer_lists_serves_on():
+    assert "b" in entries(decided(SERVING).desired.values)
+    assert decided(SERVING).plan.steps[0].reason == "revision bbbbbbbb -> cccccccc"
+
+
+def test_a_model_that_does_not_run_is_for_an_upgrade_to_bring():
+    with pytest.raises(NotDeployedError, match="a is not deployed"):
+        decided(serving(aim(a_model("b"), commit=OLD)))
+
+
+def test_another_chart_is_for_an_upgrade_to_bring():
+    other = replace(SERVING, release=replace(SERVING.release, chart_version="0.1.9"))
+    with pytest.raises(ConfigurationError, match="another chart would change all"):
+        decided(other)
+
+
+def test_what_stands_against_the_commit_blocks_it():
+    made = decided(SERVING, custom_code=("modeling.py",))
+    with pytest.raises(BlockedError):
+        made.plan.raise_if_blocked()
+
+
+@pytest.mark.parametrize(
+    ("announced", "again", "refused", "why"),
+    [
+        (None, False, False, ""),
+        (NEW, False, False, ""),
+        (OLDER, False, False, "is at cccccccc by now, and no longer at aaaaaaaa"),
+        (None, False, True, "was tried before and did not do (the answer has no text)"),
+        (None, True, True, ""),
+    ],
+)
+def test_events_that_come_late_and_commits_that_did_not_do_change_nothing(
+    announced: str | None,
+    again: bool,  # noqa: FBT001 -- a column of the table
+    refused: bool,  # noqa: FBT001 -- a column of the table
+    why: str,
+):
+    state = SERVING
+    if refused:
+        claim = replace(state.claims["a"], refused={NEW: "the answer has no text"})
+        state = replace(state, claims={**state.claims, "a": claim})
+    found = why_not(decided(state), announced, again=again)
+    assert found.endswith(why) if why else found == ""
+
+
+def test_a_commit_that_is_served_needs_no_update():
+    found = why_not(decided(SERVING, OLD), None, again=False)
+    assert found == "serves bbbbbbbb already"
+
+
+@dataclass
+class Trial:
+    """Stands for the tasks of a trial: notes what is done; may fail."""
+
+    tasks: Tasks
+    failing: Exception | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def tried(self, _session: object, model: Any, served: str, commit: str) -> Iterator[str]:
+        assert (served, commit) == (OLD, NEW)
+        self.tasks.done.append(f"try {model.name}")
+        try:
+            yield "trial"
+        finally:
+            self.tasks.done.append("trial ends")
+
+    def wait(self, *_: object) -> float:
+        if self.failing:
+            raise self.failing
+        return 1.0
+
+    def compare(self, _session: object, model: Any) -> None:
+        self.tasks.done.append(f"compare {model.name}")
+
+    def refuse(self, _session: object, _claim: object, commit: str, why: str) -> None:
+        self.refused[commit] = why
+
+
+@pytest.fixture
+def trial(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    found = Trial(tasks)
+
+    @contextmanager
+    def session_for(**_: object) -> Iterator[object]:
+        yield session(tasks)
+
+    @contextmanager
+    def locked(given: object, verb: str) -> Iterator[object]:
+        tasks.done.append(f"lock for {verb}")
+        yield given
+
+    for name, stand_in in {
+        "session_for": session_for,
+        "locked": locked,
+        "load_models": lambda _: [*BOTH],
+        "check_access": lambda _, models: [a_verdict(models[0].name)],
+        "observe_cluster": lambda _: SERVING,
+        "show_plan": lambda _: None,
+        "bring_weights": lambda _: tasks.done.append("weights"),
+        "tried": found.tried,
+        "wait_trial": found.wait,
+        "compare": found.compare,
+        "remember_refused": found.refuse,
+        "publish": lambda *_: None,
+        "say": tasks.said.append,
+    }.items():
+        monkeypatch.setattr(update, name, stand_in)
+    monkeypatch.setattr("flows.deploy.publish", lambda *_: None)
+    monkeypatch.setattr("flows.outcomes.ready_now", lambda _: [])
+    monkeypatch.setattr("flows.outcomes.prove_all", lambda *_: None)
+    return found
+
+
+def a_verdict(model: str) -> Verdict:
+    return aim(a_model(model)).verdicts[model]
+
+
+def test_the_commit_is_tried_on_its_own_between_its_weights_and_its_rollout(trial: Trial):
+    report = update.update.fn("a")
+    *before, helm = trial.tasks.done[:6]
+    assert before == ["lock for update", "weights", "try a", "compare a", "trial ends"]
+    assert helm.startswith("helm: a: revision bbbbbbbb -> cccccccc")
+    assert report.changed
+    assert [one.commit for one in report.outcomes] == [NEW]
+
+
+def test_a_commit_that_does_not_do_on_its_own_meets_nobody_and_is_remembered(trial: Trial):
+    trial.failing = RUBBISH
+    with pytest.raises(RolloutError, match="tried on its own and does not do; bbbbbbbb serves on"):
+        update.update.fn("a")
+    assert trial.tasks.done == ["lock for update", "weights", "try a", "trial ends"]
+    assert trial.refused == {NEW: "the answer has no text"}
+
+
+def test_a_trial_that_finds_no_place_is_said_and_holds_nothing_up(trial: Trial):
+    trial.failing = NotReadyError("the volume is on another node [claim-elsewhere]")
+    assert update.update.fn("a").changed
+    assert any("could not be tried on its own" in text for text in trial.tasks.said)
+    assert trial.refused == {}
+
+
+def test_a_cluster_that_does_not_answer_says_nothing_of_the_commit(trial: Trial):
+    trial.failing = ClusterUnavailableError("the Kubernetes API does not answer")
+    with pytest.raises(ClusterUnavailableError):
+        update.update.fn("a")
+    assert trial.refused == {}
+
+
+def test_an_event_that_comes_late_takes_no_lock(trial: Trial):
+    assert not update.update.fn("a", revision=OLDER).changed
+    assert trial.tasks.done == []
+    assert "is at cccccccc by now" in trial.tasks.said[-1]
+
+
+def test_a_model_that_models_yaml_does_not_list_is_named(trial: Trial):
+    del trial
+    with pytest.raises(ConfigurationError, match="lists no model nope"):
+        update.update.fn("nope")

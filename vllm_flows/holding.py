@@ -1,0 +1,35 @@
+"""How a rollout is held while old and new pods are there. Pure.
+
+New pods count as available only after `minReadySeconds`, and until then no old one ends. (That of
+a paused Deployment does, once the new ones are available.) Tried with Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Object = Mapping[str, Any]
+
+_DEFAULT_DEADLINE = 600
+
+
+def held(deployment: Object) -> dict[str, Any]:
+    """Return the fields that hold a rollout, for as long as the API lets them."""
+    return {"spec": {"minReadySeconds": _longest_hold(deployment)}}
+
+
+RELEASED: Object = {"spec": {"minReadySeconds": None}}
+"""The fields that let a rollout go on; the chart (0.1.8 to 0.1.12) sets none of them."""
+
+
+def is_held(deployment: Object) -> bool:
+    """Say whether a rollout is held as we do it, maybe by a run that was killed."""
+    seconds = deployment["spec"].get("minReadySeconds") or 0
+    return bool(seconds == _longest_hold(deployment))
+
+
+def _longest_hold(deployment: Object) -> int:
+    """Return the largest `minReadySeconds`: it has to be less than the progress deadline."""
+    deadline = deployment["spec"].get("progressDeadlineSeconds") or _DEFAULT_DEADLINE
+    return int(deadline) - 1

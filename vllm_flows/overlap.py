@@ -1,0 +1,99 @@
+"""Pods of before that serve beside the new ones until these were seen to answer. Pure.
+
+Kubernetes ends an older pod in the moment that a new one is available. vLLM cuts what it is
+answering at SIGTERM, and a router sends requests to a pod until it hears of its end. So where all
+new pods have room beside the old ones, the rollout is held (`holding`) while both are there. Later
+the old ones are taken away from whoever sends them requests, by their labels, and end when they
+have none left. The router of production-stack 0.1.8 to 0.1.12 watches pods by labels, and forgets
+one at once that no longer has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vllm_flows.diagnosis_refusals import is_observed
+from vllm_flows.observe import ENGINE_SELECTOR
+from vllm_flows.replicas import ready_replicas
+from vllm_flows.selectors import selected
+
+Object = Mapping[str, Any]
+
+DRAINING_LABEL = "vllm-flows.io/draining"
+"""On pods of before that only finish what they are answering."""
+TRIAL_LABEL = "vllm-flows.io/trial"
+"""On a Deployment, and its pod, that tries a commit out of everybody's reach: the model's name."""
+RUNNING = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+"""Gauges of an engine's /metrics: the requests that it has (vLLM)."""
+
+
+def surges_whole(deployment: Object) -> bool:
+    """Say whether all new pods may start before any old one ends."""
+    limits = (deployment["spec"].get("strategy") or {}).get("rollingUpdate") or {}
+    replicas = int(deployment["spec"].get("replicas", 1))
+    surge = _pods(limits.get("maxSurge", 0), replicas)
+    return not _pods(limits.get("maxUnavailable", 0), replicas) and surge >= replicas > 0
+
+
+def _pods(limit: object, replicas: int) -> int:
+    """Return a limit in pods; shares of a surge are rounded up (Kubernetes API reference)."""
+    text = str(limit)
+    return math.ceil(replicas * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def has_both(deployment: Object) -> bool:
+    """Say whether every new pod was made, and old ones are there still."""
+    status = deployment.get("status") or {}
+    updated = status.get("updatedReplicas", 0)
+    wanted = deployment["spec"].get("replicas", 1)
+    return is_observed(deployment) and updated == wanted and status.get("replicas", 0) > updated
+
+
+def new_are_ready(deployment: Object, newest: Iterable[Object]) -> bool:
+    """Say whether all replicas of the newest template are ready."""
+    return is_observed(deployment) and len(ready_replicas(newest)) >= deployment["spec"]["replicas"]
+
+
+def mark() -> dict[str, Any]:
+    """Return the fields by which a pod of before is known once nobody owns it."""
+    return {"metadata": {"labels": {DRAINING_LABEL: "true"}}}
+
+
+def out_of_reach(*owners: Object) -> dict[str, Any]:
+    """Return the fields that take a pod away from its owners, and so from router and Services.
+
+    The release's own label stays, by which the pod is found.
+    """
+    kept = ENGINE_SELECTOR.partition("=")[0]
+    labels = {key for owner in owners for key in selected(dict(owner))} - {kept}
+    return {"metadata": {"labels": dict.fromkeys(sorted(labels))}}
+
+
+def is_draining(pod: Object) -> bool:
+    """Say whether a pod was left to finish what it was answering, and belongs to nobody."""
+    return DRAINING_LABEL in _labels(pod) and not pod["metadata"].get("ownerReferences")
+
+
+def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tuple[str, str], ...]:
+    """Return kinds and names of what an interrupted run left, and what serves nobody."""
+    draining = [("Pod", pod) for pod in pods if is_draining(pod)]
+    trials = [("Deployment", one) for one in deployments if TRIAL_LABEL in _labels(one)]
+    return tuple((kind, str(one["metadata"]["name"])) for kind, one in [*draining, *trials])
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = item["metadata"].get("labels") or {}
+    return found
+
+
+def requests_in(metrics: str) -> int:
+    """Return how many requests an engine has, as its /metrics say.
+
+    Raises ValueError when they do not.
+    """
+    samples = [line.split() for line in metrics.splitlines() if line.startswith(RUNNING)]
+    if not samples:
+        raise ValueError("no gauge of requests")
+    return int(sum(float(each[-1]) for each in samples))

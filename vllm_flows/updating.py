@@ -1,0 +1,24 @@
+"""Whether one model is to be brought to another commit. Pure."""
+
+from __future__ import annotations
+
+from vllm_flows.planning import Decision
+
+
+def why_not(run: Decision, announced: str | None, *, again: bool) -> str:
+    """Say why there is nothing to do for the one model of a decision; empty when there is.
+
+    `announced` is the commit that an event told of, None without one. `again`: a commit that did
+    not do before is tried.
+    """
+    (step,) = run.plan.steps
+    commit = run.commit(step.model)
+    if announced and commit != announced:
+        return f"its revision is at {commit[:8]} by now, and no longer at {announced[:8]}"
+    deployed = run.state.deployments.get(step.model)
+    if deployed and deployed.revision == commit:
+        return f"serves {commit[:8]} already"
+    refused = run.claim(step.model).refused
+    if commit in refused and not again:
+        return f"{commit[:8]} was tried before and did not do ({refused[commit]})"
+    return ""
