@@ -14,6 +14,7 @@ from datetime import timedelta
 from errno import EISDIR
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -137,6 +138,7 @@ class Settings(BaseModel):
         "nvidia-device-plugin", description="Namespace of the device plugin"
     )
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
+    timezone: str = Field("UTC", description="Time zone of `updateWindow` and of the schedules")
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
     @field_validator("hf_token", "api_key", "weights_user", mode="before")
@@ -162,6 +164,15 @@ class Settings(BaseModel):
                 message = "an address here has no user or password: https://models.example.com"
             raise ValueError(message)
         return value.rstrip("/")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_time_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, OSError, ValueError):  # unknown, a folder's name, or no name at all
+            message = f"{value!r} is not a time zone such as UTC or Asia/Tokyo"
+            raise ValueError(message) from None
 
     @field_validator("namespace", "device_plugin_namespace")
     @classmethod
