@@ -55,6 +55,10 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
         ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
+        "check-revisions": Verb(
+            "revisions:check_revisions",
+            "Show whether a branch or tag of models.yaml moved on the Hub, and what changed.",
+        ),
         "doctor": Verb(
             "doctor:doctor",
             "Check all prerequisites: this machine, the cluster, the Hub; say what mends each.",

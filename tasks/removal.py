@@ -14,6 +14,7 @@ from vllm_flows.errors import TimedOutError
 from vllm_flows.manifests import API_KEY_SECRET, DIGEST_KEY_SECRET, HF_TOKEN_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
+from vllm_flows.revision_store import CONFIG_MAP
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -55,9 +56,10 @@ def delete_unowned(cluster: Cluster) -> None:
     **RETRIED,
 )
 def delete_weights_jobs(cluster: Cluster) -> None:
-    """Delete the weights Jobs, also those at work, and their programs."""
+    """Delete the weights Jobs, also those at work, their programs, and the memory of revisions."""
     for kind in ("Job", "ConfigMap"):
         _delete_all(cluster, kind)
+    cluster.delete("ConfigMap", CONFIG_MAP)
 
 
 @task(

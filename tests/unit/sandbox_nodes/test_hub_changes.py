@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -51,9 +51,10 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    hub = Hub(Store(tmp_path, [one for one in SAMPLES if one.repo_id == SMALL]), TOKEN)
+    small = [replace(one, shards=(1,)) for one in SAMPLES if one.repo_id == SMALL]
+    hub = Hub(Store(tmp_path, small), TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(hub), log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(build_app(hub), log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
