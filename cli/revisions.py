@@ -49,7 +49,9 @@ def check_revisions(options: Options, *, tell: bool, form: str) -> None:
 
 def _tell(settings: Settings) -> None:
     from cli.prefect_runs import run_flow
+    from cli.prefect_server import insist_on_server
 
+    insist_on_server()
     run_flow(
         _load_watch,
         models_file=str(settings.models_file),

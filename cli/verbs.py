@@ -135,6 +135,11 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "serving:serve",
             "Serve the flows to the Prefect UI, to schedules and to events, on this machine.",
         ),
+        "webhook": Verb(
+            "webhook:webhook",
+            "Receive the Hub's webhooks: look at once at a repository that changed, and tell of "
+            "it.",
+        ),
         "deploy-flows": Verb(
             "registering:deploy_flows",
             "Register the flows on the configured Prefect server, for workers of a work pool.",

@@ -139,9 +139,12 @@ class Settings(BaseModel):
     )
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     timezone: str = Field("UTC", description="Time zone of `updateWindow` and of the schedules")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Secret that the Hub's webhooks carry, for `vllm-flows webhook`"
+    )
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
-    @field_validator("hf_token", "api_key", "weights_user", mode="before")
+    @field_validator("hf_token", "api_key", "webhook_secret", "weights_user", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         """`VLLM_HF_TOKEN=` in a .env file means that there is none, not an empty one."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from huggingface_hub import HfApi
 
 if TYPE_CHECKING:
     from conftest import Product
@@ -155,4 +159,52 @@ def test_the_schedule_and_an_automation_know_it(serving: Product):
     deployments = {one["name"]: one for one in serving.prefect("deployments/filter")}
     (schedule,) = deployments["watch"]["schedules"]
     assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 900.0)
-    assert uuid.UUID(deployments["watch"]["id"])
+
+
+SECRET = "planted-canary-secret-of-webhooks"
+
+
+@contextmanager
+def receiving(product: Product) -> Iterator[str]:
+    """Run `vllm-flows webhook`, yield its address, and end it as Kubernetes would."""
+    with product.start("webhook", "--port", "0", VLLM_WEBHOOK_SECRET=SECRET) as process:
+        assert process.stderr
+        try:
+            line = process.stderr.readline()
+            (address,) = re.findall(r"http://127\.0\.0\.1:\d+/webhook$", line)
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, rest = process.communicate(timeout=_PATIENCE)
+    assert process.returncode == 0, rest
+    assert "canary" not in rest
+
+
+def watch_runs(product: Product) -> int:
+    """Return how many runs of `watch` the server knows of in this namespace."""
+    named = {"name": {"any_": [f"watch-{product.namespace}"]}}
+    return len(product.prefect("flow_runs/filter", flow_runs=named))
+
+
+def test_a_commit_is_told_by_a_webhook_with_nobody_touching_anything(serving: Product):
+    sandbox = serving.sandbox
+    hub = HfApi(endpoint=sandbox.hub_url, token=sandbox.hub_token)
+    watched_models = [{"type": "model", "name": "microsoft/Phi-4-mini-instruct"}]
+    with receiving(serving) as address:
+        hub.create_webhook(url=address, watched=watched_models, domains=["repo"], secret=SECRET)
+        new = commit(serving, "weights")
+        (event,) = told(serving, new)
+        assert event["payload"]["class"] == "weights"
+        runs = watch_runs(serving)
+        for secret, length in ((SECRET, 100_000), ("forged", 0), (SECRET, 0)):
+            body = {
+                "event": {"action": "update", "scope": "repo.content"},
+                "repo": {"type": "model", "name": "microsoft/Phi-4-mini-instruct"},
+                "updatedRefs": [{"ref": "refs/heads/other", "newSha": "f" * 40}],
+                "padding": "x" * length,
+            }
+            answer = httpx.post(address, json=body, headers={"X-Webhook-Secret": secret})
+            assert answer.status_code in {413, 403, 200}
+        time.sleep(_QUIET_SECONDS)
+        assert watch_runs(serving) == runs
+        assert len(events(serving, new)) == 1
