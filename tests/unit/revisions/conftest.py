@@ -71,6 +71,9 @@ class Place:
     def cluster(self) -> Place:
         return self
 
+    def identity(self) -> str:
+        return "this cluster"
+
     def hub(self) -> Hub:
         return Hub(self.hub_url, "hf_granted", "this test", clock=self.clock)
 
