@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vllm_flows.models import Model
-    from vllm_flows.revision_memory import Seen
     from vllm_flows.settings import Settings
 
 
@@ -33,31 +32,41 @@ def check_revisions(options: Options, *, tell: bool, form: str) -> None:
     Nothing is written unless --tell is given, and nothing is rolled out. Exits with 0 also when the
     Hub is silent.
     """
-    from vllm_flows.looking_at_revisions import look_at_revisions
-    from vllm_flows.session import Session
+    from vllm_flows.revision_report import revision_rows
 
     settings, models = options.settings(), options.read_models()
-    found = look_at_revisions(Session.open(settings), models).seen
-    emit(_rows(found, models, settings), form, data=_data(found, models, settings))
-    if not found:
-        return
-    if form == "table" and any(one.change == "unknown" for one in found):
-        note("where it says unknown the Hub did not tell; it is asked again by the next look")
-    if tell:
-        _tell(settings)
+    found = _told(settings) if tell else _looked(settings, models)
+    answers = _permissions(found, models, settings)
+    rows = revision_rows(found)
+    for row in rows:
+        what = row.pop("what")
+        row |= {"update": answers[row["model"]]["text"], "what": what}
+    data = [one | {"update": answers[one["model"]]["data"]} for one in found]
+    emit(rows, form, data=data)
+    if form == "table" and any(one["class"] == "unknown" for one in found):
+        note("where it says unknown the Hub did not tell; the next look asks again")
 
 
-def _tell(settings: Settings) -> None:
+def _looked(settings: Settings, models: Sequence[Model]) -> list[dict[str, Any]]:
+    from vllm_flows.looking_at_revisions import look_at_revisions
+    from vllm_flows.revision_report import revision_data
+    from vllm_flows.session import Session
+
+    return revision_data(look_at_revisions(Session.open(settings), models).seen)
+
+
+def _told(settings: Settings) -> list[dict[str, Any]]:
     from cli.prefect_runs import run_flow
     from cli.prefect_server import insist_on_server
 
     insist_on_server()
-    run_flow(
+    found: list[dict[str, Any]] = run_flow(
         _load_watch,
         models_file=str(settings.models_file),
         namespace=settings.namespace,
         kube_context=settings.kube_context or None,
     )
+    return found
 
 
 def _load_watch() -> Callable[..., Any]:
@@ -66,40 +75,20 @@ def _load_watch() -> Callable[..., Any]:
     return watch
 
 
-def _rows(
-    found: Sequence[Seen], models: Sequence[Model], settings: Settings
-) -> list[dict[str, Any]]:
-    from vllm_flows.revision_report import revision_rows
-
-    answers = _permissions(found, models, settings)
-    rows = revision_rows(found)
-    for row in rows:
-        what = row.pop("what")
-        row |= {"update": answers[row["model"]]["text"], "what": what}
-    return rows
-
-
-def _data(
-    found: Sequence[Seen], models: Sequence[Model], settings: Settings
-) -> list[dict[str, Any]]:
-    from vllm_flows.revision_report import revision_data
-
-    answers = _permissions(found, models, settings)
-    return [one | {"update": answers[one["model"]]["data"]} for one in revision_data(found)]
-
-
 def _permissions(
-    found: Sequence[Seen], models: Sequence[Model], settings: Settings
+    found: Sequence[dict[str, Any]], models: Sequence[Model], settings: Settings
 ) -> dict[str, dict[str, Any]]:
     """Say of each model whether the change may be rolled out now: in a word, and as data."""
+    from vllm_flows.revision_class import Change
     from vllm_flows.update_policy import may_update
 
     by_name, zone = {model.name: model for model in models}, ZoneInfo(settings.timezone)
     answers = {}
     for one in found:
-        may = may_update(by_name[one.model], one.change, datetime.now(UTC), zone)
+        model, change = by_name[one["model"]], Change(one["class"])
+        may = may_update(model, change, datetime.now(UTC), zone)
         until = may.until.isoformat() if may.until else None
         local = f" until {may.until.astimezone(zone):%a %H:%M}" if may.until else ""
         data = {"answer": str(may.answer), "until": until, "why": may.why}
-        answers[one.model] = {"text": f"{may.answer}{local}", "data": data}
+        answers[model.name] = {"text": f"{may.answer}{local}", "data": data}
     return answers

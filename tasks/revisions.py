@@ -15,7 +15,12 @@ from vllm_flows.errors import ConflictError
 from vllm_flows.looking_at_revisions import Look, look_at_revisions
 from vllm_flows.models import Model
 from vllm_flows.revision_memory import Memory, claimed, with_arrived
-from vllm_flows.revision_report import event_of, revision_lines, revision_rows
+from vllm_flows.revision_report import (
+    event_of,
+    revision_data,
+    revision_lines,
+    revision_rows,
+)
 from vllm_flows.revision_store import Stored, read_stored, store
 from vllm_flows.session import Session
 
@@ -29,7 +34,9 @@ def look(session: Session, models: Sequence[Model], repository: str) -> Look:
     lines = revision_lines(found.seen)
     say_few(lines, f"{len(lines)} models with something to say; the table has them")
     create_table_artifact(
-        table=revision_rows(found.seen), key="revisions", description="Tracked revisions"
+        table=revision_rows(revision_data(found.seen)),
+        key="revisions",
+        description="Tracked revisions",
     )
     return found
 

@@ -111,7 +111,9 @@ def rules_of(model: Model) -> str:
 def remembered(memory: Memory, model: Model, served: str, now: str) -> Told | None:
     """Return how this very change was judged before, under the same rules; None when it was not."""
     told = memory.told.get(model.name)
-    same = told and (told.old, told.new, told.rules) == (served, now, rules_of(model))
+    if told is None or told.change not in MOVED:
+        return None
+    same = (told.old, told.new, told.rules) == (served, now, rules_of(model))
     return told if same else None
 
 

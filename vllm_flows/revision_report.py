@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm_flows.revision_class import MOVED
@@ -11,22 +11,6 @@ from vllm_flows.revision_memory import Seen, Told
 EVENT = "huggingface.model.revision"
 """The name of the Prefect event that tells of a moved revision."""
 _SHORT = 8
-
-
-def revision_rows(seen: Sequence[Seen]) -> list[dict[str, Any]]:
-    """Return a row for each model, for people."""
-    return [
-        {
-            "model": one.model,
-            "repository": one.repository,
-            "revision": one.ref[:40],
-            "served": one.served[:_SHORT] or "-",
-            "now": one.now[:_SHORT] or "-",
-            "change": str(one.change),
-            "what": "; ".join(one.reasons or one.files) or "-",
-        }
-        for one in seen
-    ]
 
 
 def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
@@ -43,6 +27,22 @@ def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             "files": list(one.files),
         }
         for one in seen
+    ]
+
+
+def revision_rows(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each document of `revision_data`, for people."""
+    return [
+        {
+            "model": one["model"],
+            "repository": one["repository"],
+            "revision": one["ref"][:40],
+            "served": one["served"][:_SHORT] or "-",
+            "now": one["tracked"][:_SHORT] or "-",
+            "change": one["class"],
+            "what": "; ".join(one["reasons"] or one["files"]) or "-",
+        }
+        for one in data
     ]
 
 

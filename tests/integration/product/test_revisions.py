@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conftest import Product
 
 PHI = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
-QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n  update: never\n"
+QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
 EVENT = "huggingface.model.revision"
 _PATIENCE = 30.0
 _QUIET_SECONDS = 7.0

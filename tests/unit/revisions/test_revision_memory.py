@@ -103,6 +103,8 @@ def test_a_change_is_judged_again_when_models_yaml_allows_something_else():
     assert remembered(memory, model, "1" * 40, "2" * 40) == told
     assert remembered(memory, model, "1" * 40, "3" * 40) is None
     assert remembered(memory, model, "3" * 40, "2" * 40) is None
+    odd = Memory(told={"m": replace(told, change="odd")})
+    assert remembered(odd, model, "1" * 40, "2" * 40) is None
     for field in ("allow_pickle", "allow_unsafe", "trust_remote_code"):
         other = model.model_copy(update={field: True})
         assert remembered(memory, other, "1" * 40, "2" * 40) is None
