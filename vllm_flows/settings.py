@@ -137,8 +137,8 @@ class Settings(BaseModel):
     device_plugin_namespace: str = Field(
         "nvidia-device-plugin", description="Namespace of the device plugin"
     )
-    kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     timezone: str = Field("UTC", description="Time zone of `updateWindow` and of the schedules")
+    kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     webhook_secret: SecretStr | None = Field(
         None, description="Secret that the Hub's webhooks carry, for `vllm-flows webhook`"
     )

@@ -102,8 +102,11 @@ class Place:
         claim["metadata"]["annotations"][WEIGHTS_ANNOTATION] = text
 
     def find(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        del selector
-        return [copy.deepcopy(one) for (there, _), one in self.objects.items() if there == kind]
+        """Find all of a kind, or of them those that have a label of the selector's name."""
+        found = [copy.deepcopy(one) for (there, _), one in self.objects.items() if there == kind]
+        if not selector or "=" in selector:
+            return found
+        return [one for one in found if selector in one["metadata"].get("labels", {})]
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get((kind, name)))
@@ -122,6 +125,9 @@ class Place:
         body["data"].update(fields["data"])
         body["data"] = {key: text for key, text in body["data"].items() if text is not None}
         self._store(body)
+
+    def delete(self, kind: str, name: str) -> bool:
+        return self.objects.pop((kind, name), None) is not None
 
     def _store(self, body: dict[str, Any]) -> dict[str, Any]:
         self.version += 1

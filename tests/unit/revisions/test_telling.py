@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tasks import revisions
+from tasks import removal, revisions
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Memory, claimed, written
 from vllm_flows.revision_store import CONFIG_MAP, read_stored
@@ -155,6 +155,14 @@ def test_a_model_that_caught_up_is_forgotten(place: Place, hub: LocalHub, server
     assert stored.told == {}
     assert place.sees().change is Change.NONE
     assert len(server.events) == 1
+
+
+def test_an_uninstall_forgets_what_was_remembered(place: Place, hub: LocalHub):
+    hub.commit("weights")
+    told(place)
+    place.objects.pop(("PersistentVolumeClaim", "m"))
+    removal.delete_weights_jobs.fn(place.cluster)  # type: ignore[arg-type]  # as much of it as is used
+    assert ("ConfigMap", CONFIG_MAP) not in place.objects
 
 
 def test_where_there_is_no_namespace_nothing_is_written(place: Place, server: Server):
