@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cli.output import note
-from vllm_flows.errors import TimedOutError
+from vllm_flows.errors import ConfigurationError, TimedOutError
 
 LOCAL_API = "http://127.0.0.1:4200/api"
 _PROBE_SECONDS = 0.5
@@ -52,6 +52,22 @@ def find_server() -> None:
     else:
         note("no Prefect server is configured: a temporary one records this run (some seconds)")
         os.environ["PREFECT_API_URL"] = _until_exit(own_server(_free_port(), "--no-services"))
+
+
+def insist_on_server() -> None:
+    """Use the configured server or `vllm-flows serve`'s; what is told to no other reaches anybody.
+
+    Raises ConfigurationError when there is neither.
+    """
+    if prefect_is_configured():
+        return
+    if not answers(LOCAL_API):
+        raise ConfigurationError(
+            "no Prefect server is configured, and none runs on this machine",
+            why="events of a temporary one would reach nobody",
+            next_command="vllm-flows serve   (or set PREFECT_API_URL)",
+        )
+    os.environ["PREFECT_API_URL"] = LOCAL_API
 
 
 def _until_exit(server: AbstractContextManager[str]) -> str:

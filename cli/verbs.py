@@ -60,6 +60,10 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
         ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
+        "check-revisions": Verb(
+            "revisions:check_revisions",
+            "Show whether a branch or tag of models.yaml moved on the Hub, and what changed.",
+        ),
         "doctor": Verb(
             "doctor:doctor",
             "Check all prerequisites: this machine, the cluster, the Hub; say what mends each.",
@@ -139,6 +143,11 @@ TOPICS: dict[str, dict[str, Verb]] = {
         "serve": Verb(
             "serving:serve",
             "Serve the flows to the Prefect UI, to schedules and to events, on this machine.",
+        ),
+        "webhook": Verb(
+            "webhook:webhook",
+            "Receive the Hub's webhooks: look at once at a repository that changed, and tell of "
+            "it.",
         ),
         "deploy-flows": Verb(
             "registering:deploy_flows",

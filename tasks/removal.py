@@ -14,6 +14,7 @@ from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
 from vllm_flows.overlap import DRAINING_LABEL, is_draining
+from vllm_flows.revision_store import CONFIG_MAP
 from vllm_flows.secret_mode import Maker
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
@@ -76,9 +77,10 @@ def delete_draining(cluster: Cluster) -> None:
     **RETRIED,
 )
 def delete_weights_jobs(cluster: Cluster) -> None:
-    """Delete the weights Jobs, also those at work, and their programs."""
+    """Delete the weights Jobs, also those at work, their programs, and the memory of revisions."""
     for kind in ("Job", "ConfigMap"):
         _delete_all(cluster, kind)
+    cluster.delete("ConfigMap", CONFIG_MAP)
 
 
 @task(

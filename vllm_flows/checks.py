@@ -70,7 +70,7 @@ def check_model(
         return Findings(verdict.problems, verdict.notes)
     nodes = possible_nodes(model, state)
     storage = Storage(model, state.claims.get(model.name), desired.settings)
-    said: list[Said] = [*verdict.notes, *_trust(model, verdict)]
+    said: list[Said] = [*verdict.notes, *trust(model, verdict)]
     said += check_storage(storage, verdict, state, nodes)
     fit, barred = _fit(model, verdict, nodes, desired.settings, state)
     if not runs:
@@ -89,8 +89,11 @@ def check_model(
     )
 
 
-def _trust(model: Model, verdict: Verdict) -> Iterable[Said]:
-    """Refuse what can run code of the repository's, unless models.yaml says that it may."""
+def trust(model: Model, verdict: Verdict) -> Iterable[Said]:
+    """Refuse what can run code of the repository's, unless models.yaml says that it may.
+
+    Yields an error for each refusal, and a text for what models.yaml allows.
+    """
     yield from _allowed(model, "trustRemoteCode", "code of its own", verdict.custom_code)
     if verdict.access in {Access.SILENT, Access.STAYS}:
         return  # what lies on the volume was looked at when it was fetched

@@ -113,22 +113,26 @@ def _is_count(value: object) -> bool:
 def _description(entry: Mapping[str, Any]) -> Description:
     """Read what the record keeps of a commit; the shapes are those that `_kept` wrote."""
     config, parameters, code = (entry.get(key) for key in ("config", "parameters", "code"))
+    license_, gated = entry.get("license"), entry.get("gated")
     counts = parameters.items() if isinstance(parameters, dict) else ()
     return Description(
         config=config if isinstance(config, dict) else {},
         parameters={plain(kind): count for kind, count in counts if _is_count(count)},
         custom_code=tuple(map(plain, code)) if isinstance(code, list) else (),
+        license=plain(license_) if isinstance(license_, str) else None,
+        gated=plain(gated) if isinstance(gated, str) else None,
     )
 
 
 def _kept(verdict: Verdict) -> dict[str, Any]:
-    """Return what is worth knowing of a commit while the Hub is silent; {} when it is too long."""
+    """Return what is worth knowing of a commit later; what is too long to keep is left out."""
+    terms = {"license": verdict.license, "gated": verdict.gated} if verdict.described else {}
     kept = {
         "config": dict(verdict.config),
         "parameters": dict(verdict.parameters),
         "code": list(verdict.custom_code),
     }
-    return kept if len(json.dumps(kept)) <= _LARGEST_CONFIGURATION else {}
+    return terms | (kept if len(json.dumps(kept)) <= _LARGEST_CONFIGURATION else {})
 
 
 def blob_name(file: HubFile) -> str:

@@ -81,15 +81,20 @@ class Hub:
         same (of a gated repository: commit, license and files). Raises HubUnavailableError when
         the Hub does not answer after `attempts` tries, or what answers is no Hub.
         """
-        source = (self.token_source or "this run") if self.token else ""
-        question = Question(model, repository, revision, self.endpoint, source)
+        question = self.question(model, repository, revision)
         try:
             return self._verdict(question, known)
         except SilentError as error:
             raise explain_silence(error.silence, question) from error
 
-    def _verdict(self, question: Question, known: Known) -> Verdict:
-        client = HubClient(
+    def question(self, model: str, repository: str, revision: str) -> Question:
+        """Return a question to this Hub, as errors tell it."""
+        source = (self.token_source or "this run") if self.token else ""
+        return Question(model, repository, revision, self.endpoint, source)
+
+    def client(self) -> HubClient:
+        """Return what puts the questions."""
+        return HubClient(
             self.endpoint,
             self.token,
             self.timeout_seconds,
@@ -97,6 +102,9 @@ class Hub:
             self.try_seconds,
             self.attempts,
         )
+
+    def _verdict(self, question: Question, known: Known) -> Verdict:
+        client = self.client()
         found = Verdict(question.model, question.repository)
         try:
             info = client.model_info(question.repository, question.revision)
@@ -143,9 +151,9 @@ def _described(found: Verdict, info: ModelInfo) -> Verdict:
     return replace(
         found,
         commit=info.sha or "",
-        gated=_gate(info),
-        license=_license(info),
-        files=needed_files(_files(info)),
+        gated=gate_of(info.gated),
+        license=license_of(info),
+        files=needed_files(files_of(info)),
         parameters=_parameters(info),
     )
 
@@ -211,18 +219,18 @@ def _unreadable(found: Verdict, name: str, why: str, question: Question) -> Acce
     )
 
 
-def _license(info: ModelInfo) -> str:
+def license_of(info: ModelInfo) -> str:
     """Return the license's id, or the name that its owner gave to one of his own."""
     said = getattr(info.card_data, "license", None)
     named = getattr(info.card_data, "license_name", None) if said == "other" else None
     return plain(named or said or "")
 
 
-def _gate(info: ModelInfo) -> str:
+def gate_of(said: object) -> str:
     """Return the kind of gate; one that we do not know counts as the strict kind."""
-    if not info.gated:
+    if not said:
         return "no"
-    return "auto" if info.gated == "auto" else "manual"
+    return "auto" if said == "auto" else "manual"
 
 
 def _parameters(info: ModelInfo) -> dict[str, int]:
@@ -233,7 +241,7 @@ def _parameters(info: ModelInfo) -> dict[str, int]:
     return {plain(kind): count for kind, count in said.items()}
 
 
-def _files(info: ModelInfo) -> list[HubFile]:
+def files_of(info: ModelInfo) -> list[HubFile]:
     """Return the repository's files. Raises SilentError when one is not described as files are."""
     return [_file(sibling) for sibling in info.siblings or []]
 

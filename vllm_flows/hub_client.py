@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from huggingface_hub import HfApi, get_session, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -32,6 +33,7 @@ from vllm_flows.waiting import Clock
 
 Result = TypeVar("Result")
 
+_NOT_MODIFIED = 304
 _UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
 _TRY_LATER = {408, _TOO_MANY_REQUESTS}
@@ -98,6 +100,13 @@ class HubClient:
         """Return when the token may read the repository's files."""
         self._ask(lambda api: api.auth_check(repository))
 
+    def tip(self, repository: str, revision: str, etag: str) -> tuple[dict[str, Any], str] | None:
+        """Return in a few words what a revision stands for, and that answer's ETag.
+
+        None when it is still what it was in the answer that `etag` is of.
+        """
+        return self._ask(lambda _: self._tip(repository, revision, etag))
+
     def read(self, repository: str, commit: str, name: str, limit: int) -> bytes:
         """Return a file's bytes, at most `limit` and a few more: then it is longer than that."""
         url = hf_hub_url(repository, name, revision=commit, endpoint=self.endpoint)
@@ -133,6 +142,21 @@ class HubClient:
         response = get_session().get(url, params=wanted, headers=headers)
         hf_raise_for_status(response)
         return [plain(found["id"]) for found in response.json()][:limit]
+
+    def _tip(self, repository: str, revision: str, etag: str) -> tuple[dict[str, Any], str] | None:
+        # Of these alone: an answer that counts downloads and likes is another one every hour.
+        wanted = {"expand": ["sha", "gated", "private", "disabled"]}
+        url = f"{self.endpoint}/api/models/{repository}/revision/{quote(revision, safe='')}"
+        headers = build_hf_headers(token=self.token or False)
+        headers |= {"If-None-Match": etag} if etag else {}
+        response = get_session().get(url, params=wanted, headers=headers)
+        if response.status_code == _NOT_MODIFIED and etag:
+            return None
+        hf_raise_for_status(response)
+        answer = response.json()
+        if not _COMMIT.fullmatch(answer["sha"]):
+            raise ValueError(f"no commit is named for {repository}")
+        return answer, response.headers.get("ETag", "")
 
     def _read(self, url: str, limit: int) -> bytes:
         headers = build_hf_headers(token=self.token or False)

@@ -114,6 +114,8 @@ def explain(error: ErrorDetails, written: str | None) -> str:
     """Return in YAML's words what pydantic found; `written` is the value as the file has it."""
     kind, context = error["type"], error.get("ctx", {})
     field = str(error["loc"][-1])
+    if kind == "across_fields":
+        return str(context["text"])
     if kind == "missing":
         return f"is missing; {_EXAMPLES.get(field, 'write it')}"
     if error["input"] is None:
@@ -152,8 +154,6 @@ def _explain_value(error: ErrorDetails, got: str, context: Mapping[str, Any]) ->
         meant = nearest(str(error["input"]), choices.split(", "))
         hint = f"; did you mean {meant}?" if meant else ""
         return f"should be one of {choices}, not {got}{hint}"
-    if kind == "across_fields":
-        return str(context["text"])
     return error["msg"].removeprefix("Value error, ")
 
 

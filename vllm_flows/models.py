@@ -33,6 +33,7 @@ from vllm_flows.model_checks import (
     check_size,
 )
 from vllm_flows.quantities import parse_quantity
+from vllm_flows.update_window import check_window
 
 # Lax mode would take `yes` for 1 and "8192" for 8192.
 StrictInteger = Annotated[int, Strict()]
@@ -285,6 +286,19 @@ class Model(BaseModel):
         description="After an update that does not answer: go back to what served, keep the new "
         "one, or try once more and then go back",
     )
+    update: Literal["auto", "window", "approve", "never"] = Field(
+        "auto",
+        title="Update",
+        description="When `revision` moves to a new commit: roll it out at once, in the window of "
+        "updateWindow, after somebody agreed, or never",
+    )
+    update_window: Annotated[StrictText, AfterValidator(check_window)] | None = Field(
+        None,
+        alias="updateWindow",
+        title="Update window",
+        description="Hours in which an update may begin, such as Sun 02:00-05:00",
+        validate_default=True,
+    )
     smoke_test: Annotated[
         SmokeTest, BeforeValidator(lambda value: {} if value is None else value)
     ] = Field(
@@ -315,6 +329,19 @@ class Model(BaseModel):
             message = f"{value} is less than requestMemory, {request}"
             raise ValueError(message)
         return value
+
+    @field_validator("update_window", mode="after")
+    @classmethod
+    def _window_is_used(cls, value: str | None, info: ValidationInfo) -> str | None:
+        update = info.data.get("update")
+        if update is None or (update == "window") == (value is not None):
+            return value
+        if value is None:
+            text, at = "window needs updateWindow, such as Sun 02:00-05:00", ["update"]
+        else:
+            text = f"counts for nothing while update is {update}; write update: window"
+            at = ["updateWindow"]
+        raise PydanticCustomError("across_fields", "{text}", {"text": text, "at": at})
 
     @field_validator("vllm_config", mode="after")
     @classmethod

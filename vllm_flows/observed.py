@@ -164,11 +164,16 @@ class DeployedModel:
 
 @dataclass(frozen=True)
 class Description:
-    """What a Verdict said of a commit, kept for when the Hub is silent; of the same shapes."""
+    """What a Verdict said of a commit, kept for when the Hub is silent; of the same shapes.
+
+    `license` and `gated` are None where they are not known.
+    """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     custom_code: tuple[str, ...] = ()
+    license: str | None = None
+    gated: str | None = None
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ _TRAINING = (
     "*.distcp",
     "*zero_to_fp32.py",
 )
+_TERMS = ("license*", "notice*", "use_policy*", "usage_policy*")
 _DOCUMENTS = (
     ".git*",
     "*.md",
@@ -91,10 +92,7 @@ _DOCUMENTS = (
     "*.mp4",
     "*.mov",
     "*.webm",
-    "license*",
-    "notice*",
-    "use_policy*",
-    "usage_policy*",
+    *_TERMS,
 )
 _UNNEEDED = (*_OTHER_FOLDERS, *_OTHER_FORMATS, *_TRAINING, *_DOCUMENTS)
 
@@ -135,7 +133,7 @@ def weight_files(files: Iterable[HubFile]) -> tuple[str, ...]:
     return tuple(
         file.name
         for file in files
-        if _is_weights(file.name) and not _folder(file.name) and not _ADAPTER.match(file.name)
+        if is_weights(file.name) and not _folder(file.name) and not _ADAPTER.match(file.name)
     )
 
 
@@ -150,6 +148,15 @@ def pickle_files(files: Iterable[HubFile]) -> tuple[str, ...]:
     Of `needed_files` these are the ones that would really be loaded.
     """
     return tuple(file.name for file in files if file.name.endswith(_ALL_PICKLES))
+
+
+def license_files(files: Iterable[HubFile]) -> tuple[HubFile, ...]:
+    """Return the files at the top of a repository that hold terms of use."""
+    return tuple(
+        file
+        for file in files
+        if not _folder(file.name) and any(fnmatchcase(file.name.lower(), one) for one in _TERMS)
+    )
 
 
 def missing_shards(files: Iterable[HubFile]) -> tuple[str, ...]:
@@ -179,14 +186,15 @@ def _unneeded(name: str, *, code: bool) -> bool:
     if lower.endswith(".py"):
         return not code
     folder = _folder(name)
-    return bool(folder) and _is_weights(name) and not _MODULE_FOLDER.fullmatch(folder)
+    return bool(folder) and is_weights(name) and not _MODULE_FOLDER.fullmatch(folder)
 
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _is_weights(name: str) -> bool:
+def is_weights(name: str) -> bool:
+    """Say whether a file of this name holds weights of a kind that vLLM loads."""
     return name.endswith((_SAFETENSORS, *_PICKLES))
 
 
@@ -203,7 +211,7 @@ def _twins(names: Iterable[str]) -> set[str]:
 
 
 def _twins_in_folder(there: set[str]) -> set[str]:
-    loaded = {name for name in there if _is_weights(name) and not _ADAPTER.match(name)}
+    loaded = {name for name in there if is_weights(name) and not _ADAPTER.match(name)}
     kinds = [{name for name in loaded if name.endswith(kind)} for kind in (_SAFETENSORS, *_PICKLES)]
     best: set[str] = next((kind for kind in kinds if kind), set())
     pickles = {name for name in there if name.endswith(_PICKLES)}

@@ -74,7 +74,7 @@ _IN_NAMESPACE = (
     _Rule("policy", "poddisruptionbudgets", "get create patch delete"),
     _Rule("", "persistentvolumeclaims", "get list create patch delete"),
     _Rule("batch", "jobs", "get list create patch delete"),
-    _Rule("", "configmaps", "list create patch delete"),
+    _Rule("", "configmaps", "get list create patch delete"),
     _Rule("", "pods", "list patch delete"),
     _Rule("apps", "replicasets", "list patch delete"),
     _Rule("", "pods/log", "get"),

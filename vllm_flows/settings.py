@@ -14,6 +14,7 @@ from datetime import timedelta
 from errno import EISDIR
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -196,11 +197,15 @@ class Settings(BaseModel):
         None, description="Wrapping token of a SecretID, which is unwrapped once"
     )
     vault_allow_root: bool = Field(default=False, description="Accept a root token of Vault")
+    timezone: str = Field("UTC", description="Time zone of `updateWindow` and of the schedules")
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Secret that the Hub's webhooks carry, for `vllm-flows webhook`"
+    )
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
     @field_validator(
-        *("hf_token", "api_key", "weights_user"),
+        *("hf_token", "api_key", "webhook_secret", "weights_user"),
         *("vault_token", "vault_secret_id", "vault_wrapped_secret_id"),
         mode="before",
     )
@@ -254,6 +259,15 @@ class Settings(BaseModel):
             message = f"{value!r} is not a path in Vault such as vllm/api-key"
             raise ValueError(message)
         return path
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_time_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, OSError, ValueError):  # unknown, a folder's name, or no name at all
+            message = f"{value!r} is not a time zone such as UTC or Asia/Tokyo"
+            raise ValueError(message) from None
 
     @field_validator("namespace", "device_plugin_namespace")
     @classmethod

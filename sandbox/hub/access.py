@@ -43,6 +43,11 @@ class User:
     standing: Standing
     reads_gated: bool = True
 
+    @property
+    def outside(self) -> bool:
+        """Say whether private repositories are hidden from them."""
+        return self.standing != "granted"
+
 
 _USERS = {
     TOKEN_WITHOUT_GRANT: User("sandbox-nogate", "not asked"),
@@ -70,12 +75,12 @@ def identify(authorization: str | None, granted_token: str) -> User | None:
 
 
 def check_exists(repository: Repository | None, user: User | None) -> Repository:
-    """Return the repository; raise RefusedError when there is none.
+    """Return the repository; raise RefusedError when there is none, or a private one of others.
 
     Like the Hub it tells an anonymous client 401, so that private names do not show, and
     answers 404 to a known user only.
     """
-    if repository is not None:
+    if repository is not None and not (repository.private and (user is None or user.outside)):
         return repository
     if user is None:
         raise RefusedError(401, "Invalid username or password.")
@@ -84,7 +89,7 @@ def check_exists(repository: Repository | None, user: User | None) -> Repository
 
 def check_content(repository: Repository, user: User | None) -> None:
     """Raise RefusedError when the user may not download from a gated repository."""
-    if not repository.sample.gated:
+    if not repository.gated:
         return
     name = repository.sample.repo_id
     if user is None:

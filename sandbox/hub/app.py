@@ -5,17 +5,23 @@
   fail whose path holds `path` (default: all)
 - POST /_sandbox/faults {"kind": "truncate", "count": N, "path": ".safetensors", "after": 0.99}:
   the next N downloads whose path holds `path` go wrong so (kinds: sandbox/hub/faults.py)
-- POST /_sandbox/commit {"repo": ID, "kind": "weights", "docs" or "config", "config": {...}}:
-  a new commit on main; the last kind merges these keys into config.json (null takes one out)
-- POST /_sandbox/behave: no limit any more, and no failure or fault that is still to come
+- POST /_sandbox/commit {"repo": ID, "kind": "weights", "config": {...}}: a new commit on main;
+  kinds are in sandbox/hub/repository.py; `config` merges these keys into config.json (null takes
+  one out), `reset` takes the newest commit back
+- POST /_sandbox/repository {"repo": ID, "gated": "manual" or false, "private": true}: what its
+  owner chooses, without a commit
+- POST /_sandbox/behave: no limit any more, and no failure or fault that is still to come; no
+  webhook, and every owner's first choice
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,7 +39,9 @@ from sandbox.hub.access import (
     identify,
 )
 from sandbox.hub.faults import KINDS, Fault, shorten, spoiled
+from sandbox.hub.repository import KINDS as CHANGES
 from sandbox.hub.repository import Commit, Repository, Store
+from sandbox.hub.webhooks import Webhooks
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -50,6 +58,7 @@ class Hub:
     requests: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    webhooks: Webhooks = field(default_factory=Webhooks)
 
     async def whoami(self, request: Request) -> Response:
         """Tell whose token it is; 401 without one."""
@@ -155,15 +164,39 @@ class Hub:
         if body.get("repo") not in self.store.repositories:
             raise RefusedError(404, "Repository not found", "RepoNotFound")
         kind, config = body.get("kind"), body.get("config", {})
-        if kind not in {"weights", "docs", "config"}:
-            raise RefusedError(400, "kind is weights, docs or config")
+        if kind not in CHANGES:
+            raise RefusedError(400, f"kind is one of {', '.join(CHANGES)}")
         if not isinstance(config, dict) or (kind == "config") != bool(config):
             raise RefusedError(400, "config holds keys of config.json, for the kind config alone")
-        return JSONResponse({"sha": self.store.add_commit(body["repo"], kind, config).sha})
+        repository = self.store.repositories[body["repo"]]
+        before = repository.head
+        newest = self.store.add_commit(body["repo"], kind, config)
+        self.webhooks.tell(repository, before, str(request.base_url).rstrip("/"))
+        return JSONResponse({"sha": newest.sha})
+
+    async def set_repository(self, request: Request) -> Response:
+        """Change what an owner chooses without a commit."""
+        body = await request.json()
+        repository = self.store.repositories.get(body.pop("repo", ""))
+        if repository is None:
+            raise RefusedError(404, "Repository not found", "RepoNotFound")
+        repository.gated = body.get("gated", repository.gated)
+        repository.private = body.get("private", repository.private)
+        return JSONResponse({"gated": repository.gated, "private": repository.private})
+
+    async def create_webhook(self, request: Request) -> Response:
+        """Make a webhook, as `huggingface_hub.create_webhook` asks for one."""
+        if self._user(request) is None:
+            raise RefusedError(401, "Invalid username or password.")
+        made = self.webhooks.create(await request.json())
+        return JSONResponse({"webhook": made.describe()})
 
     async def behave(self, _request: Request) -> Response:
-        """Lift the limit, and forget all failures and faults that are still to come."""
+        """Lift the limit, and forget failures and faults to come, webhooks and owners' choices."""
         self.rate, self.failures, self.faults = None, [], []
+        self.webhooks = Webhooks()
+        for one in self.store.repositories.values():
+            one.gated, one.private = one.sample.gated, False
         return JSONResponse({})
 
     async def counters(self, _request: Request) -> Response:
@@ -179,7 +212,9 @@ class Hub:
             if self.failures and self.failures[0][1] in request.url.path:
                 status, _ = self.failures.pop(0)
                 raise RefusedError(status, "The sandbox was told to fail this request")
-            return await handler(request)
+            answer = _conditional(request, await handler(request))
+            self.requests["not_modified"] += answer.status_code == HTTPStatus.NOT_MODIFIED
+            return answer
 
         return handle
 
@@ -217,6 +252,7 @@ def build_app(hub: Hub) -> Starlette:
     api: list[tuple[str, Handler, list[str]]] = [
         ("/api/whoami-v2", hub.whoami, ["GET"]),
         ("/api/models", hub.search, ["GET"]),
+        ("/api/settings/webhooks", hub.create_webhook, ["POST"]),
         (f"{_API}/auth-check", hub.auth_check, ["GET"]),
         (f"{_API}/revision/{{revision:path}}", hub.model_info, ["GET"]),
         (f"{_API}/tree/{{revision}}", hub.tree, ["GET"]),
@@ -232,12 +268,24 @@ def build_app(hub: Hub) -> Starlette:
         Route("/_sandbox/fail", hub.fail, methods=["POST"]),
         Route("/_sandbox/faults", hub.add_faults, methods=["POST"]),
         Route("/_sandbox/commit", hub.add_commit, methods=["POST"]),
+        Route("/_sandbox/repository", hub.set_repository, methods=["POST"]),
         Route("/_sandbox/behave", hub.behave, methods=["POST"]),
         Route("/_sandbox/requests", hub.counters, methods=["GET"]),
     ]
     routes = [Route(path, hub.counted(handler), methods=methods) for path, handler, methods in api]
     handlers = {RefusedError: _refuse, HTTPException: _not_found}
     return Starlette(routes=[*control, *routes], exception_handlers=handlers)
+
+
+def _conditional(request: Request, answer: Response) -> Response:
+    """Give a JSON answer its ETag, a weak one as the Hub's; to who knows that one, 304."""
+    if request.method != "GET" or not isinstance(answer, JSONResponse):
+        return answer
+    etag = f'W/"{hashlib.sha256(bytes(answer.body)).hexdigest()[:32]}"'
+    if request.headers.get("If-None-Match") == etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    answer.headers["ETag"] = etag
+    return answer
 
 
 async def _paths(request: Request) -> list[str]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from sandbox.hub.content import files_of
+from sandbox.hub.content import files_of, license_now
 from sandbox.hub.samples import SAMPLES, Sample
 
-ChangeKind = Literal["weights", "docs", "config"]
+ChangeKind = Literal[
+    "weights", "docs", "config", "tokenizer", "template", "license", "pickle", "code", "reset"
+]
+"""What a commit changes; `reset` takes back the newest commit, as a forced push does."""
+KINDS: tuple[str, ...] = get_args(ChangeKind)
 
 _FIRST_COMMIT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 _SHORTEST_SHA = 7
@@ -40,30 +45,49 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
-    """One version of a repository."""
+    """One version of a repository; `license` is what its README names.
+
+    `changes` counts what was changed up to it, `config` was merged into its config.json.
+    """
 
     sha: str
     title: str
     date: datetime
     files: dict[str, File]
+    license: str
+    changes: Mapping[str, int]
+    config: Mapping[str, object]
 
 
 @dataclass
 class Repository:
-    """A sample with its history, oldest commit first; `config` was merged into its config.json."""
+    """A sample with its history, oldest commit first; `config` was merged into its config.json.
+
+    `gated` and `private` are what its owner has chosen since; neither is part of a commit.
+    """
 
     sample: Sample
     commits: list[Commit] = field(default_factory=list)
     tags: dict[str, Commit] = field(default_factory=dict)
-    versions: dict[ChangeKind, int] = field(
-        default_factory=lambda: {"weights": 1, "docs": 1, "config": 1}
-    )
+    versions: Counter[str] = field(default_factory=Counter)
     config: dict[str, object] = field(default_factory=dict)
+    gated: str | bool = False
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin with the sample's gate."""
+        self.gated = self.sample.gated
 
     @property
     def head(self) -> Commit:
         """The newest commit of branch `main`."""
         return self.commits[-1]
+
+    def take_back(self) -> Commit:
+        """Forget the newest commit, but never the first; return the newest of then."""
+        del self.commits[max(1, len(self.commits) - 1) :]
+        self.versions, self.config = Counter(self.head.changes), dict(self.head.config)
+        return self.head
 
     def find(self, revision: str) -> Commit | None:
         """Return the commit that a branch, tag, full or shortened hash names, or None."""
@@ -96,9 +120,9 @@ class Store:
     def add_commit(
         self, repo_id: str, kind: ChangeKind, config: Mapping[str, object] | None = None
     ) -> Commit:
-        """Put a new commit on `main` that changes the weights, the documentation or config.json.
+        """Put a new commit on `main` that changes what `kind` says; return main's newest commit.
 
-        `config` is merged into the latter; a key with None is taken out of it. Raises KeyError
+        `config` is merged into config.json; a key with None is taken out of it. Raises KeyError
         when there is no such repository.
         """
         commit = self._add(self.repositories[repo_id], kind, config or {})
@@ -123,19 +147,16 @@ class Store:
     def _add(
         self, repository: Repository, kind: ChangeKind, config: Mapping[str, object]
     ) -> Commit:
+        if kind == "reset":
+            return repository.take_back()
         repository.versions[kind] += 1
         merged = {**repository.config, **config}
         repository.config = {key: value for key, value in merged.items() if value is not None}
-        return self._commit(repository, f"Update {kind} to version {repository.versions[kind]}")
+        number = repository.versions[kind] + 1
+        return self._commit(repository, f"Update {kind} to version {number}")
 
     def _commit(self, repository: Repository, title: str) -> Commit:
-        versions = repository.versions
-        content = files_of(
-            repository.sample,
-            weights=versions["weights"],
-            docs=versions["docs"],
-            config=repository.config,
-        )
+        content = files_of(repository.sample, repository.versions, repository.config)
         files = {path: self._store(path, data) for path, data in content.items()}
         parent = repository.commits[-1].sha if repository.commits else ""
         listing = "".join(f"{each.blob_id} {each.path}\n" for each in files.values())
@@ -144,6 +165,9 @@ class Store:
             title=title,
             date=_FIRST_COMMIT + timedelta(days=len(repository.commits)),
             files=files,
+            license=license_now(repository.sample, repository.versions),
+            changes=dict(repository.versions),
+            config=dict(repository.config),
         )
         repository.commits.append(commit)
         return commit

@@ -274,10 +274,10 @@ class Product:
         assert len(jobs) == len(set(jobs))
         assert self.lease_holder() == ""
 
-    def hub(self, verb: str, **body: object) -> None:
-        """Tell the sandbox's Hub how to behave."""
+    def hub(self, verb: str, **body: object) -> Any:
+        """Tell the sandbox's Hub how to behave, and return what it answers."""
         url = f"{self.sandbox.hub_url}/_sandbox/{verb}"
-        httpx.post(url, json=body, trust_env=False).raise_for_status()
+        return httpx.post(url, json=body, trust_env=False).raise_for_status().json()
 
     def prefect(self, path: str, **body: object) -> Any:
         """Ask the Prefect API."""

@@ -164,6 +164,9 @@ def look(story: Story) -> None:
         pass
     # Of another namespace, and an administrator's.
     story.run("device-plugin", "status", KUBECONFIG=str(story.product.sandbox.kubeconfig))
+    assert {row["class"] for row in json.loads(story.run("check-revisions", "-o", "json"))} == {
+        "none"
+    }
 
 
 def break_and_repair(story: Story) -> None:
@@ -196,6 +199,8 @@ def with_prefect(story: Story) -> None:
     """Offer the flows in the Prefect UI."""
     story.run("deploy-flows", "--yes", VLLM_FLOWS_DIR=str(story.product.folder))
     for _ in story.until("Prefect UI: ", "serve"):
+        pass
+    for _ in story.until("/webhook", "webhook", "--port", "0", VLLM_WEBHOOK_SECRET=KEY):
         pass
     story.run("sandbox", "status")
 

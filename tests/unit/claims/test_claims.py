@@ -28,6 +28,7 @@ from vllm_flows.observed import (
     REVISION_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
+    Access,
     Description,
     HubFile,
     Verdict,
@@ -180,11 +181,18 @@ def test_what_was_asked_for_is_remembered_with_the_commit_that_answers():
 def test_what_the_model_is_like_is_remembered_unless_it_is_very_long():
     config = {"model_type": "qwen3", "auto_map": {"AutoModel": "m.M"}}
     told = replace(verdict(ONE, a=1), config=config, parameters={"BF16": 7}, custom_code=("m.py",))
+    told = replace(told, license="mit", gated="auto")
     claim = read(record_with(as_claim(), told, ()))
-    assert claim.described[ONE] == Description(config, {"BF16": 7}, ("m.py",))
+    assert claim.described[ONE] == Description(config, {"BF16": 7}, ("m.py",), "mit", "auto")
     long = replace(told, config={"layers": ["x" * 20] * 1000})
     claim = read(record_with(as_claim(), long, ()))
-    assert (claim.described[ONE], claim.complete) == (Description(), {ONE: 1})
+    assert claim.described[ONE] == Description(license="mit", gated="auto")
+    assert claim.complete == {ONE: 1}
+
+
+def test_terms_that_a_silent_hub_did_not_tell_are_not_taken_for_none():
+    told = replace(verdict(ONE, a=1), access=Access.SILENT)
+    assert read(record_with(as_claim(), told, ())).described[ONE].license is None
 
 
 def test_going_back_makes_the_newer_one_the_one_before():

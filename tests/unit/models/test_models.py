@@ -30,6 +30,8 @@ def test_a_name_and_a_hub_id_are_enough_and_the_rest_has_defaults() -> None:
         "ignore_fit": False,
         "allow_downtime": False,
         "on_failure": "rollback",
+        "update": "auto",
+        "update_window": None,
         "smoke_test": {"prompt": "The capital of France is", "expect": None, "chat": None},
         "vllm_config": VllmConfig().model_dump(),
     }

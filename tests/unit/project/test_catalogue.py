@@ -14,8 +14,9 @@ from deployments import catalogue
 
 def test_a_deployment_without_schedules_leaves_those_that_were_made_in_the_ui():
     sent = [one.model_dump(exclude_unset=True) for one in catalogue.deployments()]
-    assert [one["name"] for one in sent] == ["deploy", "update", "uninstall", "rollback", "prune"]
-    assert not any("schedules" in one for one in sent)
+    names = ["deploy", "update", "uninstall", "rollback", "prune", "watch"]
+    assert [one["name"] for one in sent] == names
+    assert [one["name"] for one in sent if "schedules" in one] == ["watch"]
 
 
 def test_schedules_of_prefect_yaml_are_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

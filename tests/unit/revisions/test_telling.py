@@ -1,0 +1,171 @@
+"""Telling of a revision that moved: one event, whoever else looks, and whatever breaks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tasks import removal, revisions
+from vllm_flows.revision_class import Change
+from vllm_flows.revision_memory import HOLD_SECONDS, Memory, claimed, written
+from vllm_flows.revision_store import CONFIG_MAP, read_stored
+
+if TYPE_CHECKING:
+    from conftest import LocalHub, Place, tracked
+else:
+    from tests.unit.revisions.conftest import tracked
+
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vllm"}}
+
+
+class Server:
+    """A fake of the Prefect server: it keeps what it takes, `deaf` takes nothing."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.deaf = False
+
+    def send(self, events: list[dict[str, Any]]) -> None:
+        if self.deaf:
+            raise httpx.ConnectError("deaf")
+        self.events += events
+
+    def known(self, ids: set[str]) -> set[str]:
+        return {one["id"] for one in self.events} & ids
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    monkeypatch.setattr(revisions, "send_events", made.send)
+    monkeypatch.setattr(revisions, "known_events", made.known)
+    monkeypatch.setattr(revisions, "say", lambda _text: None)
+    return made
+
+
+def told(place: Place) -> int:
+    """Look, and tell; return how many events were sent."""
+    place.objects["Namespace", "vllm"] = NAMESPACE
+    return revisions.tell.fn(place.session, [tracked()], place.look())
+
+
+def later(place: Place) -> None:
+    """Let the claims be older than who claimed them needs."""
+    stored = read_stored(place.cluster).memory  # type: ignore[arg-type]  # as much of it as is used
+    claims = {
+        name: replace(one, sent=one.sent - HOLD_SECONDS, since=one.since - HOLD_SECONDS)
+        for name, one in stored.told.items()
+    }
+    place.objects["ConfigMap", CONFIG_MAP]["data"] = written(replace(stored, told=claims))
+
+
+def test_a_move_is_told_once_and_a_look_that_finds_nothing_new_writes_nothing(
+    place: Place, hub: LocalHub, server: Server
+):
+    new = hub.commit("weights")
+    assert (told(place), told(place), len(server.events)) == (1, 0, 1)
+    version = place.version
+    assert (told(place), place.version) == (0, version)
+    (event,) = server.events
+    assert event["event"] == "huggingface.model.revision"
+    assert event["resource"]["prefect.resource.id"] == (
+        "huggingface.model.microsoft.Phi-4-mini-instruct"
+    )
+    assert event["payload"] == {
+        "model": "m",
+        "namespace": "vllm",
+        "repository": "microsoft/Phi-4-mini-instruct",
+        "ref": "main",
+        "old": place.sees().served,
+        "new": new,
+        "class": "weights",
+        "reasons": [],
+        "files": ["model.safetensors"],
+    }
+
+
+def test_what_is_up_to_date_is_no_event(place: Place, server: Server):
+    assert (told(place), server.events) == (0, [])
+
+
+def test_a_server_that_did_not_take_the_event_gets_it_by_the_next_look(
+    place: Place, hub: LocalHub, server: Server
+):
+    hub.commit("weights")
+    server.deaf = True
+    with pytest.raises(httpx.ConnectError):
+        told(place)
+    server.deaf = False
+    later(place)
+    assert (told(place), len(server.events)) == (1, 1)
+
+
+def test_an_event_that_the_server_lost_is_sent_again_under_its_id(
+    place: Place, hub: LocalHub, server: Server
+):
+    hub.commit("weights")
+    told(place)
+    (first,) = server.events
+    server.events.clear()
+    later_with_the_same_beginning(place)
+    told(place)
+    assert [one["id"] for one in server.events] == [first["id"]]
+
+
+def later_with_the_same_beginning(place: Place) -> None:
+    stored = read_stored(place.cluster).memory  # type: ignore[arg-type]  # as much of it as is used
+    claims = {name: replace(one, sent=one.sent - HOLD_SECONDS) for name, one in stored.told.items()}
+    place.objects["ConfigMap", CONFIG_MAP]["data"] = written(replace(stored, told=claims))
+
+
+def test_an_event_that_arrived_is_asked_for_once_and_never_sent_again(
+    place: Place, hub: LocalHub, server: Server
+):
+    hub.commit("weights")
+    told(place)
+    for _ in range(3):
+        later_with_the_same_beginning(place)
+        assert told(place) == 0
+    assert len(server.events) == 1
+    stored = read_stored(place.cluster).memory  # type: ignore[arg-type]  # as much of it as is used
+    assert stored.told["m"].arrived
+
+
+def test_who_writes_second_leaves_the_event_to_who_was_first(
+    place: Place, hub: LocalHub, server: Server
+):
+    told(place)
+    hub.commit("weights")
+    look = place.look()
+    other = claimed(look.memory, look.seen, {"m"}, time.time())[0]
+    place.meanwhile.append(written(other))
+    assert (told(place), server.events) == (0, [])
+
+
+def test_a_model_that_caught_up_is_forgotten(place: Place, hub: LocalHub, server: Server):
+    new = hub.commit("weights")
+    told(place)
+    place.serve(new, word="main")
+    told(place)
+    stored = read_stored(place.cluster).memory  # type: ignore[arg-type]  # as much of it as is used
+    assert stored.told == {}
+    assert place.sees().change is Change.NONE
+    assert len(server.events) == 1
+
+
+def test_an_uninstall_forgets_what_was_remembered(place: Place, hub: LocalHub):
+    hub.commit("weights")
+    told(place)
+    place.objects.pop(("PersistentVolumeClaim", "m"))
+    removal.delete_weights_jobs.fn(place.cluster)  # type: ignore[arg-type]  # as much of it as is used
+    assert ("ConfigMap", CONFIG_MAP) not in place.objects
+
+
+def test_where_there_is_no_namespace_nothing_is_written(place: Place, server: Server):
+    look = place.look()
+    assert revisions.tell.fn(place.session, [tracked()], look) == 0
+    assert (place.version, server.events, look.memory != Memory()) == (0, [], True)

@@ -1,0 +1,194 @@
+"""What is remembered of tracked revisions between two looks, and when an event is due. Pure.
+
+An event is claimed in the memory first, then sent, and asked for at a later look: it counts as
+told once the Prefect server has it. Its id follows from the claim, so that an event that is sent
+again is the same one. Whoever finds a fresh claim leaves the event to who claimed it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import TypeAdapter, ValidationError
+
+from vllm_flows.models import Model
+from vllm_flows.revision_class import MOVED, Change
+
+HOLD_SECONDS = 120.0
+"""How long an event is left to who claimed it: sending it takes a second or two."""
+
+_TIPS = "tips"
+_TOLD = "told"
+_QUIET = "quiet-until"
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Tip:
+    """What a revision stood for when the Hub was last asked; `etag` is that answer's.
+
+    `name` is the repository's own id, which differs from the one asked for once it was renamed,
+    `identity` is the Hub's, which no name ever changes.
+    """
+
+    commit: str
+    etag: str = ""
+    gated: str = "no"
+    name: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event about a model: claimed `since` then, last sent at `sent` (seconds since the epoch).
+
+    `arrived`: the Prefect server was seen to have it. `rules` is what models.yaml allowed of the
+    repository when it was judged.
+    """
+
+    old: str
+    new: str
+    change: str
+    since: float
+    sent: float
+    reasons: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    rules: str = ""
+    arrived: bool = False
+
+    @property
+    def sent_before(self) -> bool:
+        """Say whether it was claimed earlier too, so that it may have been sent."""
+        return self.sent > self.since
+
+    def id_for(self, place: str, model: str) -> UUID:
+        """Return the event's id; `place` tells the cluster and its namespace from others."""
+        return uuid5(NAMESPACE_URL, "/".join([place, model, self.old, self.new, str(self.since)]))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that is remembered: tips by `repository@revision`, events by the model's name.
+
+    The Hub asked not to be asked before `quiet_until` (seconds since the epoch).
+    """
+
+    tips: Mapping[str, Tip] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict)
+    quiet_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One model at one look: what is served, what its revision stands for, and what that means."""
+
+    model: str
+    repository: str
+    ref: str
+    served: str = ""
+    now: str = ""
+    change: Change = Change.NONE
+    reasons: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    rules: str = ""
+
+
+def tip_key(model: Model) -> str:
+    """Return the name under which the tip of the model's revision is remembered."""
+    return f"{model.model_url}@{model.revision}"
+
+
+def rules_of(model: Model) -> str:
+    """Return what models.yaml allows of the model's repository, in a word."""
+    return f"{model.allow_pickle:d}{model.allow_unsafe:d}{model.trust_remote_code}"
+
+
+def remembered(memory: Memory, model: Model, served: str, now: str) -> Told | None:
+    """Return how this very change was judged before, under the same rules; None when it was not."""
+    told = memory.told.get(model.name)
+    if told is None or told.change not in MOVED:
+        return None
+    same = (told.old, told.new, told.rules) == (served, now, rules_of(model))
+    return told if same else None
+
+
+def read_memory(data: Mapping[str, str]) -> Memory:
+    """Return what the texts hold; what is not as we write it is forgotten."""
+    return Memory(
+        tips=_part(dict[str, Tip], data.get(_TIPS)) or {},
+        told=_part(dict[str, Told], data.get(_TOLD)) or {},
+        quiet_until=_part(float, data.get(_QUIET)) or 0.0,
+    )
+
+
+def _part(kind: type[Part], text: str | None) -> Part | None:
+    try:
+        return TypeAdapter(kind).validate_json(text or "null")
+    except ValidationError:
+        return None
+
+
+def written(memory: Memory) -> dict[str, str]:
+    """Return the memory as texts; equal memories give equal texts."""
+
+    def text(parts: Mapping[str, Any]) -> str:
+        return json.dumps({name: asdict(one) for name, one in parts.items()}, sort_keys=True)
+
+    quiet = {_QUIET: str(memory.quiet_until)} if memory.quiet_until else {}
+    return {_TIPS: text(memory.tips), _TOLD: text(memory.told), **quiet}
+
+
+def claimed(
+    memory: Memory, seen: Iterable[Seen], listed: Collection[str], now: float
+) -> tuple[Memory, tuple[str, ...]]:
+    """Return the memory once the events that are due now are claimed, and their models.
+
+    Models that are not `listed` any more, and those that serve what they should, are forgotten.
+    """
+    told = {model: one for model, one in memory.told.items() if model in listed}
+    due = []
+    for one in seen:
+        before = told.get(one.model)
+        if one.change is Change.NONE:
+            told.pop(one.model, None)
+        elif one.change in MOVED:
+            told[one.model], is_due = _claim(one, before, now)
+            due += [one.model] if is_due else []
+    return replace(memory, told=told), tuple(due)
+
+
+def _claim(seen: Seen, before: Told | None, now: float) -> tuple[Told, bool]:
+    """Return the event as it is claimed from now on, and whether it is due."""
+    same = before and (before.old, before.new, before.change) == (
+        seen.served,
+        seen.now,
+        seen.change,
+    )
+    since = before.since if before and same else now
+    claim = Told(
+        old=seen.served,
+        new=seen.now,
+        change=str(seen.change),
+        since=since,
+        sent=now,
+        reasons=seen.reasons,
+        files=seen.files,
+        rules=seen.rules,
+    )
+    if before and same and (before.arrived or abs(now - before.sent) < HOLD_SECONDS):
+        return replace(claim, sent=before.sent, arrived=before.arrived), False
+    return claim, True
+
+
+def with_arrived(memory: Memory, models: Collection[str]) -> Memory:
+    """Return the memory once the events of these models are known to be with the server."""
+    told = {
+        model: replace(one, arrived=True) if model in models else one
+        for model, one in memory.told.items()
+    }
+    return replace(memory, told=told)

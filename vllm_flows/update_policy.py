@@ -1,0 +1,48 @@
+"""Whether a new revision of a model may be rolled out, and when. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from enum import StrEnum
+
+from vllm_flows.models import Model
+from vllm_flows.revision_class import Change
+from vllm_flows.update_window import parse_window
+
+
+class May(StrEnum):
+    """The answer: at once, not before a moment, when somebody agrees, or not at all."""
+
+    NOW = "now"
+    WAIT = "wait"
+    ASK = "ask"
+    NO = "no"
+
+
+@dataclass(frozen=True)
+class Permission:
+    """The answer and why; `until` is set for WAIT alone, a moment in UTC."""
+
+    answer: May
+    why: str
+    until: datetime | None = None
+
+
+def may_update(model: Model, change: Change, now: datetime, zone: tzinfo) -> Permission:
+    """Say whether a change of this class may be rolled out now.
+
+    `now` is a moment with a time zone; `zone` is the one that the model's window is written in.
+    """
+    if change not in {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}:
+        return Permission(May.NO, f"nothing to update: {change}")
+    if model.update == "never":
+        return Permission(May.NO, "models.yaml says update: never")
+    if change is Change.ASK:
+        return Permission(May.ASK, "what changed is for a person to decide")
+    if model.update == "approve":
+        return Permission(May.ASK, "models.yaml says update: approve")
+    until = parse_window(model.update_window).opening(now, zone) if model.update_window else None
+    if until:
+        return Permission(May.WAIT, f"its window is {model.update_window}", until)
+    return Permission(May.NOW, f"models.yaml says update: {model.update}")
