@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from prefect.context import get_run_context
@@ -17,13 +17,22 @@ from tasks.release import wait_helm_ended
 from tasks.running import say
 from vllm_flows.chart import check_chart_version
 from vllm_flows.clean_errors import secrets_kept
-from vllm_flows.errors import ClusterUnavailableError, VllmFlowsError
+from vllm_flows.errors import (
+    ClusterUnavailableError,
+    LockedError,
+    TimedOutError,
+    VllmFlowsError,
+)
 from vllm_flows.guarded_process import guard_process
 from vllm_flows.lease import Lock, current_holder, wall_clock
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
+from vllm_flows.waiting import Pending, wait_for
 
 Result = TypeVar("Result")
+
+_TURN_SECONDS = 24 * 3600.0
+_TURN_POLL_SECONDS = 5.0
 
 # Here: Prefect's own process of a run imports its flow and nothing before it.
 guard_process()
@@ -70,6 +79,30 @@ def locked(session: Session, verb: str) -> Iterator[Session]:
         guarded = session.guarded(lock.check)
         wait_helm_ended(guarded)
         yield guarded
+
+
+@contextmanager
+def locked_in_turn(session: Session, verb: str) -> Iterator[Session]:
+    """Hold the namespace's lock as `locked` does, once whoever holds it has let it go.
+
+    Raises TimedOutError after a day.
+    """
+    with ExitStack() as stack:
+        yield wait_for(
+            lambda: _entered(stack, session, verb),
+            seconds=_TURN_SECONDS,
+            every=_TURN_POLL_SECONDS,
+            say=say,
+            out_of_time=lambda last: TimedOutError(last, next_command="vllm-flows unlock"),
+            clock=session.clock,
+        )
+
+
+def _entered(stack: ExitStack, session: Session, verb: str) -> Session | Pending:
+    try:
+        return stack.enter_context(locked(session, verb))
+    except LockedError as error:
+        return Pending(f"waiting for another run: {error.what}")
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deploy import bring_weights, publish, table_shown
 from flows.outcomes import outcomes, table_of_failure
+from flows.permitting import permitted
 from flows.rolling import OF_THE_COMMIT, Rolling
-from flows.running import locked, run_name, session_for
+from flows.running import locked_in_turn, run_name, session_for
 from flows.waits import wait_trial
 from tasks.access import check_access
 from tasks.masked_pickle import RESULTS
@@ -34,9 +35,10 @@ from vllm_flows.updating import why_not
     result_serializer=RESULTS,
     task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]  # Prefect's generics
 )
-def update(
+def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
     model: str,
     revision: str | None = None,
+    change: str | None = None,
     models_file: str | None = None,
     namespace: str | None = None,
     kube_context: str | None = None,
@@ -53,6 +55,8 @@ def update(
         model: The model's name in models.yaml.
         revision: The commit that was announced; where the revision has moved on since, nothing is
             done, as that is announced too.
+        change: The class of the change that was announced: then `update` in models.yaml decides
+            whether, when and after whose word it is done. Left out, somebody asked for it.
         models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
         namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
         kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
@@ -72,8 +76,13 @@ def update(
         if reason := why_not(run, revision, again=again):
             say(f"{model}: {reason}")
             return Report([], changed=False)
-        with locked(session, "update") as guarded:
+        if change and not permitted(session, wanted, run, change):
+            return Report([], changed=False)
+        with locked_in_turn(session, "update") as guarded:
             run = _decided(guarded, wanted, verdict, allow_downtime=allow_downtime)
+            if reason := why_not(run, verdict.commit, again=again):
+                say(f"{model}: {reason}")
+                return Report([], changed=False)
             rolling = Rolling(run, session)
             with table_of_failure(rolling):
                 _bring(rolling, wanted)

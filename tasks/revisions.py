@@ -15,6 +15,7 @@ from vllm_flows.models import Model
 from vllm_flows.revision_memory import Memory, claimed, with_arrived
 from vllm_flows.revision_report import (
     event_of,
+    revision_data,
     revision_lines,
     revision_rows,
 )

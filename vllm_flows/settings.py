@@ -89,6 +89,10 @@ class Settings(BaseModel):
     helm_timeout: Duration = Field(
         timedelta(minutes=30), description="How long installing, loading and getting ready may take"
     )
+    approval_timeout: Duration = Field(
+        timedelta(hours=24),
+        description="How long an update with `update: approve` waits for somebody to agree",
+    )
     drain_timeout: Duration = Field(
         timedelta(minutes=2),
         description="How long replaced replicas may go on with the requests that they have",

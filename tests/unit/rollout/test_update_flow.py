@@ -163,7 +163,7 @@ def trial(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Trial:
 
     for name, stand_in in {
         "session_for": session_for,
-        "locked": locked,
+        "locked_in_turn": locked,
         "load_models": lambda _: [*BOTH],
         "check_access": lambda _, models: [a_verdict(models[0].name)],
         "observe_cluster": lambda _: SERVING,
@@ -222,6 +222,22 @@ def test_an_event_that_comes_late_takes_no_lock(trial: Trial):
     assert not update.update.fn("a", revision=OLDER).changed
     assert trial.tasks.done == []
     assert "is at cccccccc by now" in trial.tasks.said[-1]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_an_event_began_goes_on_where_models_yaml_lets_it(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+):
+    asked: list[str] = []
+
+    def permitted(_session: object, model: Any, _run: object, change: str) -> bool:
+        asked.append(f"{model.name} {change}")
+        return allowed
+
+    monkeypatch.setattr(update, "permitted", permitted)
+    assert update.update.fn("a", change="weights").changed is allowed
+    assert asked == ["a weights"]
+    assert bool(trial.tasks.done) is allowed
 
 
 def test_a_model_that_models_yaml_does_not_list_is_named(trial: Trial):
