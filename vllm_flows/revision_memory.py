@@ -20,6 +20,9 @@ from vllm_flows.revision_class import MOVED, Change
 
 HOLD_SECONDS = 120.0
 """How long an event is left to who claimed it: sending it takes a second or two."""
+RETOLD_SECONDS = 24 * 3600.0
+"""After so long a change that is still to be rolled out is told anew: who heard of it may have
+been killed, or was told no, or nobody agreed in time."""
 
 _TIPS = "tips"
 _TOLD = "told"
@@ -97,6 +100,11 @@ class Seen:
     files: tuple[str, ...] = ()
     rules: str = ""
 
+    @property
+    def to_roll_out(self) -> bool:
+        """Say whether the change is one that an update would bring."""
+        return self.change in {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}
+
 
 def tip_key(model: Model) -> str:
     """Return the name under which the tip of the model's revision is remembered."""
@@ -164,11 +172,9 @@ def claimed(
 
 def _claim(seen: Seen, before: Told | None, now: float) -> tuple[Told, bool]:
     """Return the event as it is claimed from now on, and whether it is due."""
-    same = before and (before.old, before.new, before.change) == (
-        seen.served,
-        seen.now,
-        seen.change,
-    )
+    told = (before.old, before.new, before.change) if before else None
+    lately = before and (not seen.to_roll_out or now - before.since < RETOLD_SECONDS)
+    same = lately and told == (seen.served, seen.now, seen.change)
     since = before.since if before and same else now
     claim = Told(
         old=seen.served,

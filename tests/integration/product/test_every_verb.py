@@ -181,6 +181,7 @@ def break_and_repair(story: Story) -> None:
     file.write_text(good.replace("requestMemory: 16Gi", "requestMemory: 20Gi"))
     story.run("upgrade", "--yes")
     story.run("rollback", "--yes")
+    story.run("update", "qwen3", "--yes")
     story.run("status")
 
 

@@ -53,7 +53,7 @@ def test_a_secret_that_does_not_come_is_a_problem_only_where_it_is_missing(
 
 def test_missing_rights_to_external_secrets_are_named():
     finding = doctor.judge_external_rights(EXTERNAL_SECRETS[:2], "ns")
-    assert "may not get, create externalsecrets in ns" in finding.found
+    assert "may not create, get externalsecrets in ns" in finding.found
 
 
 @pytest.mark.parametrize(

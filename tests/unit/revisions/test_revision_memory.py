@@ -10,6 +10,7 @@ from vllm_flows.models import Model
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import (
     HOLD_SECONDS,
+    RETOLD_SECONDS,
     Memory,
     Seen,
     Tip,
@@ -47,9 +48,19 @@ def test_what_nobody_saw_arrive_is_sent_again_as_the_same_event():
     assert first.told["m"].id_for("here", "m") == again.told["m"].id_for("here", "m")
 
 
-def test_what_arrived_is_never_sent_again():
+def test_what_arrived_is_not_sent_again_within_a_day():
     memory = with_arrived(looked(Memory(), MOVED)[0], ["m"])
-    assert looked(memory, MOVED, 1e9) == (memory, False)
+    assert looked(memory, MOVED, 1000.0 + RETOLD_SECONDS - 1) == (memory, False)
+
+
+def test_what_is_still_to_be_rolled_out_after_a_day_is_told_anew():
+    memory = with_arrived(looked(Memory(), MOVED)[0], ["m"])
+    again, due = looked(memory, MOVED, 1000.0 + RETOLD_SECONDS)
+    assert due
+    assert memory.told["m"].id_for("here", "m") != again.told["m"].id_for("here", "m")
+    noted = replace(MOVED, change=Change.DOCUMENTATION)
+    memory = with_arrived(looked(Memory(), noted)[0], ["m"])
+    assert looked(memory, noted, 1e9) == (memory, False)
 
 
 @pytest.mark.parametrize(
