@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOOKED_EVERY_SECONDS = 0.03
 _LOOKS = 5
+_PATIENCE = 600
 NEEDLESS = {"helm", "kubectl", "log-in"}
 """Programs that have no business with our secrets."""
 PLUGIN = """\
@@ -90,7 +91,7 @@ class Running:
 
     def ended(self, *, well: bool) -> None:
         """Wait for its end and look through what it said."""
-        said, _ = self.process.communicate(timeout=150)
+        said, _ = self.process.communicate(timeout=_PATIENCE)
         assert (self.process.returncode == 0) is well, said
         self.canaries.search(self.name, said)
 
