@@ -146,6 +146,9 @@ class _Attempt:
         waiting = self._waiting(release)
         if waiting:
             return waiting
+        refused = self._session.refusal_to_remove()
+        if refused:
+            raise refused
         self._found = True
         self._session.helm.uninstall()
         return True
@@ -244,7 +247,7 @@ def remove_release(session: Session) -> bool:
 
     A helm that somebody else has at work is waited for; when the cluster does not answer, helm is
     run again once it does. Raises ReleaseError for a release that is not ours: with it would go
-    what belongs to it.
+    what belongs to it. Raises NoRightError before anything is removed.
     """
     attempt = _Attempt(session)
     found = wait_for(

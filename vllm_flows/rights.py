@@ -19,6 +19,11 @@ FILES = Path(__file__).parents[1] / "deployments" / "kubernetes"
 """The Roles, as they are shipped: in a clone, and in an installed package."""
 
 _WRITES = {"create", "patch", "update"}
+_RELEASED = {
+    *("secrets", "deployments", "services", "poddisruptionbudgets"),
+    *("serviceaccounts", "roles", "rolebindings"),
+}
+"""What the chart consists of."""
 _ROLE, _VIEWER = "vllm-flows", "vllm-flows-viewer"
 _ACCOUNT = "system:serviceaccount:"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.@_-]+")
@@ -152,6 +157,15 @@ def needed_to_write(*, router: bool) -> tuple[Right, ...]:
         right
         for right in needed(router=router)
         if right in given or (right.verb in _WRITES and "/" not in right.resource)
+    )
+
+
+def needed_to_remove(*, router: bool) -> tuple[Right, ...]:
+    """Return what helm cannot remove a release without, and does not name when it fails."""
+    return tuple(
+        right
+        for right in needed(router=router)
+        if right.verb == "delete" and right.resource in _RELEASED
     )
 
 

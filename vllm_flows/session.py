@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,7 @@ from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
 from vllm_flows.overlap import leftovers
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
-from vllm_flows.rights import judge_needed, needed_to_write
+from vllm_flows.rights import Right, judge_needed, needed_to_remove, needed_to_write
 from vllm_flows.selectors import LEFT_LABEL, deployment_of, left_alone, selectors
 from vllm_flows.settings import Settings
 from vllm_flows.surroundings import surroundings
@@ -154,7 +154,16 @@ class Session:
 
         None when it has all, or when the API does not tell.
         """
-        needed = needed_to_write(router=self.settings.router_enabled)
+        return self._refused(needed_to_write(router=self.settings.router_enabled))
+
+    def refusal_to_remove(self) -> NoRightError | None:
+        """Return which of the rights that removing the release needs this account has not.
+
+        None as for `refusal`.
+        """
+        return self._refused(needed_to_remove(router=self.settings.router_enabled))
+
+    def _refused(self, needed: Sequence[Right]) -> NoRightError | None:
         try:
             missing = missing_rights(self.cluster, needed)
             user = user_name(self.cluster) if missing else ""

@@ -29,7 +29,9 @@ def without(product: Product, verb: str, resource: str) -> None:
     product.kubectl("replace", "-f", str(path))
 
 
-def test_without_the_optional_role_all_works_and_plans_say_less(product: Product):
+def test_the_role_alone_does_and_a_removal_that_it_does_not_allow_is_not_begun(
+    product: Product,
+):
     account = as_account(product, "access")
     account.models(QWEN)
     done = account.run("doctor", "-o", "json")
@@ -49,6 +51,11 @@ def test_without_the_optional_role_all_works_and_plans_say_less(product: Product
         "ready",
         "ready",
     ]
+    without(product, "delete", "services")
+    before = product.versions()
+    said = account.run("uninstall", "--yes", code=1).stderr
+    assert f"may not, in {product.namespace}: delete services" in said
+    assert product.versions() == before
     missed = {one.partition("?")[0] for one in Audit(product).read().refused}
     assert {one for one in missed if "/persistentvolumes/" not in one} == {
         "list /api/v1/nodes",

@@ -10,6 +10,7 @@ from vllm_flows.rights import (
     judge_helpful,
     judge_needed,
     needed,
+    needed_to_remove,
     needed_to_write,
 )
 
@@ -45,6 +46,19 @@ def test_a_change_takes_the_rights_to_write_and_those_of_the_routers_account_whe
         "rolebindings",
         "pods",  # what the router may do itself, which Kubernetes lets give away who may do it
     }
+
+
+def test_removing_takes_the_rights_to_delete_what_the_chart_consists_of():
+    with_router, without = (
+        {str(right) for right in needed_to_remove(router=router)} for router in (True, False)
+    )
+    assert {"delete secrets", "delete services", "delete deployments"} <= without
+    assert with_router - without == {
+        "delete serviceaccounts",
+        "delete roles",
+        "delete rolebindings",
+    }
+    assert "delete persistentvolumeclaims" not in with_router
 
 
 def test_without_a_router_nothing_is_needed_for_its_account():

@@ -32,6 +32,13 @@ def test_missing_rights_are_named_with_the_command_that_grants_them(
     assert "access/role.yaml && kubectl -n models create rolebinding" in found.next_command
 
 
+def test_missing_rights_to_remove_are_named_the_same(monkeypatch: pytest.MonkeyPatch):
+    services = Right("delete", "", "services")
+    found = opened(monkeypatch, lambda: [services]).refusal_to_remove()
+    assert found
+    assert found.what == "jane may not, in models: delete services"
+
+
 def test_who_may_do_it_all_is_not_refused(monkeypatch: pytest.MonkeyPatch):
     assert opened(monkeypatch, list).refusal() is None
 

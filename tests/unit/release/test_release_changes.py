@@ -16,6 +16,7 @@ from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import (
     LockedError,
+    NoRightError,
     ReleaseError,
     ReleaseUnavailableError,
     TimedOutError,
@@ -95,12 +96,17 @@ class World:
     clock: VirtualClock
     done: list[str]
     said: list[str]
+    refused: NoRightError | None = None
 
     @property
     def session(self) -> Any:
         settings = SimpleNamespace(namespace="ns")
         return SimpleNamespace(
-            helm=self.helm, cluster=self.cluster, clock=self.clock, settings=settings
+            helm=self.helm,
+            cluster=self.cluster,
+            clock=self.clock,
+            settings=settings,
+            refusal_to_remove=lambda: self.refused,
         )
 
     def apply(self) -> int:
@@ -243,6 +249,13 @@ def test_a_release_of_somebody_else_is_not_removed(world: World):
         world.remove()
     assert world.done == []
     assert caught.value.next_command == "helm -n ns uninstall vllm"
+
+
+def test_who_may_not_remove_it_all_removes_nothing(world: World):
+    world.refused = NoRightError("jane may not, in ns: delete services")
+    with pytest.raises(NoRightError, match="delete services"):
+        world.remove()
+    assert world.done == []
 
 
 def test_a_removal_whose_answer_was_lost_counts(world: World):
