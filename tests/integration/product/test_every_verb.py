@@ -82,7 +82,7 @@ def watched_arguments(found: list[str]) -> Iterator[None]:
         while not over.wait(0.3):
             for process in psutil.process_iter(["cmdline"]):
                 words = " ".join(process.info["cmdline"] or ())
-                if "canary" in words:
+                if KEY in words:
                     found.append(words)
 
     watcher = threading.Thread(target=look)
