@@ -8,7 +8,7 @@ from tasks.handover import delete_left
 from tasks.running import ONCE, RETRIED, say, task
 from vllm_flows import credentials
 from vllm_flows.cluster import Cluster
-from vllm_flows.errors import TimedOutError
+from vllm_flows.errors import NoRightError, TimedOutError
 from vllm_flows.external_secrets import is_ours
 from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
@@ -98,13 +98,19 @@ def delete_weights(cluster: Cluster) -> None:
     **ONCE,
 )
 def delete_namespace(session: Session) -> None:
-    """Delete the namespace and everything in it, and wait until it is gone."""
+    """Delete the namespace and everything in it, and wait until it is gone.
+
+    An account of that namespace may go before it does, and sees no more.
+    """
     name = session.settings.namespace
     if not session.cluster.delete("Namespace", name):
         return
 
     def ask() -> bool | Pending:
-        there = session.cluster.get("Namespace", name)
+        try:
+            there = session.cluster.get("Namespace", name)
+        except NoRightError:
+            return True
         return Pending(f"namespace {name} is being emptied") if there else True
 
     _wait_gone(session, ask, f"kubectl get namespace {name} -o yaml   (its status says why)")

@@ -221,9 +221,11 @@ class Lock:
                 self.cluster.replace(released(lease, self.wall()))
 
     def _went_with_its_namespace(self) -> bool:
-        """Say whether the namespace is gone or going: the Role that gave the right goes before."""
+        """Say whether the namespace is gone or going: Role and account in it go before it does."""
         try:
             found = self.cluster.get("Namespace", self.cluster.namespace)
+        except NoRightError:  # not even that: the account is no more
+            return True
         except ClusterError:
             return False
         return found is None or "deletionTimestamp" in found["metadata"]
