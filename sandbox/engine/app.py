@@ -1,4 +1,9 @@
-"""The HTTP interface of the simulated engine: vLLM's OpenAI-compatible API, in part."""
+"""The HTTP interface of the simulated engine: vLLM's OpenAI-compatible API, in part.
+
+Beside it, plainly named and open to all: POST /_sandbox/fault {"fault": "silent", "after": N} makes
+the model bad in one of the ways of `sandbox/engine/faults.py` once N more requests were answered
+(default: at once); the empty fault makes it well.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.engine import text
-from sandbox.engine.faults import Fault
+from sandbox.engine.faults import Fault, delay, names_under, spoilt
 from sandbox.engine.metrics import Metrics
 from sandbox.engine.model import LoadedModel
 from sandbox.engine.requests import BadRequestError, Completion, read_completion
@@ -30,17 +35,22 @@ class Engine:
     """What one engine serves, and its routes' handlers.
 
     `names` are the ids that clients use, the first is the one in answers. With `api_keys`
-    every /v1 route wants one of them.
+    every /v1 route wants one of them. `spared` requests are still answered well, whatever `fault`.
     """
 
     model: LoadedModel
     names: list[str]
     api_keys: list[str]
     token_seconds: float
+    fault: Fault = Fault.NONE
+    spared: int = 0
     metrics: Metrics = field(init=False)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.names[0])
+        # One that goes by another name from its start knows no other.
+        if self.model.fault != Fault.WRONG_ID:
+            self.fault = self.fault or Fault(self.model.fault)
         self.started = int(time.time())
 
     async def health(self, _request: Request) -> Response:
@@ -54,6 +64,22 @@ class Engine:
     async def show_metrics(self, _request: Request) -> Response:
         """Show the counters."""
         return PlainTextResponse(self.metrics.render())
+
+    async def spoil(self, request: Request) -> Response:
+        """Make the model bad from now on, or well again."""
+        body = await request.json()
+        try:
+            self.fault, self.spared = Fault(body["fault"]), int(body.get("after", 0))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadRequestError(400, f"no such fault: {error}", "BadRequestError") from error
+        return JSONResponse({"fault": self.fault, "after": self.spared})
+
+    def fault_now(self) -> Fault:
+        """Return what is wrong with the request that has just come."""
+        if self.spared:
+            self.spared -= 1
+            return Fault.NONE
+        return self.fault
 
     async def models(self, _request: Request) -> Response:
         """List the ids under which the model answers."""
@@ -83,12 +109,15 @@ class Engine:
         wanted = read_completion(
             await request.body(), chat=chat, names=self.names, longest=self.model.max_model_len
         )
+        fault = self.fault_now()
+        if fault is Fault.SILENT:
+            await asyncio.Event().wait()
         if wanted.stream:
-            return StreamingResponse(self._stream(wanted), media_type="text/event-stream")
-        answer = "".join([token async for token in self._generate(wanted)])
-        return JSONResponse(self._document(wanted, answer))
+            return StreamingResponse(self._stream(wanted, fault), media_type="text/event-stream")
+        answer = "".join([token async for token in self._generate(wanted, fault)])
+        return JSONResponse(self._document(wanted, answer, fault))
 
-    async def _generate(self, wanted: Completion) -> AsyncIterator[str]:
+    async def _generate(self, wanted: Completion, fault: Fault) -> AsyncIterator[str]:
         begun = time.monotonic()
         self.metrics.running += 1
         self.metrics.prompt_tokens += text.count_tokens(wanted.prompt)
@@ -97,23 +126,23 @@ class Engine:
                 self.names[0],
                 self.model.revision,
                 wanted.prompt,
-                max_tokens=0 if self.model.fault == Fault.EMPTY else wanted.max_tokens,
+                max_tokens=0 if fault is Fault.EMPTY else wanted.max_tokens,
                 endless=wanted.endless,
             )
             for index, token in enumerate(tokens):
-                await asyncio.sleep(self.token_seconds)
+                await asyncio.sleep(self.token_seconds + delay(fault, index))
                 if index == 0:
                     self.metrics.first_token_seconds.append(time.monotonic() - begun)
                 self.metrics.generation_tokens += 1
-                yield token
+                yield spoilt(fault, token)
             self.metrics.finished += 1
         finally:
             self.metrics.running -= 1
 
-    async def _stream(self, wanted: Completion) -> AsyncIterator[str]:
-        head = _head(wanted, chunk=True)
+    async def _stream(self, wanted: Completion, fault: Fault) -> AsyncIterator[str]:
+        head = _head(wanted, fault, chunk=True)
         count = 0
-        async for token in self._generate(wanted):
+        async for token in self._generate(wanted, fault):
             count += 1
             yield _event({**head, "choices": [_delta(wanted, token, None)]})
         yield _event({**head, "choices": [_delta(wanted, "", _reason(wanted, count))]})
@@ -121,7 +150,7 @@ class Engine:
             yield _event({**head, "choices": [], "usage": _usage(wanted, count)})
         yield "data: [DONE]\n\n"
 
-    def _document(self, wanted: Completion, answer: str) -> dict[str, object]:
+    def _document(self, wanted: Completion, answer: str, fault: Fault) -> dict[str, object]:
         count = text.count_tokens(answer)
         content: dict[str, object] = (
             {"message": {"role": "assistant", "content": answer}}
@@ -130,19 +159,19 @@ class Engine:
         )
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": _reason(wanted, count)}
         return {
-            **_head(wanted, chunk=False),
+            **_head(wanted, fault, chunk=False),
             "choices": [choice],
             "usage": _usage(wanted, count),
         }
 
 
-def _head(wanted: Completion, *, chunk: bool) -> dict[str, object]:
+def _head(wanted: Completion, fault: Fault, *, chunk: bool) -> dict[str, object]:
     kind = "chat.completion.chunk" if chunk else "chat.completion"
     return {
         "id": f"{'chatcmpl' if wanted.chat else 'cmpl'}-{uuid.uuid4().hex}",
         "object": kind if wanted.chat else "text_completion",
         "created": int(time.time()),
-        "model": wanted.model,
+        "model": names_under(fault, [wanted.model])[0],
     }
 
 
@@ -170,25 +199,27 @@ def build_app(engine: Engine) -> Starlette:
         Route("/health", engine.health),
         Route("/version", engine.version),
         Route("/metrics", engine.show_metrics),
+        Route("/_sandbox/fault", engine.spoil, methods=["POST"]),
         Route("/v1/models", engine.models),
         Route("/v1/completions", engine.complete, methods=["POST"]),
         Route("/v1/chat/completions", engine.chat, methods=["POST"]),
     ]
     app = Starlette(routes=routes, exception_handlers={BadRequestError: _refuse})
     if engine.api_keys:
-        app.add_middleware(_KeyCheck, keys=engine.api_keys)
+        app.add_middleware(_KeyCheck, engine=engine)
     return app
 
 
 class _KeyCheck:
-    """Refuses /v1 requests that carry none of the keys."""
+    """Refuses /v1 requests that carry none of the keys, unless that is the engine's fault."""
 
-    def __init__(self, app: ASGIApp, keys: list[str]) -> None:
-        self._app = app
-        self._keys = [key.encode() for key in keys]
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app, self._engine = app, engine
+        self._keys = [key.encode() for key in engine.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+        guarded = self._engine.fault is not Fault.KEYLESS
+        if guarded and scope["type"] == "http" and scope["path"].startswith("/v1"):
             header = Request(scope).headers.get("Authorization", "")
             given = header.removeprefix("Bearer ").encode()
             if not any(secrets.compare_digest(given, key) for key in self._keys):

@@ -1,4 +1,7 @@
-"""A model that is bad on purpose: the key `sandbox_fault` in its config.json says how."""
+"""A model that is bad on purpose: the key `sandbox_fault` in its config.json says how.
+
+One that serves becomes bad, or well again, by `POST /_sandbox/fault` (see `sandbox/engine/app.py`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ _OUT_OF_MEMORY = (
     "has 78.06 GiB memory in use."
 )
 _NAP_SECONDS = 60.0
+_RUBBISH = "\ufffd"
+"""What bytes that are no text become."""
 
 
 class Fault(StrEnum):
@@ -34,6 +39,20 @@ class Fault(StrEnum):
     """It becomes ready, and answers without a text."""
     WRONG_ID = "wrong-id"
     """It becomes ready, and answers under another name than the one it was given."""
+    SILENT = "silent"
+    """It takes requests, and no byte of an answer comes."""
+    SLOW_START = "slow-first-token"
+    """The first token of each answer takes seconds."""
+    SLOW_TOKENS = "slow-tokens"
+    """Tokens come many times more slowly than they should."""
+    RUBBISH = "rubbish"
+    """Its answers are no text."""
+    KEYLESS = "ignores-key"
+    """It answers whoever asks, whatever API key it was given."""
+
+
+SLOW_SECONDS = {Fault.SLOW_START: 4.0, Fault.SLOW_TOKENS: 0.2}
+"""How much longer the first token takes, or each."""
 
 
 def fault_of(config: Mapping[str, object]) -> Fault:
@@ -62,3 +81,15 @@ def fail_to_load(fault: Fault) -> None:
 def names_under(fault: Fault, names: list[str]) -> list[str]:
     """Return the names under which the model answers instead of its own."""
     return [f"not-{name}" for name in names] if fault is Fault.WRONG_ID else names
+
+
+def spoilt(fault: Fault, token: str) -> str:
+    """Return what comes in place of a token."""
+    return _RUBBISH * len(token) if fault is Fault.RUBBISH else token
+
+
+def delay(fault: Fault, index: int) -> float:
+    """Return how many seconds later than it should a token comes, counted from 0."""
+    if fault is Fault.SLOW_START and index:
+        return 0.0
+    return SLOW_SECONDS.get(fault, 0.0)

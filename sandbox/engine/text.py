@@ -10,6 +10,8 @@ _PHRASE = (
     "a plain made-up sequence of words that only depends on the prompt and on the model; "
     "nothing was computed and it means nothing at all"
 )
+_JSON = '{"|simulated|":| true|}'
+"""Its tokens."""
 
 
 def answer(
@@ -18,8 +20,12 @@ def answer(
     """Yield at most `max_tokens` tokens, each a word with the space before it.
 
     The first words say that the answer is simulated, of which model and which revision.
-    An `endless` answer goes on to `max_tokens`, another one ends by itself.
+    An `endless` answer goes on to `max_tokens`, another one ends by itself. Who asks for JSON gets
+    some.
     """
+    if "JSON" in prompt:
+        yield from islice(_JSON.split("|"), max_tokens)
+        return
     start = f"Simulated answer from {name} at revision {revision[:8]}:".split()
     words = _PHRASE.split()
     digest = hashlib.sha256(f"{name}\n{prompt}".encode()).digest()

@@ -39,6 +39,7 @@ class Router:
         self._discovery = discovery
         self._turns: Counter[tuple[str, ...]] = Counter()
         self._requests: Counter[str] = Counter()
+        self._errors: Counter[tuple[str, str, str]] = Counter()
         self._client: httpx.AsyncClient | None = None
 
     @contextlib.asynccontextmanager
@@ -79,13 +80,20 @@ class Router:
         return JSONResponse(cards)
 
     async def metrics(self, _request: Request) -> Response:
-        """Show the number of engines and of requests for each."""
+        """Show the engines, the requests for each model and those that broke, as upstream does.
+
+        The latter has this counter from 0.1.10 on (vllm_router/services/metrics_service).
+        """
         engines = self._discovery.engines()
         lines = ["# TYPE vllm:healthy_pods_total gauge"]
         lines += [f'vllm:healthy_pods_total{{server="{each.url}"}} 1' for each in engines]
         lines.append("# TYPE vllm:num_incoming_requests_total counter")
         for model, count in sorted(self._requests.items()):
             lines.append(f"vllm:num_incoming_requests_total{{model={json.dumps(model)}}} {count}")
+        lines.append("# TYPE vllm:request_errors_total counter")
+        for (server, model, kind), count in sorted(self._errors.items()):
+            labels = f'server="{server}",model={json.dumps(model)},error_type="{kind}"'
+            lines.append(f"vllm:request_errors_total{{{labels}}} {count}")
         return PlainTextResponse("\n".join([*lines, ""]))
 
     async def proxy(self, request: Request) -> Response:
@@ -99,7 +107,7 @@ class Router:
         engines = [each for each in self._discovery.engines() if each.serves(wanted.model)]
         if not engines:
             return self._nobody(wanted.model, request_id)
-        return await self._forward(request, body, self._next(engines), request_id)
+        return await self._forward(request, body, self._next(engines), wanted.model, request_id)
 
     def _next(self, engines: list[Engine]) -> Engine:
         """Take turns; each set of engines has its own."""
@@ -115,7 +123,7 @@ class Router:
         return _refuse(404, message, request_id)
 
     async def _forward(
-        self, request: Request, body: bytes, engine: Engine, request_id: str
+        self, request: Request, body: bytes, engine: Engine, model: str, request_id: str
     ) -> Response:
         assert self._client  # noqa: S101 -- set before the first request, by the lifespan
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED}
@@ -126,6 +134,7 @@ class Router:
         try:
             answer = await self._client.send(outgoing, stream=True)
         except httpx.TransportError as error:
+            self._errors[engine.url, model, type(error).__name__] += 1
             return _refuse(500, f"The engine did not answer: {type(error).__name__}", request_id)
         returned = {k: v for k, v in answer.headers.items() if k.lower() not in _NOT_RETURNED}
         return StreamingResponse(

@@ -263,3 +263,50 @@ def test_a_model_can_answer_without_a_text_and_under_another_name() -> None:
     assert stream.text.count("data: ") == 2
     assert faults.names_under(faults.Fault.WRONG_ID, ["qwen3"]) == ["not-qwen3"]
     assert faults.names_under(faults.Fault.EMPTY, ["qwen3"]) == ["qwen3"]
+
+
+async def spoilt(*bodies: dict[str, object]) -> list[httpx.Response]:
+    """Give an engine with a key these faults, each followed by a completion without the key."""
+    app = build_app(Engine(LOADED, ["qwen3"], ["k"], token_seconds=0))
+    transport, found = httpx.ASGITransport(app), []
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        for body in bodies:
+            told = await client.post("/_sandbox/fault", json=body)
+            asked = {"model": "qwen3", "prompt": "hi", "max_tokens": 3}
+            keyed = {} if body.get("fault") == "ignores-key" else {"Authorization": "Bearer k"}
+            answer = await client.post("/v1/completions", json=asked, headers=keyed)
+            found += [told, answer]
+    return found
+
+
+def test_an_engine_that_serves_becomes_bad_and_well_again() -> None:
+    bodies = [{"fault": fault} for fault in ("rubbish", "wrong-id", "empty", "ignores-key", "")]
+    _, rubbish, _, other, _, empty, _, open_, _, well = asyncio.run(spoilt(*bodies))
+    assert set(rubbish.json()["choices"][0]["text"]) == {"\ufffd"}
+    assert other.json()["model"] == "not-qwen3"
+    assert empty.json()["choices"][0]["text"] == ""
+    assert open_.status_code == 200
+    assert well.json()["choices"][0]["text"] == "Simulated answer from"
+
+
+def test_a_fault_may_wait_for_some_answers_and_an_unknown_one_is_refused() -> None:
+    told, first, refused, second = asyncio.run(
+        spoilt({"fault": "empty", "after": 1}, {"fault": "no such"})
+    )
+    assert told.json() == {"fault": "empty", "after": 1}
+    assert first.json()["choices"][0]["text"]
+    assert refused.status_code == 400
+    assert second.json()["choices"][0]["text"] == ""
+
+
+def test_a_slow_model_is_late_with_its_first_token_or_with_each() -> None:
+    assert faults.delay(faults.Fault.SLOW_START, 0) > 1
+    assert faults.delay(faults.Fault.SLOW_START, 1) == 0
+    assert faults.delay(faults.Fault.SLOW_TOKENS, 5) > 0.1
+    assert faults.delay(faults.Fault.NONE, 0) == 0
+
+
+def test_who_asks_for_json_gets_some() -> None:
+    body = {"model": "qwen3", "messages": [{"role": "user", "content": "JSON alone"}]}
+    answer = ask("POST", "/v1/chat/completions", json=body).json()
+    assert json.loads(answer["choices"][0]["message"]["content"]) == {"simulated": True}

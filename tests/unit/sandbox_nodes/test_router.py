@@ -184,8 +184,10 @@ def test_a_request_without_a_model_is_refused(body: str, words: str) -> None:
     assert words in answer.json()["error"]
 
 
-def test_an_engine_that_went_away_is_an_error_of_the_router() -> None:
+def test_an_engine_that_went_away_is_an_error_of_the_router_and_is_counted() -> None:
     found = Discovery(lambda _: [{"id": "m"}])
     found.take(Event("LISTED", [pod("a")]))
-    (answer,) = send(found, [completion()])
+    answer, page = send(found, [completion(), {"method": "GET", "url": "/metrics"}])
     assert answer.status_code == 500
+    labels = 'server="http://127.0.0.1:1",model="m",error_type="ConnectError"'
+    assert f"vllm:request_errors_total{{{labels}}} 1" in page.text
