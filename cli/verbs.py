@@ -59,6 +59,10 @@ TOPICS: dict[str, dict[str, Verb]] = {
             "looking:status",
             "Show how each model is: revision, replicas, GPUs, nodes, restarts, and what is wrong.",
         ),
+        "check": Verb(
+            "checking:check",
+            "Check the health of models: answers, speed, restarts, weights, access, drift.",
+        ),
         "plan": Verb("reading:plan", "Show what install would do, and why; touch nothing."),
         "check-revisions": Verb(
             "revisions:check_revisions",

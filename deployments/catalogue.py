@@ -17,10 +17,13 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from pydantic import TypeAdapter
 
+from vllm_flows.settings import load_settings
+
 _INSTALLED = Path(__file__).with_name("prefect.yaml")
 PREFECT_FILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "prefect.yaml"
 """At the root of a clone; in an installed package beside this module."""
 _TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
+_DEFAULT_ZONE = "UTC"
 _SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
     "interval": Interval,
@@ -30,8 +33,22 @@ _SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 def deployments() -> list[RunnerDeployment]:
     """Return every deployment of prefect.yaml, ready to be served."""
-    document = yaml.safe_load(PREFECT_FILE.read_text())
-    return [_deployment(entry) for entry in document["deployments"]]
+    return [_deployment(entry) for entry in read()["deployments"]]
+
+
+def read() -> dict[str, Any]:
+    """Return what prefect.yaml says, its schedules in the time zone of the settings.
+
+    Raises ConfigurationError for settings that are wrong.
+    """
+    document: dict[str, Any] = yaml.safe_load(PREFECT_FILE.read_text())
+    zone = load_settings().timezone
+    for entry in document["deployments"]:
+        for schedule in entry.get("schedules") or []:
+            # An interval has no hour of the day, and an explicit other zone its reason.
+            if schedule.get("timezone") == _DEFAULT_ZONE:
+                schedule["timezone"] = zone
+    return document
 
 
 def _deployment(entry: dict[str, Any]) -> RunnerDeployment:

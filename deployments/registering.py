@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from deployments.catalogue import PREFECT_FILE
+from deployments.catalogue import read
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.settings import environment_for_others
 
@@ -28,7 +28,7 @@ _LAST_LINES = 12
 
 def catalogue(pool: str | None = None, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what prefect.yaml says, with another work pool and more variables for its runs."""
-    document: dict[str, Any] = yaml.safe_load(PREFECT_FILE.read_text())
+    document = read()
     document.pop("definitions", None)
     for entry in document["deployments"]:
         there = entry["work_pool"]

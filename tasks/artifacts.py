@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI beside its log: tables and bars, without secrets."""
+"""What a run shows in the Prefect UI beside its log: tables, pages and bars, without secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -22,6 +23,13 @@ def publish_table(rows: Sequence[Mapping[str, Any]], key: str, description: str)
         for row in rows
     ]
     create_table_artifact(table=shown, key=key, description=redacted(description))
+
+
+def publish_page(markdown: str, key: str, description: str) -> None:
+    """Show a page; under the same key the older ones are its history."""
+    create_markdown_artifact(
+        markdown=redacted(markdown), key=key, description=redacted(description)
+    )
 
 
 def publish_progress(

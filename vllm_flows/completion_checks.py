@@ -22,6 +22,14 @@ _TEXTS = ("content", "reasoning_content", "reasoning")
 """Where a chat's text stands: a reasoning parser moves the first of it out of `content`."""
 
 
+class OtherModelError(CompletionError):
+    """The answer is signed by another model than the one that was asked."""
+
+
+class NoTextError(CompletionError):
+    """The answer is whole, and blank."""
+
+
 def excerpt(body: bytes) -> str:
     """Return the beginning of a body, safe to show."""
     return printable(body.decode("utf-8", "replace"), _SHOWN_CHARACTERS)
@@ -82,7 +90,7 @@ def completion_text(body: bytes, model: str) -> str:
 def check_text(text: str, model: str, expected: str | None = None) -> None:
     """Insist on a text that is not blank and holds what is expected, if anything is."""
     if not text.strip():
-        raise CompletionError("the answer has no text", model=model)
+        raise NoTextError("the answer has no text", model=model)
     if expected and expected not in text:
         raise CompletionError(
             "the answer does not hold what smokeTest.expect asks for",
@@ -183,4 +191,4 @@ def _document(body: bytes, what: str, model: str) -> dict[str, Any]:
 
 def _check_signature(signed: object, model: str) -> None:
     if signed != model:
-        raise CompletionError(f"{printable(str(signed))!r} answered instead", model=model)
+        raise OtherModelError(f"{printable(str(signed))!r} answered instead", model=model)

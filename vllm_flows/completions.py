@@ -29,6 +29,10 @@ class NotYetError(CompletionError):
     retryable = True
 
 
+class UnreachedError(NotYetError):
+    """No connection came about, or it ended before any answer: the way may be at fault."""
+
+
 class BrokenOffError(NotYetError):
     """The connection ended in the middle of an answer."""
 
@@ -39,6 +43,10 @@ class SilentError(CompletionError):
 
 class KeyRefusedError(CompletionError):
     """Who answers wants another API key, or one at all."""
+
+
+class UnprotectedError(CompletionError):
+    """A question without the API key was answered."""
 
 
 class NoChatTemplateError(CompletionError):
@@ -55,6 +63,8 @@ class Limits:
 
 
 _ALIVE = Limits(5.0, 5.0, 5.0)
+_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+"""Who waits for a model holds its connection; nobody else is to wait for that."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class ModelsApi:
         """Keep connections to the address open while the block runs."""
         # A company's proxy can reach neither a port of this machine nor a pod.
         proxied = not (direct or address.startswith("http://127.0.0.1"))
-        with httpx.Client(base_url=address, trust_env=proxied) as client:
+        with httpx.Client(base_url=address, trust_env=proxied, limits=_CONNECTIONS) as client:
             yield cls(client, api_key, direct, limits)
 
     def listed(self, model: str = "") -> list[checks.Card]:
@@ -117,6 +127,10 @@ class ModelsApi:
             raise CompletionError("the engine serves another name", why=why, model=model)
         raise NotYetError("not listed yet", why=why, model=model)
 
+    def metrics(self) -> str:
+        """Return what GET /metrics tells, in Prometheus' text format."""
+        return self._read("GET", "/metrics", "").decode("utf-8", "replace")
+
     def check_key_is_wanted(self, model: str, prompt: str) -> None:
         """Insist that a completion without the key is refused.
 
@@ -126,10 +140,11 @@ class ModelsApi:
         body = {"model": model, "prompt": prompt, "max_tokens": 1}
         with self._response("POST", "/v1/completions", model, body, with_key=False) as response:
             if response.status_code in _REFUSED:
+                b"".join(self._chunks(response, model))  # read, so that the connection goes on
                 return
             if not response.is_success:
                 self._refuse(response, model)
-        raise CompletionError(
+        raise UnprotectedError(
             "answers without the API key",
             why="a completion that was asked for without Authorization was not refused",
             model=model,
@@ -266,7 +281,7 @@ class ModelsApi:
             why = f"{method} {path}: {error or type(error).__name__}"
             if answering:
                 raise BrokenOffError("the answer broke off", why=why, model=model) from error
-            raise NotYetError("no answer", why=why, model=model) from error
+            raise UnreachedError("no answer", why=why, model=model) from error
 
     def _chunks(self, response: httpx.Response, model: str) -> Iterator[bytes]:
         """Yield the body as it comes; an answer without an end is none."""

@@ -149,6 +149,12 @@ class Session:
             ),
         )
 
+    def changed_outside(self) -> tuple[Release, tuple[Drift, ...]]:
+        """Return the release, and what somebody changed on its objects."""
+        release = self.helm.release()
+        engines = self.cluster.find("Deployment", ENGINE_SELECTOR)
+        return release, self._drifts(release, self._left(engines))
+
     def refusal(self) -> NoRightError | None:
         """Return which of the rights that a change needs this account has not.
 
@@ -276,7 +282,7 @@ class Session:
 
     def _ready_pod(self, model: str) -> str:
         """Name a ready pod behind the API; the router's labels are its Service's selector."""
-        selector = self._router_selector() if self.settings.router_enabled else f"model={model}"
+        selector = self.router_selector() if self.settings.router_enabled else f"model={model}"
         for replica in ready_replicas(self.cluster.find("Pod", selector)):
             return replica.pod
         raise ClusterUnavailableError(
@@ -284,7 +290,8 @@ class Session:
             next_command=f"kubectl -n {self.settings.namespace} get pods -l {selector}",
         )
 
-    def _router_selector(self) -> str:
+    def router_selector(self) -> str:
+        """Return the labels by which the router's Service finds its pods."""
         service = self.cluster.get("Service", ROUTER_SERVICE) or {}
         labels = service.get("spec", {}).get("selector") or {"environment": "router"}
         return ",".join(f"{key}={value}" for key, value in labels.items())

@@ -27,8 +27,8 @@ Object = dict[str, Any]
 
 WEIGHTS_MOUNT = "/weights"
 HUB_CACHE = f"{WEIGHTS_MOUNT}/hub"
-_PROGRAM_MOUNT = "/vllm-flows"
-_TERMINATION_LOG = "/dev/termination-log"
+PROGRAM_MOUNT = "/vllm-flows"
+TERMINATION_LOG = "/dev/termination-log"
 _ATTEMPTS = 4
 _KEEP_FINISHED_JOBS = timedelta(days=1)
 _COMMIT_DIGITS = 8
@@ -170,7 +170,7 @@ def _pod(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Object:
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "securityContext": _pod_security(settings.weights_user),
+        "securityContext": pod_security(settings.weights_user),
         "tolerations": [dict(one) for one in order.tolerations],
         "containers": [_container(verdict, settings, order)],
         "volumes": [_claim_volume(verdict.model), {"name": "program", "configMap": program}],
@@ -189,7 +189,7 @@ def _affinity(model: Model, order: WeightsOrder) -> Object:
     return {"affinity": {"nodeAffinity": required}}
 
 
-def _pod_security(user: int | None) -> Object:
+def pod_security(user: int | None) -> Object:
     """Return the pod's security context; a user of its own can write where fsGroup is honoured."""
     context: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
     if user is not None:
@@ -199,7 +199,8 @@ def _pod_security(user: int | None) -> Object:
     return context
 
 
-def _container_security(user: int | None) -> Object:
+def container_security(user: int | None) -> Object:
+    """Return the container's security context."""
     context: Object = {"allowPrivilegeEscalation": False}
     # The image's own user is root, which without capabilities cannot write to others' folders.
     return context if user is None else context | {"capabilities": {"drop": ["ALL"]}}
@@ -213,16 +214,16 @@ def _container(verdict: Verdict, settings: Settings, order: WeightsOrder) -> Obj
     return {
         "name": "weights",
         "image": str(settings.engine_image),
-        "command": ["python3", f"{_PROGRAM_MOUNT}/{PROGRAM_NAME}"],
+        "command": ["python3", f"{PROGRAM_MOUNT}/{PROGRAM_NAME}"],
         "env": _environment(verdict, settings, order),
         "resources": {
             "requests": dict(WEIGHTS_REQUESTS),
             "limits": {"memory": "4Gi" if settings.weights_xet else "2Gi"},
         },
-        "securityContext": _container_security(settings.weights_user),
+        "securityContext": container_security(settings.weights_user),
         "volumeMounts": [
             {"name": "weights", "mountPath": WEIGHTS_MOUNT},
-            {"name": "program", "mountPath": _PROGRAM_MOUNT, "readOnly": True},
+            {"name": "program", "mountPath": PROGRAM_MOUNT, "readOnly": True},
         ],
     }
 
@@ -231,14 +232,14 @@ def _environment(verdict: Verdict, settings: Settings, order: WeightsOrder) -> l
     plain = {
         "WEIGHTS_REPOSITORY": verdict.repository,
         "WEIGHTS_COMMIT": verdict.commit,
-        "WEIGHTS_FILES": f"{_PROGRAM_MOUNT}/files.json",
+        "WEIGHTS_FILES": f"{PROGRAM_MOUNT}/files.json",
         "WEIGHTS_AT_ONCE": str(settings.weights_files_at_once),
         "WEIGHTS_XET": "1" if settings.weights_xet else "0",
         "WEIGHTS_KEEP": " ".join(sorted(order.keep)),
         "WEIGHTS_BEFORE": order.before,
         "WEIGHTS_BUDGET": str(order.budget),
         "WEIGHTS_RECHECK": order.recheck,
-        "TERMINATION_LOG": _TERMINATION_LOG,
+        "TERMINATION_LOG": TERMINATION_LOG,
         "HF_HOME": "/tmp",  # noqa: S108 -- the container's own; only the cache must last
         "HF_HUB_CACHE": HUB_CACHE,
         "HF_ENDPOINT": settings.hub_endpoint,

@@ -22,12 +22,16 @@ MODULES = (
     "weights_volume",
     "weights_download",
     "weights_job",
+    "weights_inspection",
 )
 
 # Not sys.exit: after a failure it would wait for the files that are still being fetched.
 _START = """import os
 
-from vllm_flows.weights_job import main
+if "WEIGHTS_VOLUMES" in os.environ:
+    from vllm_flows.weights_inspection import main
+else:
+    from vllm_flows.weights_job import main
 
 code = 1
 try:

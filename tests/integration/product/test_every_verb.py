@@ -154,6 +154,7 @@ def look(story: Story) -> None:
     """Look at what runs, and use it."""
     assert {row["state"] for row in json.loads(story.run("status", "-o", "json"))} == {"ready"}
     story.run("status")
+    assert json.loads(story.run("check", "-o", "json"))["state"] == "green"
     story.run("endpoints")
     story.run("list-api-models")
     assert "INFO" in story.run("logs", "qwen3", "--tail", "3")

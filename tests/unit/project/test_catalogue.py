@@ -14,9 +14,19 @@ from deployments import catalogue
 
 def test_a_deployment_without_schedules_leaves_those_that_were_made_in_the_ui():
     sent = [one.model_dump(exclude_unset=True) for one in catalogue.deployments()]
-    names = ["deploy", "update", "uninstall", "rollback", "prune", "watch"]
+    names = ["deploy", "update", "health", "uninstall", "rollback", "prune", "watch"]
     assert [one["name"] for one in sent] == names
-    assert [one["name"] for one in sent if "schedules" in one] == ["watch"]
+    assert [one["name"] for one in sent if "schedules" in one] == ["health", "watch"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_the_time_zone_of_the_nightly_checks_is_a_setting(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("VLLM_TIMEZONE", zone)
+    (health,) = [one for one in catalogue.deployments() if one.name == "health"]
+    schedules = [one.schedule for one in health.schedules or []]
+    assert [one.timezone for one in schedules if isinstance(one, CronSchedule)] == [zone] * 2
 
 
 def test_schedules_of_prefect_yaml_are_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

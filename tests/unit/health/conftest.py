@@ -1,0 +1,90 @@
+"""The sandbox's engine on 127.0.0.1, which becomes bad when it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from sandbox.engine.app import Engine, build_app
+from sandbox.engine.model import LoadedModel
+from tests.support import VirtualClock
+from vllm_flows.completions import Limits, ModelsApi
+from vllm_flows.replicas import Replica
+
+KEY = "a-key"
+
+
+@dataclass
+class Served:
+    """An engine that serves the model `qwen`, and its address."""
+
+    engine: Engine
+    address: str = ""
+
+    @contextmanager
+    def api(self, key: str | None = KEY, *, direct: bool = True) -> Iterator[ModelsApi]:
+        """Reach it; who is silent for a moment is silent."""
+        with ModelsApi.at(self.address, key, direct=direct, limits=Limits(1.0, 0.3, 5.0)) as api:
+            yield api
+
+
+@contextmanager
+def serving(served: Served) -> Iterator[Served]:
+    """Serve it while the block runs."""
+    config = uvicorn.Config(build_app(served.engine), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+    served.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield served
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(2)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """Serve a model that is well."""
+    model = LoadedModel("org/qwen", "a" * 40, 4096, 1)
+    with serving(Served(Engine(model, ["qwen"], [KEY], 0.0))) as made:
+        yield made
+
+
+@dataclass
+class FakeSession:
+    """The ways to one model: its router is the engine, and so is each replica."""
+
+    served: Served
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    shared_api: bool = True
+    open: bool = True
+    unrouted: bool = False
+    settings: Any = field(default_factory=lambda: SimpleNamespace(namespace="ns"))
+
+    def way_is_open(self) -> bool:
+        return self.open
+
+    @contextmanager
+    def models_api(self, _: str = "") -> Iterator[ModelsApi]:
+        with self.served.api(direct=False) as api:
+            yield api
+
+    @contextmanager
+    def replica_api(self, _: Replica, key: str | None) -> Iterator[ModelsApi]:
+        with self.served.api(key) as api:
+            yield api
+
+
+@pytest.fixture
+def session(served: Served) -> FakeSession:
+    return FakeSession(served)

@@ -1,0 +1,296 @@
+"""The check as a whole: who is silent makes nothing but itself inconclusive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support import VirtualClock
+from vllm_flows import health_checking
+from vllm_flows.completions import NotYetError, SilentError
+from vllm_flows.errors import (
+    ClusterUnavailableError,
+    ConfigurationError,
+    ConflictError,
+    HubUnavailableError,
+    MissingProgramError,
+    NoRightError,
+    NotDeployedError,
+)
+from vllm_flows.health import HUB, RELEASE, ROUTER, VOLUMES, Checked, Finding, Kind, State
+from vllm_flows.health_asking import Asked
+from vllm_flows.health_beside import Beside, BesideTold, end
+from vllm_flows.health_checking import Outcome, check_health
+from vllm_flows.health_choosing import chosen
+from vllm_flows.health_hub_asking import Told
+from vllm_flows.health_judging import Heard
+from vllm_flows.health_keeping import keep
+from vllm_flows.health_looking import Look
+from vllm_flows.health_memory import CONFIG_MAP, memories
+from vllm_flows.health_of_model import OfModel
+from vllm_flows.health_router import Counts
+from vllm_flows.health_volumes import Looked
+from vllm_flows.models import Model
+from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.retrying import begun
+from vllm_flows.settings import Settings
+from vllm_flows.waiting import StoppableClock
+
+MODELS = [Model(name=name, model_url=f"org/{name}") for name in ("a", "b", "c")]
+
+
+class Router:
+    """The API that all models share; it may answer nobody."""
+
+    def __init__(self, *listed: str, there: bool = True) -> None:
+        self.names, self.there = listed, there
+
+    def is_there(self) -> bool:
+        return self.there
+
+    def listed(self) -> list[Any]:
+        if not self.there:
+            raise NotYetError("no answer")
+        return [SimpleNamespace(name=name) for name in self.names]
+
+
+def session_with(router: Router, clock: Any = None) -> Any:
+    @contextmanager
+    def models_api(_: str = "") -> Iterator[Router]:
+        yield router
+
+    return SimpleNamespace(
+        clock=clock or StoppableClock(),
+        shared_api=True,
+        models_api=models_api,
+        api_key=lambda: None,
+        way_is_open=lambda: True,
+        settings=Settings(),
+    )
+
+
+@pytest.fixture
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked beside the models, and all is well there."""
+    told = BesideTold(Looked(), Told({}, Checked(HUB)), {}, Checked(RELEASE))
+    monkeypatch.setattr(health_checking, "look", lambda *_: Look())
+    monkeypatch.setattr("vllm_flows.health_beside.begin", lambda *_, **__: None)
+    monkeypatch.setattr("vllm_flows.health_beside.end", lambda *_: told)
+    monkeypatch.setattr("vllm_flows.health_beside.router_counts", lambda *_: Counts())
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], OfModel]) -> None:
+    monkeypatch.setattr(health_checking, "check_model", lambda _a, _s, model: answer(model.name))
+
+
+def well(name: str) -> OfModel:
+    return OfModel(Checked(name, ready=1, wanted=1, seconds=1.0))
+
+
+def states(outcome: Outcome) -> dict[str, State]:
+    return {one.name: one.state for one in outcome.health.checked}
+
+
+def test_a_cluster_that_is_silent_leaves_all_models_inconclusive(monkeypatch: pytest.MonkeyPatch):
+    def silent(*_: object) -> Look:
+        raise ClusterUnavailableError("the Kubernetes API does not answer")
+
+    monkeypatch.setattr(health_checking, "look", silent)
+    found = check_health(session_with(Router()), MODELS, print)
+    assert set(states(found).values()) == {State.INCONCLUSIVE}
+    assert found.memories == {}, "nothing was learnt"
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_each_model_is_told_by_itself_and_what_they_share_beside(monkeypatch: pytest.MonkeyPatch):
+    def answer(name: str) -> OfModel:
+        if name == "b":
+            raise ClusterUnavailableError("the API went away")
+        return well(name)
+
+    said: list[str] = []
+    answering(monkeypatch, answer)
+    found = check_health(session_with(Router("a", "b", "c")), MODELS, said.append)
+    assert states(found) == {
+        "a": State.GREEN,
+        "b": State.INCONCLUSIVE,
+        "c": State.GREEN,
+        ROUTER: State.GREEN,
+        RELEASE: State.GREEN,
+        HUB: State.GREEN,
+        VOLUMES: State.GREEN,
+    }
+    assert said == ["b: inconclusive: the API went away"]
+    assert found.memories["a"].state == "green"
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_model_that_never_ends_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch):
+    over = threading.Event()
+
+    def answer(name: str) -> OfModel:
+        if name == "a":
+            over.wait(10)
+        return well(name)
+
+    answering(monkeypatch, answer)
+    monkeypatch.setattr(health_checking, "_LONGEST_SECONDS", 0.1)
+    found = check_health(session_with(Router("a", "b", "c")), MODELS, print)
+    over.set()
+    assert (states(found)["a"], states(found)["b"]) == (State.INCONCLUSIVE, State.GREEN)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_model_that_the_router_does_not_list_is_told(monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch, well)
+    found = check_health(session_with(Router("a", "b")), MODELS, print)
+    (missing,) = [one for one in found.health.checked if one.name == "c"]
+    assert [one.kind for one in missing.findings] == [Kind.NOT_ROUTED]
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_model_that_answers_through_the_router_needs_to_be_in_no_list(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    answering(monkeypatch, lambda name: OfModel(well(name).checked, Asked(Heard())))
+    found = check_health(session_with(Router()), MODELS, print)
+    assert states(found)["a"] is State.GREEN
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_answers_that_the_router_loses_are_told_of_the_router(monkeypatch: pytest.MonkeyPatch):
+    lost = Asked(Heard(error=SilentError("no byte")), (Heard("pod-1"),))
+    answering(monkeypatch, lambda name: OfModel(well(name).checked, lost))
+    found = check_health(session_with(Router("a", "b", "c")), MODELS, print)
+    (router,) = [one for one in found.health.checked if one.name == ROUTER]
+    assert [one.kind for one in router.findings] == [Kind.LOST]
+    assert "3 of 3 models" in router.findings[0].text
+    assert states(found)["a"] is State.GREEN
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_router_that_answers_nobody_is_down_and_no_model_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    answering(monkeypatch, well)
+    found = check_health(session_with(Router(there=False)), MODELS, print)
+    assert states(found)[ROUTER] is State.DOWN
+    assert states(found)["a"] is State.GREEN
+
+
+def failing(error: Exception) -> Any:
+    def call() -> Any:
+        raise error
+
+    return begun(call)
+
+
+def test_who_is_silent_beside_the_models_is_inconclusive_itself():
+    beside = Beside(
+        failing(NoRightError("no right to create Job")),
+        failing(HubUnavailableError("the Hub does not answer")),
+        failing(MissingProgramError("helm is not installed")),
+    )
+    told = end(beside, Look())
+    for one in (told.volumes.shared, told.hub.shared, told.release):
+        assert one.state is State.INCONCLUSIVE, one.name
+    assert "helm is not installed" in told.release.findings[0].text
+
+
+def test_what_was_changed_is_told_of_its_model():
+    release = (Release(ReleaseState.FAILED), ())
+    beside = Beside(begun(Looked), begun(lambda: Told({}, Checked(HUB))), begun(lambda: release))
+    told = end(beside, Look())
+    assert [one.kind for one in told.release.findings] == [Kind.UNFINISHED]
+
+
+class Cluster:
+    """A namespace with or without the ConfigMap."""
+
+    def __init__(self, *, there: bool = False, error: Exception | None = None) -> None:
+        self.there, self.error = there, error
+        self.data: dict[str, Any] = {}
+
+    def create(self, body: dict[str, Any]) -> None:
+        if self.error:
+            raise self.error
+        if self.there:
+            raise ConflictError("it is there")
+        self.data = dict(body["data"])
+
+    def merge(self, kind: str, name: str, fields: dict[str, Any]) -> None:
+        assert (kind, name) == ("ConfigMap", CONFIG_MAP)
+        self.data |= fields["data"]
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("there", [True, False])
+def test_the_outcome_is_remembered_whoever_made_the_config_map(
+    monkeypatch: pytest.MonkeyPatch, *, there: bool
+):
+    answering(monkeypatch, well)
+    outcome = check_health(session_with(Router("a", "b", "c")), MODELS, print)
+    cluster = Cluster(there=there)
+    kept = keep(SimpleNamespace(cluster=cluster), outcome, [], whole=True)  # type: ignore[arg-type]
+    assert kept.error is None
+    found = memories({"data": cluster.data})
+    assert (found["a"].state, found["a"].told) == ("green", "green")
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_check_that_may_not_write_counts_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch, well)
+    outcome = check_health(session_with(Router("a", "b", "c")), MODELS, print)
+    cluster: Any = Cluster(error=NoRightError("no right to create ConfigMap"))
+    kept = keep(SimpleNamespace(cluster=cluster), outcome, None, whole=False)  # type: ignore[arg-type]
+    assert isinstance(kept.error, NoRightError)
+
+
+def session_for_choosing(deployed: list[str] | None, file: Any) -> Any:
+    def find(*_: object) -> list[dict[str, Any]]:
+        if deployed is None:
+            raise ClusterUnavailableError("silent")
+        template: dict[str, Any] = {"metadata": {}}
+        return [
+            {"metadata": {"labels": {"model": name}}, "spec": {"template": template}}
+            for name in deployed
+        ]
+
+    cluster = SimpleNamespace(find=find)
+    return SimpleNamespace(
+        cluster=cluster, settings=Settings(models_file=file), clock=VirtualClock()
+    )
+
+
+def test_all_that_are_listed_and_all_that_are_deployed_are_checked(tmp_path: Any):
+    file = tmp_path / "models.yaml"
+    file.write_text("- {name: a, modelURL: org/a}\n")
+    session = session_for_choosing(["b", "a"], file)
+    assert [one.name for one in chosen(session, [])] == ["a", "b"]
+    assert [one.name for one in chosen(session, ["b"])] == ["b"]
+    with pytest.raises(ConfigurationError, match="no model 'x'"):
+        chosen(session, ["x"])
+    assert [one.name for one in chosen(session_for_choosing(None, file), [])] == ["a"]
+
+
+def test_where_nothing_is_deployed_there_is_nothing_to_check():
+    session = session_for_choosing([], Settings().models_file)
+    session.settings = Settings()
+    with pytest.raises(NotDeployedError):
+        chosen(session, [])
+
+
+def test_the_finding_of_a_silent_cluster_names_the_command(monkeypatch: pytest.MonkeyPatch):
+    def silent(*_: object) -> Look:
+        raise ClusterUnavailableError("silent", next_command="kubectl cluster-info")
+
+    monkeypatch.setattr(health_checking, "look", silent)
+    found = check_health(session_with(Router()), MODELS[:1], print)
+    assert found.health.checked[0].findings == (
+        Finding(Kind.NOT_MEASURED, "silent", "", "kubectl cluster-info"),
+    )

@@ -1,0 +1,174 @@
+"""What a check repairs, and what it leaves alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta, timezone
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from vllm_flows.errors import ClusterError
+from vllm_flows.health import Checked, Finding, Health, Kind, State
+from vllm_flows.health_memory import Memory, Run
+from vllm_flows.health_picture import as_address, trend
+from vllm_flows.health_repairs import Repairs, Way, choose
+from vllm_flows.health_report import health_data, health_rows, next_lines, page, sentence
+
+NOW, HOUR = 1_000_000.0, 3600.0
+SILENT = Finding(Kind.SILENT, "no byte", replica="a-1")
+WEIGHTS = Finding(Kind.WEIGHTS, "1 file")
+
+
+def chosen(*models: Checked, at_most: int = 3, nodes: str = "", **memories: Memory) -> Repairs:
+    found = {
+        one.name: {f"{one.name}-1": nodes or f"node-{number}"} for number, one in enumerate(models)
+    }
+    return choose(models, found, memories, NOW, at_most)
+
+
+def silent(name: str, replica: str | None = None) -> Checked:
+    return Checked(name, (Finding(Kind.SILENT, "no byte", replica=replica or f"{name}-1"),))
+
+
+@pytest.mark.parametrize("kind", [Kind.SILENT, Kind.EMPTY, Kind.RUBBISH])
+def test_a_replica_that_does_not_answer_is_restarted(kind: Kind):
+    (one,) = chosen(Checked("a", (Finding(kind, "x", replica="a-1"),))).chosen
+    assert (one.way, one.pod, one.node) == (Way.RESTART, "a-1", "node-0")
+    assert "a-1" in one.outcome(None)
+    assert "refused" in one.outcome(ClusterError("refused"))
+
+
+def test_the_only_replica_needs_no_name():
+    (one,) = chosen(Checked("a", (Finding(Kind.RUBBISH, "x"),))).chosen
+    assert one.pod == "a-1"
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.SLOW_TOKENS, Kind.CHANGED_OUTSIDE, Kind.NO_REPLICA, Kind.WRONG_MODEL, Kind.ACCESS]
+)
+def test_what_a_restart_does_not_mend_is_left_to_people(kind: Kind):
+    assert chosen(Checked("a", (Finding(kind, "x"),))) == Repairs()
+
+
+def test_damaged_files_are_fetched_before_anybody_loads_them():
+    (one,) = chosen(Checked("a", (SILENT, WEIGHTS))).chosen
+    assert one.way is Way.REFETCH
+
+
+def test_a_run_repairs_few_and_never_two_of_one_node():
+    found = chosen(silent("a"), silent("b"), silent("c"), Checked("d"), Checked("e"), at_most=2)
+    assert [one.model for one in found.chosen] == ["a", "b"]
+    assert found.refused == ("c: left alone: 2 repairs in one run are enough",)
+    found = chosen(silent("a"), silent("b"), nodes="n")
+    assert found.refused == ("b: left alone: a on the same node is repaired now",)
+
+
+def test_a_repair_that_did_not_help_is_not_made_a_habit_of():
+    recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
+    assert "6 hours" in chosen(silent("a"), a=recently).refused[0]
+    often = Memory(repairs=tuple((NOW - days * 24 * HOUR, "restart") for days in (1, 3, 5)))
+    assert "3 times within a week" in chosen(silent("a"), a=often).refused[0]
+    before = Memory(repairs=tuple((NOW - days * 24 * HOUR, "restart") for days in (8, 9, 10)))
+    assert chosen(silent("a"), a=before).chosen
+
+
+def test_what_most_models_have_is_nobody_s_own_fault():
+    found = chosen(*(silent(name) for name in "abcde"), Checked("f"))
+    assert found.chosen == ()
+    assert found.refused[0] == "a: left alone: 5 of 6 models are so; the cause is elsewhere"
+
+
+def test_a_pod_that_is_gone_already_is_not_looked_for():
+    assert chosen(silent("a", replica="another")) == Repairs()
+    assert choose([silent("a")], {}, {}, NOW, 3) == Repairs()
+
+
+def runs(count: int) -> list[Run]:
+    return [
+        Run(1.7e9 + number * 86400, dict(zip(State, (7, 1, 0, 2), strict=True)))
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 60])
+def test_the_trend_is_a_picture_that_says_its_numbers(count: int):
+    picture = ET.fromstring(trend(runs(count)))  # noqa: S314 -- our own
+    width = float(picture.attrib["width"])
+    texts = [one.text or "" for one in picture.iter("{http://www.w3.org/2000/svg}text")]
+    titles = [one.text for one in picture.iter("{http://www.w3.org/2000/svg}title")]
+    assert len(titles) == count
+    for box in picture.iter("{http://www.w3.org/2000/svg}rect"):
+        left, wide = float(box.attrib.get("x", 0)), float(box.attrib["width"])
+        assert 0 <= left <= left + wide <= width
+    if count:
+        assert {"7 green", "1 inconclusive", "0 degraded", "2 down", "10"} <= set(texts)
+        assert titles[0] == "2023-11-14 22:13: 7 green, 1 inconclusive, 2 down"
+
+
+def test_the_last_checks_of_models_that_are_not_well_stand_below():
+    checks = ((1.7e9, "green", 0.1, 30.0), (1.7e9 + 86400, "down", None, None))
+    unwell = {f"model-{n}": Memory(checks=checks) for n in range(30)}
+    picture = trend(runs(2), unwell=unwell)
+    assert "2023-11-14 22:13: green, first token 0.1 s, 30 tokens/s" in picture
+    assert "2023-11-15 22:13: down<" in picture
+    assert "model-19<" in picture
+    assert "model-20<" not in picture, "there is no room for all"
+
+
+def test_the_trend_is_in_the_time_zone_that_was_asked_for():
+    assert "2023-11-15 07:13" in trend(runs(1), timezone(timedelta(hours=9)))
+    assert "2023-11-14 22:13" in trend(runs(1), UTC)
+    assert as_address("<svg/>") == "data:image/svg+xml;base64,PHN2Zy8+"
+
+
+HEALTH = Health(
+    1000.4,
+    12.34,
+    (
+        Checked("qwen", (), 1, 1, 0.01234567, 181.23456, 2.0, "d", "a" * 40),
+        Checked("phi", (SILENT, WEIGHTS, Finding(Kind.NEWER, "newer")), 1, 1),
+        Checked("(hub)"),
+    ),
+    repairs=("phi: pod a|b was ended",),
+)
+
+
+def test_the_data_of_a_check_has_a_stable_shape():
+    data = health_data(HEALTH)
+    assert list(data) == ["state", "at", "seconds", "deep", "models", "shared", "repairs"]
+    assert data["models"][0] == {
+        "model": "qwen",
+        "state": "green",
+        "revision": "a" * 40,
+        "replicas": 1,
+        "ready": 1,
+        "firstTokenSeconds": 0.01235,
+        "tokensPerSecond": 181.2,
+        "seconds": 2.0,
+        "findings": [],
+    }
+    assert data["models"][1]["findings"][0] == {
+        "kind": "silent",
+        "state": "down",
+        "replica": "a-1",
+        "what": "no byte",
+        "why": "",
+        "next": "vllm-flows check phi --repair",
+    }
+    assert data["shared"] == [{"name": "(hub)", "state": "green", "findings": []}]
+
+
+def test_a_person_sees_the_worst_of_each_and_what_to_run():
+    rows = health_rows(HEALTH)
+    assert rows[0]["found"] == "-"
+    assert rows[1]["found"] == ("silent: replica a-1: no byte; weights-damaged: 1 file; and 1 more")
+    assert next_lines(HEALTH) == ["phi: next: vllm-flows check phi --repair"]
+    assert sentence(HEALTH) == "2 models checked in 12 s: 1 green, 1 down"
+
+
+def test_what_others_wrote_is_no_markdown_on_the_page():
+    text = page(HEALTH, "data:x")
+    assert "![the last checks](data:x)" in text
+    assert "| phi | down | vllm-flows check phi --repair | silent: replica a-1: no byte" in text
+    assert "pod a\\|b was ended" in text
+    assert "next" not in page(Health(0, 1, (Checked("a"),)), "data:x")

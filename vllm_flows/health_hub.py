@@ -1,0 +1,54 @@
+"""What the Hub says of models that are served, and of the token. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.health import HUB, Checked, Finding, Kind
+from vllm_flows.observed import Access, Verdict
+
+OF_THE_TOKEN = {Access.EXPIRED, Access.INVALID, Access.NO_SCOPE}
+"""Refusals that all models share: they are told once."""
+
+
+def judge_verdict(verdict: Verdict, served: str) -> list[Finding]:
+    """Judge what the Hub says of a model that serves a commit; its silence is not the model's."""
+    if verdict.access is Access.SILENT or verdict.access in OF_THE_TOKEN:
+        return []
+    refused = verdict.access not in {Access.OPEN, Access.GRANTED}
+    if refused and verdict.problems:
+        problem = verdict.problems[0]
+        return [Finding(Kind.ACCESS, problem.what, problem.why, problem.next_command)]
+    if verdict.described and served and verdict.commit != served:
+        what = f"a newer revision is out: {verdict.commit[:8]}, and {served[:8]} is served"
+        return [Finding(Kind.NEWER, what)]
+    return []
+
+
+def judge_hub(
+    verdicts: Iterable[Verdict], token: VllmFlowsError | None, silent: VllmFlowsError | None
+) -> Checked:
+    """Judge what is not about one model: the Hub's silence, and the token's shortcoming."""
+    found = []
+    quiet = [one for one in verdicts if one.access is Access.SILENT]
+    if quiet or silent:
+        error = silent or quiet[0].problems[0]
+        many = f"{len(quiet)} models: " if quiet else ""
+        found.append(_finding(Kind.NOT_MEASURED, error, f"{many}{error.what}"))
+    if token:
+        found.append(_finding(Kind.TOKEN, token, token.what))
+    else:
+        found += _refused(verdicts)
+    return Checked(HUB, tuple(found))
+
+
+def _refused(verdicts: Iterable[Verdict]) -> list[Finding]:
+    for one in verdicts:
+        if one.access in OF_THE_TOKEN and one.problems:
+            return [_finding(Kind.TOKEN, one.problems[0], one.problems[0].what)]
+    return []
+
+
+def _finding(kind: Kind, error: VllmFlowsError, what: str) -> Finding:
+    return Finding(kind, what, error.why, error.next_command)

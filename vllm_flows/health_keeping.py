@@ -1,0 +1,61 @@
+"""Keeping what a health check remembers: in a ConfigMap of the namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vllm_flows.errors import ConflictError, VllmFlowsError
+from vllm_flows.health_checking import Outcome
+from vllm_flows.health_events import Change, with_told
+from vllm_flows.health_memory import CONFIG_MAP, Memory, config_map, to_write
+from vllm_flows.health_repairs import Repair
+from vllm_flows.session import Session
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was kept, or why nothing was: the check counts all the same."""
+
+    memories: Mapping[str, Memory]
+    error: VllmFlowsError | None = None
+
+
+def keep(session: Session, outcome: Outcome, told: Sequence[Change] | None, *, whole: bool) -> Kept:
+    """Remember the outcome; `told` are the changes that events were sent of, None where none are.
+
+    `whole`: all models were checked, so what else is remembered belongs to models that are gone.
+    Only the entries of these models are written: checks of others may be under way.
+    """
+    memories = dict(outcome.memories if told is None else with_told(outcome.memories, told))
+    gone = outcome.seen.memories.keys() - memories.keys() if whole else ()
+    data = to_write(memories, gone, outcome.seen.runs, outcome.health if whole else None)
+    if not outcome.memories:  # the cluster was silent: nothing was learnt
+        return Kept(memories)
+    try:
+        _write(session, data, there=outcome.seen.there)
+    except VllmFlowsError as error:
+        return Kept(memories, error)
+    return Kept(memories)
+
+
+def with_repairs(outcome: Outcome, done: Sequence[Repair], lines: Sequence[str]) -> Outcome:
+    """Return the outcome with what was done about it: how often is remembered too."""
+    memories = dict(outcome.memories)
+    for repair in done:
+        memory = memories[repair.model]
+        repairs = (*memory.repairs, (outcome.health.at, str(repair.way)))
+        memories[repair.model] = replace(memory, repairs=repairs)
+    health = replace(outcome.health, repairs=tuple(lines))
+    return replace(outcome, memories=memories, health=health)
+
+
+def _write(session: Session, data: Mapping[str, str | None], *, there: bool) -> None:
+    if not there:
+        try:
+            session.cluster.create(config_map(data))
+        except ConflictError:  # another check was quicker
+            pass
+        else:
+            return
+    session.cluster.merge("ConfigMap", CONFIG_MAP, {"data": dict(data)})

@@ -1,0 +1,32 @@
+"""What somebody changed on the release, as findings of the models it is about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from vllm_flows.drift import Drift
+from vllm_flows.health import RELEASE, ROUTER, Finding, Kind
+from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_deployment, engine_service
+from vllm_flows.observed import Release, ReleaseState
+
+
+def judge_drifts(drifts: Iterable[Drift], models: Collection[str]) -> dict[str, list[Finding]]:
+    """Return the findings by model; what belongs to none is the router's, or the release's."""
+    owners = {name: model for model in models for name in _names(model)}
+    owners |= dict.fromkeys((ROUTER_DEPLOYMENT, ROUTER_SERVICE), ROUTER)
+    found: dict[str, list[Finding]] = {}
+    for drift in drifts:
+        owner = owners.get(drift.name, RELEASE)
+        found.setdefault(owner, []).append(Finding(Kind.CHANGED_OUTSIDE, drift.text))
+    return found
+
+
+def _names(model: str) -> tuple[str, ...]:
+    return engine_deployment(model), engine_service(model)
+
+
+def judge_release(release: Release) -> list[Finding]:
+    """Judge the state that helm left the release in; none is no finding: no model is there."""
+    if release.state in {ReleaseState.DEPLOYED, ReleaseState.ABSENT}:
+        return []
+    return [Finding(Kind.UNFINISHED, f"the release is {release.state}")]

@@ -1,0 +1,123 @@
+"""Which of what a check found may be repaired now, and why the rest is left alone. Pure.
+
+A repair that does not help must not become a habit: each model has few of them, a run has few, and
+two models of one node never have one at the same time. What most models have is none's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.health import Checked, Finding, Kind
+from vllm_flows.health_memory import NOTHING, Memory
+
+_RESTARTED = {Kind.SILENT, Kind.EMPTY, Kind.RUBBISH}
+_PAUSE_SECONDS = 6 * 3600.0
+_WEEK_SECONDS = 7 * 24 * 3600.0
+_IN_A_WEEK = 3
+_MANY = 4
+"""So many models with the same fault, if they are more than half, have it from elsewhere."""
+
+
+class Way(StrEnum):
+    """How something is repaired."""
+
+    RESTART = "restart"
+    REFETCH = "fetch anew"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is to be done for one model: its `pod` is ended, or damaged files are fetched anew."""
+
+    model: str
+    way: Way
+    node: str
+    pod: str = ""
+
+    @property
+    def text(self) -> str:
+        """Say what was done."""
+        if self.way is Way.RESTART:
+            return f"{self.model}: pod {self.pod} was ended, another takes its place"
+        return f"{self.model}: the damaged files on its volume were fetched anew"
+
+    def outcome(self, error: VllmFlowsError | None) -> str:
+        """Say what came of it."""
+        return self.text if error is None else f"{self.model}: not repaired: {error.what}"
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What is to be done, and lines that say what is not."""
+
+    chosen: tuple[Repair, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+def choose(
+    checked: Sequence[Checked],
+    nodes: Mapping[str, Mapping[str, str]],
+    memories: Mapping[str, Memory],
+    now: float,
+    at_most: int,
+) -> Repairs:
+    """Choose the repairs of one run; `nodes` has by model the node of each of its pods.
+
+    `now` is in seconds since the epoch.
+    """
+    chosen: list[Repair] = []
+    refused: list[str] = []
+    models = [one for one in checked if not one.shared]
+    for one in models:
+        repair = _wanted(one, nodes.get(one.name, {}))
+        if repair is None:
+            continue
+        why = _obstacle(repair, one, models, memories.get(one.name, NOTHING), now)
+        why = why or _beside(repair, chosen, at_most)
+        if why:
+            refused.append(f"{one.name}: left alone: {why}")
+        else:
+            chosen.append(repair)
+    return Repairs(tuple(chosen), tuple(refused))
+
+
+def _wanted(one: Checked, pods: Mapping[str, str]) -> Repair | None:
+    """Return what would help. Damaged files come first: who is restarted would load them."""
+    if not pods:
+        return None
+    if any(finding.kind is Kind.WEIGHTS for finding in one.findings):
+        return Repair(one.name, Way.REFETCH, next(iter(pods.values())))
+    bad = next((finding for finding in one.findings if finding.kind in _RESTARTED), None)
+    if bad is None:
+        return None
+    pod = bad.replica or (next(iter(pods)) if len(pods) == 1 else "")
+    return Repair(one.name, Way.RESTART, pods[pod], pod) if pod in pods else None
+
+
+def _obstacle(
+    repair: Repair, one: Checked, models: Sequence[Checked], memory: Memory, now: float
+) -> str:
+    ages = [now - at for at, _ in memory.repairs]
+    if any(age < _PAUSE_SECONDS for age in ages):
+        return "it was repaired less than 6 hours ago"
+    if sum(age < _WEEK_SECONDS for age in ages) >= _IN_A_WEEK:
+        return f"it was repaired {_IN_A_WEEK} times within a week; somebody should look"
+    alike = sum(_has(other, one.findings[0]) for other in models)
+    if repair.way is Way.RESTART and alike >= _MANY and alike * 2 > len(models):
+        return f"{alike} of {len(models)} models are so; the cause is elsewhere"
+    return ""
+
+
+def _has(one: Checked, finding: Finding) -> bool:
+    return any(each.kind is finding.kind for each in one.findings)
+
+
+def _beside(repair: Repair, chosen: Sequence[Repair], at_most: int) -> str:
+    if len(chosen) >= at_most:
+        return f"{at_most} repairs in one run are enough"
+    same = next((other for other in chosen if other.node == repair.node), None)
+    return f"{same.model} on the same node is repaired now" if same else ""
