@@ -86,6 +86,8 @@ def parameters(product: Product) -> dict[str, dict[str, Any]]:
     file = {"models_file": str(product.folder / "models.yaml")}
     return {
         "deploy": here | file,
+        "update": here | file | {"model": "phi4"},
+        "watch": here | file,
         "uninstall": here,
         "rollback": here | file,
         "prune": here | file,
@@ -133,7 +135,7 @@ def well(story: Story) -> None:
     story.run("logs", "phi4", "--tail", "all")
     story.run("doctor")
     chosen = parameters(product)
-    for name in ("prune", "unlock", "device-plugin"):
+    for name in ("update", "watch", "prune", "unlock", "device-plugin"):
         story.flow(name, chosen[name]).ended(well=True)
 
 
