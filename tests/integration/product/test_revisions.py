@@ -165,9 +165,10 @@ SECRET = "planted-canary-secret-of-webhooks"
 
 
 @contextmanager
-def receiving(product: Product) -> Iterator[str]:
+def receiving(product: Product, **environ: str) -> Iterator[str]:
     """Run `vllm-flows webhook`, yield its address, and end it as Kubernetes would."""
-    with product.start("webhook", "--port", "0", VLLM_WEBHOOK_SECRET=SECRET) as process:
+    secret = {"VLLM_WEBHOOK_SECRET": SECRET}
+    with product.start("webhook", "--port", "0", **secret, **environ) as process:
         assert process.stderr
         try:
             line = process.stderr.readline()

@@ -1,0 +1,128 @@
+"""A commit pushed to the Hub is served some time later, with nobody touching anything."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from huggingface_hub import HfApi
+
+from sandbox.ports import unused
+from tests.integration.product.changing_models import REPOSITORY, commit, phi, served, session_of
+from tests.integration.product.test_revisions import SECRET, receiving
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+_PATIENCE = 180.0
+_QUIET_SECONDS = 15.0
+ENDS = {"COMPLETED", "FAILED", "CRASHED"}
+
+
+@dataclass
+class Prefect:
+    """A Prefect server of its own, with the flows served where models.yaml lies."""
+
+    url: str
+
+    def ask(self, path: str, **body: object) -> Any:
+        answer = httpx.post(f"{self.url}/api/{path}", json=body, trust_env=False)
+        return answer.raise_for_status().json()
+
+    def updates(self) -> list[dict[str, Any]]:
+        """Return the runs of `update`, the oldest first."""
+        wanted = {"name": {"any_": ["update"]}}
+        found: list[dict[str, Any]] = self.ask(
+            "flow_runs/filter", flows=wanted, sort="EXPECTED_START_TIME_ASC"
+        )
+        return found
+
+    def ended(self, count: int) -> list[dict[str, Any]]:
+        """Wait until so many updates have come to their end, and return all there are."""
+        until(lambda: sum(one["state_type"] in ENDS for one in self.updates()) >= count)
+        return self.updates()
+
+    def said(self, run: dict[str, Any]) -> str:
+        """Return the log of a run."""
+        logs = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return "\n".join(line["message"] for line in logs)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        if is_so():
+            return
+        time.sleep(0.5)
+    raise AssertionError(is_so)
+
+
+@contextmanager
+def serving(product: Product) -> Iterator[Prefect]:
+    """Run `vllm-flows serve` with a server of its own."""
+    port = unused()
+    environ = {
+        "PREFECT_API_URL": "",
+        "PREFECT_HOME": str(product.folder / "prefect"),
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    with product.start("serve", "--port", str(port), **environ) as process:
+        found = Prefect(f"http://127.0.0.1:{port}")
+
+        def answers() -> bool:
+            try:
+                return len(found.ask("automations/filter")) > 0
+            except httpx.HTTPError:
+                return False
+
+        try:
+            until(answers)
+            yield found
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+@pytest.mark.timeout(900)
+def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi())
+    session = session_of(product, monkeypatch)
+    hub = HfApi(endpoint=product.sandbox.hub_url, token=product.sandbox.hub_token)
+    models = [{"type": "model", "name": REPOSITORY}]
+    with (
+        serving(product) as prefect,
+        receiving(product, PREFECT_API_URL=f"{prefect.url}/api") as address,
+    ):
+        hub.create_webhook(url=address, watched=models, domains=["repo"], secret=SECRET)
+        good = commit(product)
+        (first,) = prefect.ended(1)
+        assert (first["state_type"], first["created_by"]["type"]) == ("COMPLETED", "AUTOMATION")
+        assert first["parameters"]["revision"] == good
+        assert served(session) == good[:8]
+        assert f"phi4: {good[:8]} does on its own" in prefect.said(first)
+        product.hub("commit", repo=REPOSITORY, kind="docs")
+        time.sleep(_QUIET_SECONDS)
+        assert len(prefect.updates()) == 1
+        bad = product.hub(
+            "commit", repo=REPOSITORY, kind="config", config={"sandbox_fault": "empty"}
+        )["sha"]
+        _, second = prefect.ended(2)
+        assert second["state_type"] == "FAILED"
+        assert (
+            f"{bad[:8]} was tried on its own and does not do; {good[:8]} serves on"
+            in (second["state"]["message"])
+        )
+        assert served(session) == good[:8]
+        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        time.sleep(_QUIET_SECONDS)
+        assert len(prefect.updates()) == 2
+    said = product.run("update", "phi4", "--yes").stderr
+    assert f"{bad[:8]} was tried before and did not do" in said
