@@ -110,7 +110,7 @@ def _look(
         )
     newest = _newest(session, deployment) if early or beside else []
     answering = True
-    if early and not rollout_complete(deployment):
+    if early and (beside or not rollout_complete(deployment)):
         answering = early.ask(newest)
     if beside and new_are_ready(deployment, newest):
         return answering or Pending("ready, and does not answer yet")

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from sandbox.ports import unused
-from tests.integration.product.changing_models import REPOSITORY, commit, phi, served, session_of
+from tests.integration.product.changing_models import REPOSITORY, phi, served, session_of
 from tests.integration.product.test_revisions import SECRET, receiving
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
         receiving(product, PREFECT_API_URL=f"{prefect.url}/api") as address,
     ):
         hub.create_webhook(url=address, watched=models, domains=["repo"], secret=SECRET)
-        good = commit(product)
+        good = product.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
         (first,) = prefect.ended(1)
         assert (first["state_type"], first["created_by"]["type"]) == ("COMPLETED", "AUTOMATION")
         assert first["parameters"]["revision"] == good

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -65,3 +66,30 @@ def test_a_wrong_answer_of_one_of_several_replicas_ends_the_wait(
     with pytest.raises(CompletionError):
         readiness.wait_ready.fn(session, "q", "vllm-q-deployment-vllm", asked=model)
     assert asked == ["new"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_trial_is_ready_once_it_has_answered_though_nothing_stands_beside_it(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, *, answers: bool
+):
+    monkeypatch.setattr(readiness, "speaker", lambda _subject: lambda _text: None)
+    asked: list[str] = []
+
+    def ask(_early: object, pods: list[Any]) -> bool:
+        asked.extend(pod["metadata"]["name"] for pod in pods)
+        if not answers:
+            raise CompletionError("the answer has no text", model="q")
+        return True
+
+    monkeypatch.setattr(readiness.EarlyProof, "ask", ask)
+    pod = kubernetes.pod("trial", conditions=[{"type": "Ready", "status": "True"}])
+    complete = dict.fromkeys(("updatedReplicas", "readyReplicas", "replicas"), 1)
+    cluster = SimpleNamespace(
+        get=lambda *_: kubernetes.deployment(**complete), find=lambda *_: [pod]
+    )
+    settings = SimpleNamespace(autoscaling=False, helm_timeout=timedelta(seconds=60))
+    session: Any = SimpleNamespace(cluster=cluster, clock=VirtualClock(), settings=settings)
+    model = Model(name="q", modelURL="org/q")
+    with nullcontext() if answers else pytest.raises(CompletionError):
+        readiness.wait_ready.fn(session, "q", "vllm-trial-q", beside=True, asked=model)
+    assert asked == ["trial"]
