@@ -103,7 +103,7 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
             run.ended()
         over.set()
         reader.join()
-    planned = product.run("plan").stdout
+    planned = product.run("plan").stderr
     assert "its rollout is held (spec.minReadySeconds), as an interrupted run left it" in planned
     said = product.install(phi(newest))
     assert "was left by an interrupted run, and serves nobody: deleted" in said
