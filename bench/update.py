@@ -100,7 +100,7 @@ def router(made: Bench) -> Iterator[str]:
 
 def commit(made: Bench) -> None:
     """Put a new commit of the model on the Hub."""
-    body = {"repo": _MODEL, "kind": "config", "config": {}}
+    body = {"repo": _MODEL, "kind": "weights"}
     url = f"{made.environ['VLLM_HUB_ENDPOINT']}/_sandbox/commit"
     httpx.post(url, json=body, trust_env=False).raise_for_status()
 

@@ -121,7 +121,7 @@ def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(
     bad = commit(product, "empty")
     with session.models_api("phi4") as api, load(api):
         said = product.install(phi(bad), code=1)
-    assert f"{good[:8]} serves again, as before; nobody answered for 0" in said
+    assert f"{good[:8]} serves again, as before; nobody answered for" in said
     settled(product)
 
 
