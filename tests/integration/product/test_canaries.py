@@ -88,6 +88,7 @@ def parameters(product: Product) -> dict[str, dict[str, Any]]:
         "deploy": here | file,
         "update": here | file | {"model": "phi4"},
         "watch": here | file,
+        "health": here | file,
         "uninstall": here,
         "rollback": here | file,
         "prune": here | file,
@@ -135,7 +136,7 @@ def well(story: Story) -> None:
     story.run("logs", "phi4", "--tail", "all")
     story.run("doctor")
     chosen = parameters(product)
-    for name in ("update", "watch", "prune", "unlock", "device-plugin"):
+    for name in ("update", "watch", "health", "prune", "unlock", "device-plugin"):
         story.flow(name, chosen[name]).ended(well=True)
 
 
