@@ -26,8 +26,6 @@ AT_LEAST = 2000
 _CLIENTS = 8
 _MODEL = "microsoft/Phi-4-mini-instruct"
 _BODY = {"model": "phi4", "prompt": "hi", "max_tokens": 8}
-_FULL = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n  requestGPU: 8\n"
-"""Takes all that is left of the sandbox's 16 GPUs."""
 _ENTRY = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n  requestGPU: {gpus}\n"
 
 
@@ -135,16 +133,35 @@ def _shown(heard: Load) -> str:
 
 
 def without_a_spare_gpu(made: Bench) -> None:
-    """Let the model take all GPUs of a node, twice what is free; print what was announced."""
-    (made.folder / "models.yaml").write_text(_ENTRY.format(gpus=8) + _FULL)
-    made.ours("install", "--yes", "--allow-downtime")
+    """Let somebody else take all GPUs but the model's; print what was announced, and measured."""
+    for node, gpus in (("gpu-node-1", 7), ("gpu-node-2", 8)):
+        file = made.folder / f"{node}.json"
+        file.write_text(json.dumps(_taker(node, gpus)))
+        made.output("kubectl", "-n", "default", "apply", "-f", str(file))
     commit(made)
     plan = made.output(str(PROGRAM), "plan", "--allow-downtime")
-    announced = re.search(r"phi4: (stop, then start[^\n]*)", plan)
     told = made.output(str(PROGRAM), "install", "--yes", "--allow-downtime")
-    silent = re.search(r"phi4 .*?(\S+ \S+)\s*$", told, re.MULTILINE)
+    announced = re.search(r"phi4: (stop, then start[^\n]*)", plan)
+    silent = re.search(r"^phi4 .*?(\S+ \S+)\s*$", told, re.MULTILINE)
     print(f"without a spare GPU the plan says: {announced[1] if announced else plan}")
-    print(f"without a spare GPU nobody answered for: {silent[1] if silent else told}")
+    print(f"without a spare GPU nobody answered for {silent[1] if silent else told}")
+
+
+def _taker(node: str, gpus: int) -> dict[str, object]:
+    """Return a pod that holds GPUs of a node."""
+    holds = {"nvidia.com/gpu": str(gpus)}
+    container = {
+        "name": "train",
+        "image": "busybox",
+        "command": ["sleep", "3600"],
+        "resources": {"requests": holds, "limits": holds},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"train-{node}"},
+        "spec": {"nodeName": node, "containers": [container]},
+    }
 
 
 def main() -> None:
