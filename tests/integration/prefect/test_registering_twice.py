@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from cli.prefect_server import own_server
+from deployments import automating
 from deployments.catalogue import PREFECT_FILE, deployments
 from sandbox import ports
 
@@ -67,8 +68,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield Server(api, tmp_path)
 
 
-def assert_once(server: Server) -> dict[str, str]:
-    """Insist that all of prefect.yaml is there once, and nothing else; return the ids by name."""
+def assert_once(server: Server, *others: str) -> dict[str, str]:
+    """Insist that all of prefect.yaml, and other automations, are there once; return the ids."""
     wanted = deployments()
     there = {one["name"]: one for one in server.list("deployments")}
     assert Counter(one["name"] for one in server.list("deployments")) == Counter(
@@ -82,11 +83,11 @@ def assert_once(server: Server) -> dict[str, str]:
     names = [trigger.name for one in wanted for trigger in one.triggers]
     automations = server.list("automations")
     assert names
-    assert Counter(one["name"] for one in automations) == Counter(names)
+    assert Counter(one["name"] for one in automations) == Counter([*names, *others])
     ids = {one["id"] for one in there.values()}
     for one in automations:
         assert one["enabled"]
-        assert {each["deployment_id"] for each in one["actions"]} <= ids
+        assert {each.get("deployment_id") for each in one["actions"]} <= {*ids, None}
     return {name: one["id"] for name, one in there.items()}
 
 
@@ -100,13 +101,14 @@ def zones(server: Server) -> set[str]:
 
 @pytest.mark.timeout(_SECONDS)
 def test_deploy_flows_twice_leaves_everything_there_once(server: Server):
+    others = [one.name for one in automating.read("zombies")]
     command = str(Path(sys.executable).with_name("vllm-flows"))
     assert "work pool vllm made" in server.run(command, "deploy-flows", "--yes")
-    before = assert_once(server)
+    before = assert_once(server, *others)
     assert "made" not in server.run(command, "deploy-flows", "--yes")
-    assert assert_once(server) == before
+    assert assert_once(server, *others) == before
     assert [one["name"] for one in server.list("work_pools")] == ["vllm"]
-    assert zones(server) <= {ZONE}
+    assert zones(server) == {ZONE}
 
 
 @pytest.mark.timeout(_SECONDS)
