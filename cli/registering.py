@@ -18,13 +18,16 @@ from vllm_flows.errors import ConfigurationError
 
 @click.command("deploy-flows")
 @click.option("--work-pool", metavar="NAME", help="Work pool, made when it is missing (vllm).")
+@click.option("--notify", metavar="TYPE/NAME", help="Notification block that is told of incidents.")
 @yes_option
 @click.pass_obj
-def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
+def deploy_flows(options: Options, *, work_pool: str | None, notify: str | None, yes: bool) -> None:
     """Register the flows on the configured Prefect server, for workers of a work pool.
 
-    Doing it again updates them; schedules that were made in the UI stay. Workers run the flows in
-    the folder that VLLM_FLOWS_DIR names, else in the current one: models.yaml and .env are there.
+    Doing it again updates them; schedules that were made in the UI stay. With --notify, as
+    slack-webhook/ops, people are told of what fails, falls ill or waits for them. Workers run the
+    flows in the folder that VLLM_FLOWS_DIR names, else in the current one: models.yaml and .env
+    are there.
     """
     if not prefect_is_configured():
         raise ConfigurationError(
@@ -35,6 +38,7 @@ def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
     prepare_environment()
     from prefect.settings import PREFECT_API_URL
 
+    from deployments.automating import automate
     from deployments.registering import DIRECTORY, catalogue, pools_of, register
 
     document = catalogue(work_pool, options.as_environment())
@@ -48,6 +52,9 @@ def deploy_flows(options: Options, *, work_pool: str | None, yes: bool) -> None:
         confirm("Register them?")
     with explained():
         made = register(document, directory)
+        automated = automate(notify)
     for name in made:
         note(f"work pool {name} made")
+    for name in automated:
+        note(f"automation {name}")
     note(f"registered; next: prefect worker start --pool {pool}")

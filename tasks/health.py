@@ -12,7 +12,7 @@ from tasks.weights import fetch_weights
 from vllm_flows.capacity import needs_of
 from vllm_flows.errors import WeightsError
 from vllm_flows.health_checking import Outcome, check_health
-from vllm_flows.health_events import Change
+from vllm_flows.health_events import Change, summary
 from vllm_flows.health_keeping import keep
 from vllm_flows.health_memory import Run
 from vllm_flows.health_picture import as_address, trend
@@ -84,9 +84,9 @@ def show(outcome: Outcome, runs: Sequence[Run], zone: str) -> None:
 
 @task(name="tell", task_run_name="tell what changed", **ONCE)
 def tell(changes: Sequence[Change]) -> None:
-    """Send an event for each change of state; the same change is the same event."""
+    """Send an event for each change of state, and one for all; told again they are the same."""
     if changes:
-        send_events([change.event for change in changes])
+        send_events([*(change.event for change in changes), summary(changes)])
     for change in changes:
         say(f"{change.checked.name}: {change.old} -> {change.new}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,10 @@ from vllm_flows.redaction import redacted
 
 EVENT = "vllm-flows.model.health"
 RESOURCE = "vllm-flows.model"
+SUMMARY = "vllm-flows.health.changed"
+SUMMARY_RESOURCE = "vllm-flows.health"
+_LINES = 20
+"""Models that a summary names."""
 _SHOWN = 5
 """Findings that an event tells; the artifact has them all."""
 
@@ -81,6 +86,36 @@ class Change:
             "resource": self.resource,
             "payload": self.payload,
         }
+
+
+def summary(told: Sequence[Change]) -> dict[str, Any]:
+    """Return one event for all changes of a check, so that people get one message of an incident.
+
+    As Prefect's API takes it, but for the moment it is sent at; of the same changes it is the same.
+    """
+    namespace = told[0].namespace
+    lines = [f"{one.checked.name}: {one.old} -> {one.new}{_why(one)}" for one in told[:_LINES]]
+    if len(told) > _LINES:
+        lines.append(f"and {len(told) - _LINES} more")
+    counts = Counter(one.new for one in told)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join(sorted(str(one.id) for one in told)))),
+        "event": SUMMARY,
+        "resource": {
+            "prefect.resource.id": f"{SUMMARY_RESOURCE}.{namespace}",
+            "vllm-flows.namespace": namespace,
+        },
+        "payload": {
+            "namespace": namespace,
+            "summary": ", ".join(f"{number} now {state}" for state, number in counts.items()),
+            "text": "\n".join(lines),
+        },
+    }
+
+
+def _why(change: Change) -> str:
+    found = change.payload["findings"]
+    return f" ({found[0]['what']}; next: {found[0]['next']})" if found else ""
 
 
 def changes(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vllm_flows.health import Checked, Finding, Health, Kind, State
-from vllm_flows.health_events import changes, key_of, with_told
+from vllm_flows.health_events import changes, key_of, summary, with_told
 from vllm_flows.health_memory import (
     RUNS,
     Baseline,
@@ -110,6 +110,19 @@ def test_a_change_that_is_told_again_is_the_same_event():
     assert first.id == second.id
     (other,) = changes([checked], {"qwen": memory}, "other")
     assert other.id != first.id
+
+
+def test_all_changes_of_a_check_are_one_message_and_told_again_the_same():
+    told = Memory(state="green", since=1.0, at=1.0, told="green")
+    checked, memory = after(told, SILENT)
+    (change,) = changes([checked], {"qwen": memory}, "ns")
+    found = summary([change] * 30)
+    assert found["payload"]["summary"] == "30 now down"
+    lines = found["payload"]["text"].splitlines()
+    assert lines[0].startswith("qwen: green -> down (")
+    assert "next: vllm-flows check qwen --repair" in lines[0]
+    assert lines[-1] == "and 10 more"
+    assert found["id"] == summary([change] * 30)["id"] != summary([change])["id"]
 
 
 def test_what_could_not_be_measured_is_no_change_and_neither_is_its_end():

@@ -1,0 +1,62 @@
+"""The automations of `automations/` on a Prefect server: there once, by name, however often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+
+from vllm_flows.errors import ConfigurationError
+
+_FOLDER = Path(__file__).with_name("automations")
+_NO_BLOCK = "00000000-0000-0000-0000-000000000000"
+
+
+def automate(notify: str | None = None) -> list[str]:
+    """Make or update the automations, and return their names.
+
+    `notify` is the notification block that is told, as TYPE/NAME; without it those that tell
+    somebody are left alone. One that was disabled stays disabled. Raises ConfigurationError for a
+    block that is not there.
+    """
+    with get_client(sync_client=True) as client:
+        wanted = read("zombies")
+        if notify:
+            wanted += read("notifications", _block(client, notify))
+        for one in wanted:
+            _settle(client, one)
+    return [one.name for one in wanted]
+
+
+def read(name: str, block: UUID | None = None) -> list[AutomationCore]:
+    """Return the automations of a file, with this block to tell people by."""
+    text = (_FOLDER / f"{name}.yaml").read_text()
+    document: dict[str, Any] = yaml.safe_load(text.replace(_NO_BLOCK, str(block or _NO_BLOCK)))
+    return [AutomationCore.model_validate(one) for one in document["automations"]]
+
+
+def _block(client: SyncPrefectClient, notify: str) -> UUID:
+    kind, _, name = notify.partition("/")
+    try:
+        return client.read_block_document_by_name(name, kind).id
+    except ObjectNotFound as error:
+        raise ConfigurationError(
+            f"there is no block {notify}", next_command="prefect block ls"
+        ) from error
+
+
+def _settle(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    """Leave one automation of the name, as it is wanted; Prefect itself takes any number."""
+    there = client.read_automations_by_name(wanted.name)
+    if not there:
+        client.create_automation(wanted)
+        return
+    first, *others = there
+    client.update_automation(first.id, wanted.model_copy(update={"enabled": first.enabled}))
+    for one in others:
+        client.delete_automation(one.id)

@@ -1,0 +1,70 @@
+"""Automations are there once by name, whatever somebody made of them."""
+
+from __future__ import annotations
+
+from typing import Self
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.events.schemas.automations import Automation, AutomationCore
+
+from deployments import automating
+from vllm_flows.errors import ConfigurationError
+
+
+class Automations:
+    """Stands for Prefect's client: a server that takes any number of one name."""
+
+    def __init__(self, *there: Automation) -> None:
+        self.there = list(there)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read_automations_by_name(self, name: str) -> list[Automation]:
+        return [one for one in self.there if one.name == name]
+
+    def create_automation(self, wanted: AutomationCore) -> None:
+        self.there.append(Automation(id=uuid4(), **wanted.model_dump()))
+
+    def update_automation(self, automation_id: UUID, wanted: AutomationCore) -> None:
+        self.delete_automation(automation_id)
+        self.there.append(Automation(id=automation_id, **wanted.model_dump()))
+
+    def delete_automation(self, automation_id: UUID) -> None:
+        self.there = [one for one in self.there if one.id != automation_id]
+
+    def read_block_document_by_name(self, name: str, kind: str) -> None:
+        raise automating.ObjectNotFound(Exception((name, kind)))
+
+
+def test_of_several_of_a_name_one_stays_and_a_disabled_one_stays_disabled(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    (wanted,) = automating.read("zombies")
+    old = {**wanted.model_dump(), "enabled": False, "description": "old"}
+    server = Automations(Automation(id=uuid4(), **old), Automation(id=uuid4(), **old))
+    kept = server.there[0].id
+    monkeypatch.setattr(automating, "get_client", lambda **_: server)
+    assert automating.automate() == [wanted.name]
+    (found,) = server.there
+    assert (found.id, found.enabled, found.description) == (kept, False, wanted.description)
+
+
+def test_a_block_that_is_not_there_is_said_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = Automations()
+    monkeypatch.setattr(automating, "get_client", lambda **_: server)
+    with pytest.raises(ConfigurationError) as refused:
+        automating.automate("slack-webhook/ops")
+    assert "slack-webhook/ops" in str(refused.value)
+    assert server.there == []
+
+
+def test_every_message_goes_to_the_block_that_was_named():
+    block = uuid4()
+    actions = [each for one in automating.read("notifications", block) for each in one.actions]
+    assert {getattr(one, "block_document_id", None) for one in actions} == {block}
