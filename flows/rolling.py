@@ -147,7 +147,9 @@ class Rolling:
         ready, failed = sorted_out(waits)
         self.ready |= ready
         if together:
-            say("all engines hold the new API key; the router follows")
+            keyed = has_api_key(wave.values)
+            told = "hold the new API key" if keyed else "want no API key any more"
+            say(f"all engines {told}; the router follows")
             self._apply(wave.values, self._reason(wave), steps[-1])
             wait_router(self.run.session)
         overlap.relieve(name for name in wave.models if name not in failed)

@@ -368,7 +368,14 @@ def _refusal(what: str, error: ApiException) -> ClusterError:
     if "being terminated" in message:
         hint = "wait until `kubectl get namespaces` no longer lists it, then run this again"
         return ClusterError(f"cannot {what}: the namespace is being deleted", next_command=hint)
-    if error.status in {_FORBIDDEN, _UNAUTHORIZED}:
+    if error.status == _UNAUTHORIZED:
+        hint = "kubectl auth whoami   (log in anew as your cluster wants it, or name a --context)"
+        return NoRightError(
+            f"cannot {what}: the cluster does not accept this login",
+            why=f"{message}: the login of the kubeconfig is expired, or unknown to the cluster",
+            next_command=hint,
+        )
+    if error.status == _FORBIDDEN:
         hint = "vllm-flows doctor   (which rights are missing, and what grants them)"
         return NoRightError(f"no right to {what}", why=message, next_command=hint)
     kind = ConflictError if error.status == _CONFLICT else ClusterError

@@ -23,7 +23,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     versions = [
         (entry.get("podAnnotations") or {}).get(API_KEY_ANNOTATION) for entry in (before, after)
     ]
-    key = ["the API key changed"] if versions[0] != versions[1] else []
+    word = "changed" if versions[1] else "goes: open to all who reach it"
+    key = [f"the API key {word}"] if versions[0] != versions[1] else []
     return ", ".join([*key, *differences(_selecting(before), _selecting(after))])
 
 

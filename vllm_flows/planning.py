@@ -147,6 +147,8 @@ def decide(
 ) -> Decision:
     """Make the plan from what was seen; `verdicts` are in the order of the models."""
     api_key, token = session.api_key(), session.token()
+    if api_key is None:
+        session.keeper(lambda _: None).raise_if_only_in_vault(API_KEY)
     mark = mark_of(session.cluster, api_key.value) if api_key else None
     digest = mark.digest if mark else None
     desired = desired_state(aim.models, verdicts, session.settings, digest, state)

@@ -8,7 +8,7 @@ what changes for all engines replaces them at once, and then they are tried toge
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_flows.capacity import Wanted, find_room
 from vllm_flows.desired import Desired
@@ -178,16 +178,27 @@ def _joint(moving: Sequence[Moving], trial: Trial) -> dict[str, Room]:
     way = choose_together(lambda way: _does(asked, way, trial), replicas)
     last = trial.place(_steps(asked, way or Strategy.STOP_FIRST, trial)[-1]) if asked else {}
     beside = trial.place(_steps(asked, Strategy.SURGE, trial)[0]) if asked else {}
+    # One limit is for all of them: as many as the largest needs, where all fit beside all.
+    whole = way is Strategy.SURGE and _all_beside(asked, trial)
+    surge = max((one.wanted for one in replicas), default=1) if whole else 1
     for one, counts in zip(asked, replicas, strict=True):
         name = one.model.name
         if way is None:
             found[name] = Room(problem=last[name].problem)
             continue
         rollout = _rollout(way, counts)
+        rollout = replace(rollout, surge=surge) if rollout.surge else rollout
         refused = rollout.downtime and not trial.consents(one.model)
         problem = _downtime(one.model, beside[name].problem) if refused else None
         found[name] = Room(last[name].nodes, rollout, problem)
     return found
+
+
+def _all_beside(moving: Sequence[Moving], trial: Trial) -> bool:
+    """Say whether all new replicas of all models have room beside all old ones."""
+    counts = [(one, trial.replicas(one)) for one in moving]
+    found = trial.place([trial.tried(one, each.wanted, each.running) for one, each in counts])
+    return not any(place.problem for place in found.values())
 
 
 def _does(moving: Sequence[Moving], way: Strategy, trial: Trial) -> bool:

@@ -52,6 +52,7 @@ def session(
         token=lambda: token,
         refusal=lambda: refusal,
         cluster=SimpleNamespace(get=lambda *_: {"data": {"key": "a2V5"}}),
+        keeper=lambda _: SimpleNamespace(raise_if_only_in_vault=lambda _: None),
     )
 
 
@@ -75,7 +76,7 @@ def test_who_only_asks_needs_no_right_to_write():
         def refusal(self) -> None:
             raise AssertionError("nothing is to be written")
 
-    poor: Any = Poor(settings=load_settings(), api_key=lambda: None, token=lambda: None)
+    poor: Any = Poor(**{**vars(session()), "settings": load_settings()})
     values = decide(session(), Aim([QWEN]), [verdict()], EMPTY).desired.values
     digest = entries(values)["qwen"]["podAnnotations"][DIGEST_ANNOTATION]
     serving = ClusterState(

@@ -290,6 +290,16 @@ def test_models_that_change_at_once_surge_where_one_more_of_each_has_room(make: 
     assert rollouts(wanted, served(make, {"n": 4}, *models)) == {"a": surge, "b": surge}
 
 
+@pytest.mark.parametrize(("free", "surge"), [(3, 2), (2, 1)])
+def test_models_that_change_at_once_start_all_new_replicas_where_all_have_room(
+    make: Any, free: int, surge: int
+):
+    models = (a_model("one"), a_model("two", replicaCount=2))
+    state = served(make, {"a": 3 + free}, *models)
+    found = rollouts(aim(*models, chart="0.1.9"), state)
+    assert found == dict.fromkeys(("one", "two"), Rollout(Strategy.SURGE, surge))
+
+
 def test_of_models_that_stop_at_once_each_without_consent_is_named_and_no_other(make: Any):
     models = (a_model("a"), a_model("b", allowDowntime=True), a_model("c"))
     state = served(make, {"n": 5}, *models)

@@ -44,6 +44,7 @@ from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
 from vllm_flows.waiting import StoppableClock
+from vllm_flows.waves import key_mark
 
 OLDER, OLD, NEW = "a" * 40, "b" * 40, "c" * 40
 UNREADY = NotReadyError("crash loop", why="exit code 1", next_command="look at the log")
@@ -111,6 +112,7 @@ class Tasks:
     remembered: list[str] = field(default_factory=list)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     applied: list[dict[str, Mapping[str, Any]]] = field(default_factory=list)
+    router_marks: list[object] = field(default_factory=list)
 
     def put_in_place(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(rolling, "say", self.said.append)
@@ -135,6 +137,7 @@ class Tasks:
         self, _session: object, _chart: object, values: Mapping[str, Any], reason: str, *_: object
     ) -> None:
         self.applied.append(entries(values))
+        self.router_marks.append(key_mark(values["routerSpec"]))
         self.done.append(f"helm: {reason}")
 
     def roll_back_release(self, _session: object, way: WayBack, _reason: str) -> None:

@@ -27,6 +27,7 @@ from vllm_flows.errors import (
     RouterError,
     StoppedError,
 )
+from vllm_flows.observed import API_KEY_ANNOTATION
 
 
 def test_each_model_is_ready_and_has_answered_before_the_next_is_changed(tasks: Tasks):
@@ -173,6 +174,25 @@ def test_with_another_api_key_engines_are_ready_before_the_router_is_changed(tas
         *("wait a", "wait b", "ask a", "ask b"),
     ]
     assert tasks.said == ["all engines hold the new API key; the router follows"]
+    assert tasks.router_marks == ["one", "two"]
+    assert [entry["podAnnotations"][API_KEY_ANNOTATION] for entry in tasks.applied[0].values()] == [
+        "two",
+        "two",
+    ]
+
+
+def test_older_replicas_answer_until_the_router_with_the_new_api_key_is_ready(tasks: Tasks):
+    tasks.beside, tasks.router_starts = {"qwen"}, True
+    rolling_to(tasks, aim(a_model(), key="two"), serving(aim(a_model(), key="one"))).through()
+    done = verbs(tasks)
+    assert done.index("wait router") < done.index("drain qwen")
+
+
+def test_that_the_api_key_goes_is_said(tasks: Tasks):
+    made = rolling_to(tasks, aim(a_model(), key=None), serving(aim(a_model(), key="one")))
+    made.through()
+    assert tasks.said == ["all engines want no API key any more; the router follows"]
+    assert made.run.plan.steps[0].reason == "the API key goes: open to all who reach it"
 
 
 def test_who_never_gets_ready_with_another_api_key_goes_back_and_the_others_keep_it(tasks: Tasks):

@@ -12,6 +12,7 @@ from vllm_flows.redaction import redacted
 from vllm_flows.settings import Settings, load_settings
 from vllm_flows.settings_sources import set_settings
 from vllm_flows.vault_access import Access, AppRoleLogin, KubernetesLogin, TokenLogin, access_of
+from vllm_flows.vault_tokens import Token, refused_root
 
 ADDRESS = "https://vault.example.com:8200"
 
@@ -115,3 +116,11 @@ def test_a_path_that_vault_has_not_is_refused(monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setenv("VLLM_VAULT_API_KEY_PATH", path)
     with pytest.raises(ConfigurationError, match="VLLM_VAULT_API_KEY_PATH"):
         load_settings()
+
+
+@pytest.mark.parametrize("policies", [("root",), ("root", "other"), ("other", "root")])
+def test_a_token_with_roots_policy_among_others_is_a_root_token(policies: tuple[str, ...]):
+    token = Token.of({"policies": list(policies)})
+    assert refused_root(token, allowed=False)
+    assert not refused_root(token, allowed=True)
+    assert not refused_root(Token.of({"policies": ["rooted"]}), allowed=False)
