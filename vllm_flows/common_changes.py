@@ -8,7 +8,7 @@ from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.observed import ClusterState
 from vllm_flows.release_rules import chart_changes
-from vllm_flows.waves import key_mark, shares_alike
+from vllm_flows.waves import key_mark, router_lags, shares_alike
 
 
 def change_together(desired: Desired, state: ClusterState) -> bool:
@@ -43,6 +43,15 @@ def new_key(desired: Desired, state: ClusterState) -> list[str]:
         "do not fit beside all old ones answer nobody"
     )
     return [text]
+
+
+def lagging_router(state: ClusterState) -> list[str]:
+    """Say that an interrupted change of the API key left the router behind its engines."""
+    text = (
+        "the router holds another API key than the engines, as an interrupted run left it: until "
+        "it has theirs, models whose new replicas are ready answer nobody"
+    )
+    return [text] if router_lags(state.release.values) else []
 
 
 def chart_change(desired: Desired, state: ClusterState) -> str:

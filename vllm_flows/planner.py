@@ -15,7 +15,13 @@ from vllm_flows.capacity import needs_of, parting, unknown_gpus, unknown_room
 from vllm_flows.chart import overruled_version
 from vllm_flows.checks import Findings, check_model
 from vllm_flows.claims import missing_bytes, served_before
-from vllm_flows.common_changes import change_together, chart_change, made_anew, new_key
+from vllm_flows.common_changes import (
+    change_together,
+    chart_change,
+    lagging_router,
+    made_anew,
+    new_key,
+)
 from vllm_flows.desired import Desired
 from vllm_flows.differences import at_commit, changes, entries
 from vllm_flows.errors import VllmFlowsError
@@ -95,6 +101,7 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         *overruled_version(desired.settings, desired.chart),
         *made_anew(replaced),
         *new_key(desired, state),
+        *lagging_router(state),
         *_unknown(steps, state),
         *_unready_router(state),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vllm_flows.chart import Chart
-from vllm_flows.common_changes import change_together, new_key
+from vllm_flows.common_changes import change_together, lagging_router, new_key
 from vllm_flows.desired import Desired
 from vllm_flows.models import Model
 from vllm_flows.observed import ClusterState, Release, ReleaseState, Verdict
@@ -57,3 +57,10 @@ def test_with_the_same_key_models_come_and_go_one_by_one():
     case = change(values("a", "b", key="one"), values("a", "c", key="one"))
     assert not change_together(*case)
     assert new_key(*case) == []
+
+
+def test_a_router_that_an_interrupted_run_left_behind_is_named():
+    engines, router = values("a", key="two"), values("a", key="one")
+    left = {**engines, "routerSpec": router["routerSpec"]}
+    assert "until it has theirs" in lagging_router(change(left, engines)[1])[0]
+    assert lagging_router(change(engines, engines)[1]) == []
