@@ -242,7 +242,7 @@ def _store(settings: Settings, place: Place, value: SecretStr) -> None:
         credential = credentials.read(guarded.cluster, place, value)
         kept = guarded.look(place)
         if kept.store.is_there:
-            note(f"kept in {guarded.where(kept)}: {kept.choice.reason}")
+            note(f"to be kept in {guarded.where(kept)}: {kept.choice.reason}")
         changed = credential is not None and guarded.store(place, credential, anew=True)
     state = "is set" if changed else "holds that value already"
     note(f"Secret {place.secret} {state} in namespace {settings.namespace}")
