@@ -14,16 +14,17 @@ from sandbox import demo, lifecycle
 from sandbox.progress import silent, to_stderr
 
 PROGRAM = Path(sys.executable).with_name("vllm-flows")
-_MODEL = """\
-- name: model-{number:03d}
-  modelURL: microsoft/Phi-3-mini-4k-instruct
+MODEL = """\
+- name: {name}
+  modelURL: {repository}
   trustRemoteCode: true
   requestGPU: 0
   requestCPU: 100m
   requestMemory: 64Mi
   pvcStorage: 1Gi
 """
-"""The simulated engine of the sandbox's smallest repository; a GPU each would need 100."""
+"""A simulated engine; a GPU each would need 100."""
+_SMALLEST = "microsoft/Phi-3-mini-4k-instruct"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Bench:
 
     def models(self, count: int) -> None:
         """Write models.yaml with so many models, all alike but for their names."""
-        blocks = [_MODEL.format(number=number) for number in range(count)]
+        blocks = [
+            MODEL.format(name=f"model-{number:03d}", repository=_SMALLEST)
+            for number in range(count)
+        ]
         (self.folder / "models.yaml").write_text("".join(blocks))
 
     def ours(self, *arguments: str) -> float:

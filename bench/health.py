@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import psutil
 
-from bench._installations import Bench, bench
+from bench._installations import MODEL, Bench, bench
 from sandbox.agent.names import ADDRESS_ANNOTATION
 from sandbox.hub.access import TOKEN_REFUSED
 
@@ -30,15 +30,6 @@ EACH = 2
 _TRIES = 3
 _GATED = "meta-llama/Llama-3.2-3B-Instruct"
 _OPEN = "microsoft/Phi-3-mini-4k-instruct"
-_MODEL = """\
-- name: {name}
-  modelURL: {repository}
-  trustRemoteCode: true
-  requestGPU: 0
-  requestCPU: 100m
-  requestMemory: 64Mi
-  pvcStorage: 1Gi
-"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ def well(models: Models) -> dict[str, Any]:
 def write(made: Bench, names: Sequence[str]) -> None:
     """Write models.yaml; the last two models are gated."""
     blocks = [
-        _MODEL.format(name=name, repository=_GATED if name in names[-EACH:] else _OPEN)
+        MODEL.format(name=name, repository=_GATED if name in names[-EACH:] else _OPEN)
         for name in names
     ]
     (made.folder / "models.yaml").write_text("".join(blocks))

@@ -41,7 +41,7 @@ def hand_over(session: Session, wanted: Mapping[str, Labels]) -> None:
         elif selected(deployment) != labels:
             _label(cluster, owned_by(deployment, replica_sets), labels)
             cluster.delete("Deployment", name, alone=True)
-            _wait_gone(session, name)
+            wait_gone(session, "Deployment", name)
             say(f"Deployment {name} deleted without its pods, which serve on")
 
 
@@ -56,19 +56,21 @@ def _label(cluster: Cluster, replica_sets: Sequence[Object], labels: Labels) -> 
             cluster.merge("Pod", pod["metadata"]["name"], {"metadata": {"labels": dict(labels)}})
 
 
-def _wait_gone(session: Session, name: str) -> None:
+def wait_gone(session: Session, kind: str, name: str) -> None:
+    """Wait until an object that was deleted alone is gone. Raises TimedOutError after a minute."""
+
     def ask() -> bool | Pending:
-        there = session.cluster.get("Deployment", name)
-        return Pending(f"Deployment {name} is being deleted") if there else True
+        there = {one["metadata"]["name"] for one in session.cluster.find(kind)}
+        return Pending(f"{kind} {name} is being deleted") if name in there else True
 
     wait_for(
         ask,
         seconds=_GONE_SECONDS,
         every=_POLL_SECONDS,
-        say=say,
+        say=lambda _: None,
         out_of_time=lambda last: TimedOutError(
             last,
-            next_command=f"kubectl -n {session.settings.namespace} get deployment {name} -o yaml",
+            next_command=f"kubectl -n {session.settings.namespace} get {kind} {name} -o yaml",
         ),
         clock=session.clock,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.handover import wait_gone
 from tasks.running import ONCE, RETRIED, say, speaker, task
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
@@ -27,7 +28,6 @@ from vllm_flows.waiting import Pending, wait_for
 
 _MADE_SECONDS = 10.0
 _SOON_SECONDS = 0.1
-_GONE_SECONDS = 60.0
 _HEARD_SECONDS = 2.0
 """In which every router has heard that it is not to ask the pod any more."""
 _POLL_SECONDS = 0.5
@@ -98,27 +98,10 @@ def _taken_from(session: Session, deployment: Object, replica_set: Object) -> li
     for pod in pods:
         cluster.merge("Pod", pod["metadata"]["name"], mark())
     cluster.delete("ReplicaSet", name, alone=True)
-    _wait_gone(session, name)
+    wait_gone(session, "ReplicaSet", name)
     for pod in pods:
         cluster.merge("Pod", pod["metadata"]["name"], out_of_reach(deployment, replica_set))
     return pods
-
-
-def _wait_gone(session: Session, name: str) -> None:
-    def ask() -> bool | Pending:
-        there = {one["metadata"]["name"] for one in session.cluster.find("ReplicaSet")}
-        return Pending(f"ReplicaSet {name} is being deleted") if name in there else True
-
-    wait_for(
-        ask,
-        seconds=_GONE_SECONDS,
-        every=_SOON_SECONDS,
-        say=lambda _: None,
-        out_of_time=lambda last: TimedOutError(
-            last, next_command=f"kubectl -n {session.settings.namespace} get replicaset {name}"
-        ),
-        clock=session.clock,
-    )
 
 
 def _wait_idle(session: Session, subject: str, pods: Sequence[Object]) -> None:
