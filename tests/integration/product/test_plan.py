@@ -134,6 +134,6 @@ def test_an_account_that_lacks_a_right_is_told_so_before_anything_is_written(pro
         said = product.run(*verb, code=1, KUBECONFIG=kubeconfig).stderr
         assert f"{product.namespace}:editor may not, in {product.namespace}: " in said
         assert "create, patch roles" in said
-        assert "--clusterrole=admin" in said
+        assert "--role=vllm-flows" in said
     assert product.versions() == before
     assert product.objects("leases") == []
