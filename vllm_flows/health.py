@@ -19,8 +19,10 @@ class State(StrEnum):
     DEGRADED = "degraded"
     DOWN = "down"
 
-
-_BADNESS = {state: rank for rank, state in enumerate(State)}
+    @property
+    def badness(self) -> int:
+        """How bad it is, counted from green."""
+        return list(State).index(self)
 
 
 class Kind(StrEnum):
@@ -197,13 +199,13 @@ class Finding:
 
 def state_of(findings: Iterable[Finding]) -> State:
     """Return the worst that was found; green when nothing was."""
-    return max((one.state for one in findings), key=_BADNESS.__getitem__, default=State.GREEN)
+    return max((one.state for one in findings), key=lambda one: one.badness, default=State.GREEN)
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return them in the order in which a reader needs them."""
     kinds = list(Kind)
-    return tuple(sorted(findings, key=lambda one: (-_BADNESS[one.state], kinds.index(one.kind))))
+    return tuple(sorted(findings, key=lambda one: (-one.state.badness, kinds.index(one.kind))))
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,12 @@ def choose(
 ) -> Repairs:
     """Choose the repairs of one run; `nodes` has by model the node of each of its pods.
 
-    `now` is in seconds since the epoch.
+    Models that do not answer come before those that do. `now` is in seconds since the epoch.
     """
     chosen: list[Repair] = []
     refused: list[str] = []
     models = [one for one in checked if not one.shared]
-    for one in models:
+    for one in sorted(models, key=lambda one: -one.state.badness):
         repair = _wanted(one, nodes.get(one.name, {}))
         if repair is None:
             continue

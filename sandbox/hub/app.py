@@ -12,6 +12,7 @@
   owner chooses, without a commit
 - POST /_sandbox/behave: no limit any more, and no failure or fault that is still to come; no
   webhook, and every owner's first choice
+- POST /_sandbox/rewind: every repository is at its first commit again
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
 
@@ -199,6 +200,11 @@ class Hub:
             one.gated, one.private = one.sample.gated, False
         return JSONResponse({})
 
+    async def rewind(self, _request: Request) -> Response:
+        """Take back every commit that was made here."""
+        self.store.rewind()
+        return JSONResponse({})
+
     async def counters(self, _request: Request) -> Response:
         """Tell how many requests came, by the handler that took them."""
         return JSONResponse(dict(self.requests))
@@ -270,6 +276,7 @@ def build_app(hub: Hub) -> Starlette:
         Route("/_sandbox/commit", hub.add_commit, methods=["POST"]),
         Route("/_sandbox/repository", hub.set_repository, methods=["POST"]),
         Route("/_sandbox/behave", hub.behave, methods=["POST"]),
+        Route("/_sandbox/rewind", hub.rewind, methods=["POST"]),
         Route("/_sandbox/requests", hub.counters, methods=["GET"]),
     ]
     routes = [Route(path, hub.counted(handler), methods=methods) for path, handler, methods in api]

@@ -85,7 +85,14 @@ class Repository:
 
     def take_back(self) -> Commit:
         """Forget the newest commit, but never the first; return the newest of then."""
-        del self.commits[max(1, len(self.commits) - 1) :]
+        return self._keep(len(self.commits) - 1)
+
+    def rewind(self) -> Commit:
+        """Forget all commits but the first; return it."""
+        return self._keep(1)
+
+    def _keep(self, count: int) -> Commit:
+        del self.commits[max(1, count) :]
         self.versions, self.config = Counter(self.head.changes), dict(self.head.config)
         return self.head
 
@@ -128,6 +135,12 @@ class Store:
         commit = self._add(self.repositories[repo_id], kind, config or {})
         self._journal.write_text(json.dumps([*self._added(), [repo_id, kind, config or {}]]))
         return commit
+
+    def rewind(self) -> None:
+        """Take back every commit that was added, in every repository."""
+        for repository in self.repositories.values():
+            repository.rewind()
+        self._journal.unlink(missing_ok=True)
 
     def _added(self) -> list[tuple[str, ChangeKind, dict[str, object]]]:
         if not self._journal.exists():

@@ -334,8 +334,9 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     """Give each test a namespace, and free its GPUs afterwards."""
     made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
     yield made
-    made.hub("rate", bytes_per_second=None)
+    made.hub("behave")
     made.run("uninstall", "--yes", "--delete-weights")
+    made.hub("rewind")
 
 
 @pytest.fixture

@@ -20,16 +20,17 @@ PAGE = Path(__file__).parents[3] / "docs" / "in-cluster.md"
 FOLDERS = sorted(path.parent.name for path in rights.FILES.glob("*/kustomization.yaml"))
 
 
-@pytest.fixture
-def namespaces(product: Product) -> Iterator[Product]:
+@pytest.fixture(scope="module")
+def namespaces(shared_product: Product) -> Iterator[Product]:
     """Make the namespaces that the folders are for: a dry run makes none."""
+    product = shared_product
     for folder, name in (("access", "vllm"), ("prefect", "prefect")):
         text = (rights.FILES / folder / "namespace.yaml").read_text()
         path = product.folder / f"{name}.yaml"
         path.write_text(text)
         product.kubectl("apply", "-f", str(path))
     yield product
-    product.kubectl("delete", "namespace", "vllm", "prefect", "--wait=false")
+    product.kubectl("delete", "namespace", "vllm", "prefect")
 
 
 FILLED = {"name": "run", "namespace": "vllm", "labels": {}, "env": [], "command": ["true"]}

@@ -63,6 +63,12 @@ def test_a_run_repairs_few_and_never_two_of_one_node():
     assert found.refused == ("b: left alone: a on the same node is repaired now",)
 
 
+def test_who_does_not_answer_comes_before_who_does():
+    found = chosen(Checked("a", (WEIGHTS,)), silent("b"), nodes="n")
+    assert [one.model for one in found.chosen] == ["b"]
+    assert found.refused == ("a: left alone: b on the same node is repaired now",)
+
+
 def test_a_repair_that_did_not_help_is_not_made_a_habit_of():
     recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
     assert "6 hours" in chosen(silent("a"), a=recently).refused[0]

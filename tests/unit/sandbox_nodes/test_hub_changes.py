@@ -100,6 +100,14 @@ def test_a_forced_push_takes_a_commit_away_and_the_same_one_can_come_back(runnin
     assert running.commit("weights") == second
 
 
+def test_a_hub_can_be_rewound_to_its_first_commits(running: Running):
+    first = running.api.model_info(SMALL).sha
+    running.commit("weights")
+    running.commit("docs")
+    running.control("rewind")
+    assert running.api.model_info(SMALL).sha == first
+
+
 def test_an_owner_gates_hides_and_shows_without_a_commit(running: Running):
     before = running.api.model_info(SMALL)
     running.control("repository", repo=SMALL, gated="manual")
