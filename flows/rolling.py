@@ -21,6 +21,7 @@ from tasks.readiness import restart_newest
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
 from tasks.smoke import prove
+from tasks.trial import compare_with_before
 from tasks.weights import remember_refused, remember_served
 from vllm_flows.common_changes import key_changes
 from vllm_flows.completions import Answer
@@ -51,7 +52,8 @@ OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
 class Rolling:
     """One run's change of the release.
 
-    `asking` is a session that only asks.
+    `asking` is a session that only asks. `comparing`: answers have to be as good as a check saw
+    them before.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
     `answers` what they said, and `silence` for how long nobody answered; of those that were
     `remembered` the claims know it. Of the others, `failed` has why they do not answer, and
@@ -60,6 +62,7 @@ class Rolling:
 
     run: Decision
     asking: Session
+    comparing: bool = False
     applied: Mapping[str, Any] | None = None
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -236,9 +239,23 @@ class Rolling:
         ready, unready = sorted_out(waits)
         asked = [one for one in models if one.name in ready and answers_prompts(one)]
         answers, silent = sorted_out({one.name: prove.submit(session, one) for one in asked})
+        if self.comparing and not back:
+            silent |= self._compare([one for one in asked if one.name in answers])
         self.ready |= {name: took + self.ready.get(name, 0.0) for name, took in ready.items()}
         self.answers |= answers
         return unready | silent
+
+    def _compare(self, models: Sequence[Model]) -> dict[str, VllmFlowsError]:
+        """Compare the models with what served before; return those that are worse, and in what."""
+        session, before = self.run.session, self.run.state.deployments
+        _, worse = sorted_out(
+            {
+                one.name: compare_with_before.submit(session, one, before[one.name].configuration)
+                for one in models
+                if one.name in before
+            }
+        )
+        return worse
 
     def _waits(
         self,

@@ -49,7 +49,8 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
     """Bring a model to the commit that its revision stands for now, and nothing else.
 
     New weights are fetched beside the old ones. With a GPU to spare the commit is first tried out
-    of the router's reach. What does not do is remembered, and not tried again unasked.
+    of the router's reach; once it serves, its answers are compared with what the last checks saw.
+    What does not do is remembered, and not tried again unasked.
 
     Args:
         model: The model's name in models.yaml.
@@ -83,7 +84,7 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
             if reason := why_not(run, verdict.commit, again=again):
                 say(f"{model}: {reason}")
                 return Report([], changed=False)
-            rolling = Rolling(run, session)
+            rolling = Rolling(run, session, comparing=True)
             with table_of_failure(rolling):
                 _bring(rolling, wanted)
             rolling.remember([model])

@@ -1,4 +1,4 @@
-"""Try a commit on its own, out of everybody's reach, while what serves goes on."""
+"""Whether another commit does: tried on its own while what serves goes on, and after its change."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from tasks.running import ONCE, RETRIED, speaker, task
 from vllm_flows.errors import CompletionError, NotDeployedError, VllmFlowsError
+from vllm_flows.health_after import compared
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.overlap import TRIAL_LABEL
@@ -59,6 +60,15 @@ def compare(session: Session, model: Model) -> None:
             next_command=f"kubectl -n {session.settings.namespace} logs {new[0].pod}",
             model=model.name,
         )
+
+
+@task(task_run_name="compare {model.name} with before", **ONCE)
+def compare_with_before(session: Session, model: Model, before: str) -> None:
+    """Compare what was just changed with what a check saw of the configuration `before`.
+
+    Raises CompletionError when its answers are worse.
+    """
+    speaker(model.name)(compared(session, model, before))
 
 
 def _pace(session: Session, model: Model, replica: Replica) -> Pace:

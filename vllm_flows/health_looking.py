@@ -67,7 +67,7 @@ class Look:
     def digest(self, model: str) -> str:
         """Return what tells the configuration that serves from others."""
         found = self.deployed.get(model)
-        return f"{found.digest}@{found.revision[:12]}" if found else ""
+        return found.configuration if found else ""
 
 
 def look(session: Session, listed: Sequence[str]) -> Look:

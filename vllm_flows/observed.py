@@ -161,6 +161,11 @@ class DeployedModel:
     revision: str
     digest: str
 
+    @property
+    def configuration(self) -> str:
+        """What tells the configuration that serves from others; its answers are compared by it."""
+        return f"{self.digest}@{self.revision[:12]}"
+
 
 @dataclass(frozen=True)
 class Description:

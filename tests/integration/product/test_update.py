@@ -126,3 +126,27 @@ def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
         assert len(prefect.updates()) == 2
     said = product.run("update", "phi4", "--yes").stderr
     assert f"{bad[:8]} was tried before and did not do" in said
+
+
+def test_a_commit_that_answers_far_more_slowly_gives_way_to_the_one_that_served(
+    crowded: Product, monkeypatch: pytest.MonkeyPatch
+):
+    crowded.only_free(1)
+    crowded.install(phi("main", "allowDowntime: true"))
+    session = session_of(crowded, monkeypatch)
+    crowded.run("check", "phi4")
+    good = crowded.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
+    said = crowded.run("update", "phi4", "--yes").stderr
+    assert "phi4: no slower than before: first token after" in said
+    assert served(session) == good[:8]
+    crowded.run("check", "phi4")
+    slow = {"sandbox_fault": "slow-tokens"}
+    bad = crowded.hub("commit", repo=REPOSITORY, kind="config", config=slow)["sha"]
+    said = crowded.run("update", "phi4", "--yes", code=1).stderr
+    assert "its answers are worse than before" in said
+    assert "tokens per second, and it were" in said
+    assert f"{good[:8]} serves again, as before" in said
+    assert served(session) == good[:8]
+    assert f"{bad[:8]} was tried before and did not do" in (
+        crowded.run("update", "phi4", "--yes").stderr
+    )

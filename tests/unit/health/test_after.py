@@ -1,0 +1,98 @@
+"""A model that was just changed, beside what a check saw of it before."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.engine import faults
+from sandbox.engine.faults import Fault
+from tests.support import VirtualClock
+from vllm_flows import health_after, health_speed
+from vllm_flows.errors import CompletionError
+from vllm_flows.health_after import compared
+from vllm_flows.health_looking import Look
+from vllm_flows.health_memory import Baseline, Memory
+from vllm_flows.health_router import Counts
+from vllm_flows.health_shapes import Shape
+from vllm_flows.health_speed import Speed
+from vllm_flows.models import Model
+
+if TYPE_CHECKING:
+    from conftest import FakeSession
+
+MODEL = Model(name="qwen", model_url="org/qwen")
+BEFORE = "a-digest@0123456789ab"
+POD = {
+    "metadata": {"name": "pod-1", "labels": {"model": "qwen"}},
+    "status": {
+        "podIP": "10.0.0.1",
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+
+
+class Passing(VirtualClock):
+    """A clock that goes by itself, and skips what is slept."""
+
+    def now(self) -> float:
+        return super().now() + time.monotonic()
+
+
+@pytest.fixture
+def asking(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what asks the model after its change; its baseline is 1 ms to the first token."""
+    given: Any = session
+    given.clock = Passing()
+    given.api_key = lambda: SimpleNamespace(value="a-key")
+    monkeypatch.setattr("vllm_flows.health_beside.router_counts", lambda *_: Counts())
+
+    def ask(digest: str = BEFORE, shape: Shape | None = None) -> str:
+        shapes = {"text": shape} if shape else {}
+        known = Memory(baseline=Baseline(digest, Speed(0.001, 1000.0, 0.001), shapes))
+        seen = Look(pods={"qwen": [POD]}, memories={"qwen": known})
+        monkeypatch.setattr(health_after, "look", lambda *_: seen)
+        return compared(given, MODEL, BEFORE)
+
+    return ask
+
+
+def test_answers_that_are_as_fast_as_before_are_said_with_both_speeds(asking: Any):
+    said = asking()
+    assert said.startswith("no slower than before: first token after ")
+    assert "(was 0.001 s)" in said
+    assert "tokens per second (were 1e+03)" in said
+
+
+def test_what_no_check_measured_is_compared_with_nothing(asking: Any):
+    assert "nothing to compare with" in asking("another@0123456789ab")
+
+
+def test_a_model_that_answers_far_more_slowly_is_worse(
+    asking: Any, served: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(faults.SLOW_SECONDS, Fault.SLOW_TOKENS, 0.005)
+    monkeypatch.setattr(health_speed, "_NOTICED_TOKEN_SECONDS", 0.002)
+    served.engine.fault = Fault.SLOW_TOKENS
+    with pytest.raises(CompletionError, match=r"worse than before: .*tokens per second") as caught:
+        asking()
+    assert caught.value.model == "qwen"
+    assert "logs" in caught.value.next_command
+
+
+def test_an_answer_that_is_no_text_is_worse(asking: Any, served: Any):
+    served.engine.fault = Fault.RUBBISH
+    with pytest.raises(CompletionError, match="worse than before"):
+        asking()
+
+
+def test_other_weights_may_say_it_in_another_form(asking: Any):
+    assert "no slower" in asking(shape=Shape(length=3, variety=2, junk=0))
+
+
+def test_a_model_that_could_not_be_asked_is_not_called_worse(asking: Any, served: Any):
+    served.engine.fault = Fault.SILENT
+    assert "could not be compared with what served before" in asking()

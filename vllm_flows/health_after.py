@@ -1,0 +1,73 @@
+"""Whether a model that was just changed answers as well as a check saw it answer before."""
+
+from __future__ import annotations
+
+from vllm_flows import health_beside as beside
+from vllm_flows.errors import CompletionError
+from vllm_flows.health import Finding, Kind
+from vllm_flows.health_asking import Asker
+from vllm_flows.health_baseline import fitting
+from vllm_flows.health_judging import judge_ways
+from vllm_flows.health_lanes import Lanes
+from vllm_flows.health_looking import look
+from vllm_flows.health_memory import NOTHING
+from vllm_flows.health_speed import Speed, best
+from vllm_flows.models import Model
+from vllm_flows.names import engine_deployment
+from vllm_flows.session import Session
+from vllm_flows.sizes import human_seconds
+
+_WORSE = {Kind.SLOW_START, Kind.SLOW_TOKENS, Kind.RUBBISH}
+"""An answer of another form is none of them: other weights may well say it otherwise."""
+_REPLICAS_AT_ONCE = 4
+_PATIENCE_SECONDS = 10.0
+
+
+def compared(session: Session, model: Model, before: str) -> str:
+    """Ask each ready replica, and say how its answers are beside the baseline.
+
+    `before` is the `configuration` that served until now, whose baseline it is. Raises
+    CompletionError when an answer is far slower, or no text.
+    """
+    seen = look(session, [model.name])
+    baseline = fitting(seen.memories.get(model.name, NOTHING).baseline, before)
+    if baseline is None:
+        return "no check measured what served before: there is nothing to compare with"
+    key = session.api_key()
+    asker = Asker(
+        session,
+        None,
+        key.value if key else None,
+        Lanes(_REPLICAS_AT_ONCE, _PATIENCE_SECONDS, session.clock.now),
+        beside.router_counts(session, seen),
+        alone=True,
+    )
+    asked = asker.ask(model, seen.replicas(model.name), baseline)
+    found = judge_ways(None, asked.own, baseline)
+    worse = [one for one in found if one.kind in _WORSE]
+    if worse:
+        raise _worse(session, model, worse)
+    unclear = [one.text for one in found if one.kind is not Kind.SHAPE]
+    if unclear:
+        return f"could not be compared with what served before: {'; '.join(unclear)}"
+    return f"no slower than before: {_speeds(best(one.speed for one in asked.own), baseline.speed)}"
+
+
+def _worse(session: Session, model: Model, found: list[Finding]) -> CompletionError:
+    return CompletionError(
+        f"its answers are worse than before: {'; '.join(one.text for one in found)}",
+        next_command=f"kubectl -n {session.settings.namespace} logs "
+        f"deployment/{engine_deployment(model.name)}",
+        model=model.name,
+    )
+
+
+def _speeds(now: Speed, before: Speed) -> str:
+    """Say both speeds, as far as they were measured."""
+    parts = []
+    if now.first is not None and before.first is not None:
+        first, was = human_seconds(now.first), human_seconds(before.first)
+        parts.append(f"first token after {first} (was {was})")
+    if now.rate and before.rate:
+        parts.append(f"{now.rate:.3g} tokens per second (were {before.rate:.3g})")
+    return ", ".join(parts) or "too little could be measured"
