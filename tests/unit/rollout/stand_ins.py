@@ -91,13 +91,15 @@ def serving(deployed: Desired, proven: Mapping[str, str] | None = None) -> Clust
 class Tasks:
     """Stands for the tasks: notes what is done; models fail as often as `failing` tells.
 
-    `router` is why it will never be ready; None where it is, or still starts. The new pods of the
-    models in `beside` all start while the old ones are there.
+    `worse` is in what answers are worse than before, by model. `router` is why it will never be
+    ready; None where it is, or still starts. The new pods of the models in `beside` all start
+    while the old ones are there.
     """
 
     failing: dict[str, list[Exception]] = field(default_factory=dict)
     kept: dict[str, Past] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
+    worse: dict[str, CompletionError] = field(default_factory=dict)
     interrupted: Exception | None = None
     router: Exception | None = None
     router_starts: bool = False
@@ -119,6 +121,7 @@ class Tasks:
         patch.setattr(waits, "wait_ready", SimpleNamespace(submit=self.wait))
         patch.setattr(waits, "ready_now", self.ready_now)
         patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
+        patch.setattr(rolling, "compare_with_before", SimpleNamespace(submit=self.compare))
         patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rolling, "remember_refused", SimpleNamespace(submit=self.refuse))
         patch.setattr(rolling, "apply_release", self.apply_release)
@@ -210,6 +213,10 @@ class Tasks:
         left = self.failing.get(model.name)
         error = left.pop(0) if left else None
         return self.future(error or Answer(model.name, "Paris", 0.1))
+
+    def compare(self, _session: object, model: Model, before: str) -> Any:
+        self.done.append(f"compare {model.name} with {before.partition('@')[2]}")
+        return self.future(self.worse.get(model.name))
 
     def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:
         assert served.commit == NEW

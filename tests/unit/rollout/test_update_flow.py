@@ -25,6 +25,7 @@ from vllm_flows.differences import entries
 from vllm_flows.errors import (
     BlockedError,
     ClusterUnavailableError,
+    CompletionError,
     ConfigurationError,
     NotDeployedError,
     NotReadyError,
@@ -209,6 +210,18 @@ def test_a_trial_that_finds_no_place_is_said_and_holds_nothing_up(trial: Trial):
     assert update.update.fn("a").changed
     assert any("could not be tried on its own" in text for text in trial.tasks.said)
     assert trial.refused == {}
+
+
+def test_answers_are_compared_with_what_served_and_worse_ones_give_way(trial: Trial):
+    trial.tasks.worse["a"] = CompletionError("its answers are worse than before: slow")
+    with pytest.raises(RolloutError, match="bbbbbbbb serves again, as before"):
+        update.update.fn("a")
+    steps = [one.split(":")[0] for one in trial.tasks.done]
+    compared = steps.index(f"compare a with {OLD[:12]}")
+    assert steps[compared - 1] == "ask a"
+    assert steps[compared + 1 :] == ["helm", "wait a", "ask a"]
+    assert trial.tasks.refused["a"] == (NEW, "its answers are worse than before: slow")
+    assert trial.tasks.remembered == []
 
 
 def test_a_cluster_that_does_not_answer_says_nothing_of_the_commit(trial: Trial):
