@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -48,13 +49,18 @@ class Prefect:
         until(lambda: sum(one["state_type"] in ENDS for one in self.updates()) >= count)
         return self.updates()
 
+    def paused(self) -> dict[str, Any]:
+        """Wait until the newest update waits for somebody's word, and return its run."""
+        until(lambda: self.updates()[-1:] and self.updates()[-1]["state_type"] == "PAUSED")
+        return self.updates()[-1]
+
     def said(self, run: dict[str, Any]) -> str:
         """Return the log of a run."""
         logs = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
         return "\n".join(line["message"] for line in logs)
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def until(is_so: Callable[[], object]) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         if is_so():
@@ -126,6 +132,45 @@ def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
         assert len(prefect.updates()) == 2
     said = product.run("update", "phi4", "--yes").stderr
     assert f"{bad[:8]} was tried before and did not do" in said
+
+
+@pytest.mark.timeout(600)
+def test_somebody_is_asked_and_a_window_is_waited_for(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi("main", "update: approve"))
+    session = session_of(product, monkeypatch)
+    before = served(session)
+    with serving(product) as prefect:
+
+        def tell() -> str:
+            sha = str(product.hub("commit", repo=REPOSITORY, kind="weights")["sha"])
+            product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+            return sha
+
+        tell()
+        for word in (False, True):
+            run = prefect.paused()
+            form = run["state"]["state_details"]["run_input_keyset"]
+            shown = httpx.get(
+                f"{prefect.url}/api/flow_runs/{run['id']}/input/{form['description']}"
+            )
+            assert "phi4: update, revision" in shown.text
+            answer = {"run_input": {"approve": word}}
+            assert prefect.ask(f"flow_runs/{run['id']}/resume", **answer)["status"] == "ACCEPT"
+            *_, ended = prefect.ended(1 + word)
+            assert ended["state_type"] == "COMPLETED"
+            if not word:
+                assert served(session) == before
+                asked = tell()
+        assert served(session) == asked[:8]
+        opens = datetime.now(UTC) + timedelta(days=2)
+        product.models(phi("main", "update: window", f"updateWindow: {opens:%a} 02:00-05:00"))
+        tell()
+        *_, waiting = prefect.ended(3)
+        assert waiting["state_type"] == "SCHEDULED"
+        assert waiting["expected_start_time"].startswith(f"{opens:%Y-%m-%d}T02:00:00")
+        assert served(session) == asked[:8]
 
 
 def test_a_commit_that_answers_far_more_slowly_gives_way_to_the_one_that_served(
