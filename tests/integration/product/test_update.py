@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 180.0
 _QUIET_SECONDS = 15.0
+_TRIES = 10
 ENDS = {"COMPLETED", "FAILED", "CRASHED"}
 
 
@@ -33,7 +35,12 @@ class Prefect:
     url: str
 
     def ask(self, path: str, **body: object) -> Any:
-        answer = httpx.post(f"{self.url}/api/{path}", json=body, trust_env=False)
+        """Ask the Prefect API; again where it says that its database is locked."""
+        for _ in range(_TRIES):
+            answer = httpx.post(f"{self.url}/api/{path}", json=body, trust_env=False)
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
         return answer.raise_for_status().json()
 
     def updates(self) -> list[dict[str, Any]]:
