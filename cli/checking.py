@@ -51,14 +51,19 @@ def _checked(options: Options, names: tuple[str, ...], *, deep: bool) -> Health:
     from vllm_flows.health_checking import check_health
     from vllm_flows.health_choosing import chosen
     from vllm_flows.health_keeping import keep
+    from vllm_flows.metrics import of_health
+    from vllm_flows.metrics_telling import told
     from vllm_flows.session import Session
 
-    session = Session.open(options.settings())
-    models = chosen(session, names)
-    outcome = check_health(session, models, _say, deep=deep)
-    kept = keep(session, outcome, None, whole=not names)
-    if kept.error:
-        note(f"warning: what was seen is not remembered: {kept.error.what}")
+    settings = options.settings()
+    with told(settings, "health", _say) as measured:
+        session = Session.open(settings, measured)
+        outcome = check_health(session, chosen(session, names), _say, deep=deep)
+        kept = keep(session, outcome, None, whole=not names)
+        if kept.error:
+            note(f"warning: what was seen is not remembered: {kept.error.what}")
+        if not names:
+            measured["health"] = of_health(outcome.health)
     return outcome.health
 
 

@@ -20,6 +20,7 @@ from vllm_flows.health_events import changes
 from vllm_flows.health_keeping import with_repairs
 from vllm_flows.health_memory import runs_with
 from vllm_flows.health_repairs import Repair, choose
+from vllm_flows.metrics import of_health
 from vllm_flows.models import Model
 from vllm_flows.session import Session
 
@@ -55,6 +56,8 @@ def health(
         outcome = check(session, asked, deep=deep)
         if repair:
             outcome = _repaired(session, asked, outcome, repairs_at_most)
+        if whole:
+            session.measured["health"] = of_health(outcome.health)
         last = runs_with(outcome.seen.runs, outcome.health if whole else None)
         show(outcome, last, session.settings.timezone)
         news = changes(outcome.health.checked, outcome.memories, session.settings.namespace)

@@ -34,6 +34,7 @@ from vllm_flows.errors import (
     VllmFlowsError,
 )
 from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
+from vllm_flows.metrics import of_rollout
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.outage import Outage
@@ -115,6 +116,8 @@ class Rolling:
                 way = self._way_back(wave, failed)
                 self.gone_back |= self._go_back(way, failed, overlap)
         self.silence |= outages
+        if self.silence:
+            self.asking.measured["rollout"] = of_rollout(self.silence)
         for name, outage in outages.items():
             if outage.load:
                 say(f"{name}: {outage.load}")

@@ -25,6 +25,7 @@ from vllm_flows.errors import (
 )
 from vllm_flows.guarded_process import guard_process
 from vllm_flows.lease import Lock, current_holder, wall_clock
+from vllm_flows.metrics_telling import told
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 from vllm_flows.waiting import Pending, wait_for
@@ -44,20 +45,21 @@ def session_for(**overrides: object) -> Iterator[Session]:
     """Open a session; parameters that are None are left to the environment.
 
     When the run is interrupted or fails, every task that still waits is woken to end. An error that
-    leaves the block shows no secret.
+    leaves the block shows no secret. How the run ended is told as metrics, where they are wanted.
     """
     with secrets_kept():
         settings = load_settings(**overrides)
-        check_chart_version(settings, overrides.get("chart_version"))
-        session = Session.open(settings)
-        _say_where()
-        try:
-            # A wrong address fails at once; only who answered before is waited for.
-            session.cluster.get("Namespace", session.settings.namespace)
-            yield session.patient(say)
-        except BaseException:
-            session.clock.stop()
-            raise
+        with told(settings, str(flow_run.flow_name), say) as measured:
+            check_chart_version(settings, overrides.get("chart_version"))
+            session = Session.open(settings, measured)
+            _say_where()
+            try:
+                # A wrong address fails at once; only who answered before is waited for.
+                session.cluster.get("Namespace", session.settings.namespace)
+                yield session.patient(say)
+            except BaseException:
+                session.clock.stop()
+                raise
 
 
 def _say_where() -> None:

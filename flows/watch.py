@@ -7,6 +7,7 @@ from prefect import flow
 from flows.running import run_name, session_for
 from tasks.masked_pickle import RESULTS
 from tasks.revisions import look, tell
+from vllm_flows.metrics import of_revisions
 from vllm_flows.models_file import load_models
 from vllm_flows.revision_report import revision_data
 
@@ -35,5 +36,7 @@ def watch(
     ) as session:
         models = load_models(session.settings.models_file)
         found = look(session, models, repository or "")
+        if not repository:
+            session.measured["revisions"] = of_revisions(found.seen)
         tell(session, models, found)
     return revision_data(found.seen)

@@ -6,6 +6,13 @@ import re
 from urllib.parse import unquote, urlsplit
 
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
+_LOGIN = r"([^/@\s]*@)?"
+
+
+def is_address(text: str, *, login: bool = False) -> bool:
+    """Say whether it is an address of HTTP; with `login` it may have user and password."""
+    user = _LOGIN if login else ""
+    return bool(re.fullmatch(rf"https?://{user}[A-Za-z0-9.\-]+(:\d{{1,5}})?(/[^\s]*)?", text))
 
 
 def without_credentials(text: str) -> str:

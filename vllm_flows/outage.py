@@ -30,7 +30,7 @@ class Outage:
     that could not be asked to the next that could, or for which the run stood still: nobody knows
     whether the model was silent. `lasting`: it still was when the asking ended. `asked` are all
     questions that could be asked, `lost` those without an answer, and `slowest` is the longest time
-    that an answer took.
+    that an answer took. `longest` is the longest silence without an answer in between.
     """
 
     seconds: float = 0.0
@@ -39,6 +39,8 @@ class Outage:
     asked: int = 0
     lost: int = 0
     slowest: float = 0.0
+    longest: float = 0.0
+    _gap: float = 0.0
     _since: float = 0.0
     _heard: Heard = Heard.ANSWER
 
@@ -47,8 +49,11 @@ class Outage:
         passed = now - self._since
         if self._heard is Heard.SILENCE and passed <= _LONGEST_SECONDS:
             self.seconds += passed
+            self._gap += passed
+            self.longest = max(self.longest, self._gap)
         elif self._heard is not Heard.ANSWER:
             self.not_measured_seconds += passed
+        self._gap = 0.0 if heard is Heard.ANSWER else self._gap
         self._since, self._heard = now, heard
 
     def count(self, seconds: float, *, answered: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
@@ -21,6 +21,7 @@ from vllm_flows.guarding import Guard
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.keeping import Keeper, raise_if_pending
+from vllm_flows.metrics import Measured
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
@@ -52,7 +53,8 @@ _WRITTEN = {
 class Session:
     """The adapters a run works with.
 
-    `keyless`: the engines know no API key, even if there is one.
+    `keyless`: the engines know no API key, even if there is one. `measured` is what the run found
+    out that is told as metrics; all sessions that are made from this one share it.
     """
 
     settings: Settings
@@ -60,15 +62,17 @@ class Session:
     helm: Helm
     clock: StoppableClock
     keyless: bool = False
+    measured: Measured = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: Settings) -> Session:
+    def open(cls, settings: Settings, measured: Measured | None = None) -> Session:
         """Read the kubeconfig; nothing is asked yet. Raises ClusterError without one."""
         return cls(
             settings,
             Cluster.connect(settings.namespace, settings.kube_context),
             Helm(settings.namespace, settings.kube_context),
             StoppableClock(),
+            measured={} if measured is None else measured,
         )
 
     def patient(self, say: Callable[[str], None], seconds: float = 180.0) -> Session:

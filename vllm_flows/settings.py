@@ -28,7 +28,7 @@ from pydantic import (
     model_validator,
 )
 
-from vllm_flows.addresses import passwords_in
+from vllm_flows.addresses import is_address, passwords_in
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.images import LATEST, Image, parse_image, parse_tag
 from vllm_flows.quantities import parse_quantity
@@ -206,10 +206,16 @@ class Settings(BaseModel):
     webhook_secret: SecretStr | None = Field(
         None, description="Secret that the Hub's webhooks carry, for `vllm-flows webhook`"
     )
+    pushgateway: str = Field(
+        "", description="Address of the Pushgateway that is told the metrics of each run"
+    )
+    metrics_dir: Path | None = Field(
+        None, description="Folder of node_exporter's textfile collector that they are written to"
+    )
     models_file: Path = Field(Path("models.yaml"), description="The file that lists the models")
 
     @field_validator(
-        *("hf_token", "api_key", "webhook_secret", "weights_user"),
+        *("hf_token", "api_key", "webhook_secret", "weights_user", "metrics_dir"),
         *("vault_token", "vault_secret_id", "vault_wrapped_secret_id"),
         mode="before",
     )
@@ -248,10 +254,18 @@ class Settings(BaseModel):
     @field_validator("router_url", "hub_endpoint", "device_plugin_repository")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[^\s]*)?", value):
+        if value and not is_address(value):
             message = f"{value!r} is not an address such as https://models.example.com"
             if "@" in value:
                 message = "an address here has no user or password: https://models.example.com"
+            raise ValueError(message)
+        return value.rstrip("/")
+
+    @field_validator("pushgateway")
+    @classmethod
+    def _is_pushgateway(cls, value: str) -> str:
+        if value and not is_address(value, login=True):
+            message = "not an address such as http://user:password@example.com:9091 (%40 for an @)"
             raise ValueError(message)
         return value.rstrip("/")
 
@@ -366,7 +380,11 @@ def environment_for_others(environ: Mapping[str, str]) -> dict[str, str]:
         for name, field in Settings.model_fields.items()
         if SecretStr in get_args(field.annotation)
     }
-    return {name: value for name, value in environ.items() if name not in secret}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in secret and not (name.startswith(PREFIX) and passwords_in(value))
+    }
 
 
 def settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:

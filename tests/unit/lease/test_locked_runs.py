@@ -22,7 +22,7 @@ from vllm_flows.errors import (
 )
 from vllm_flows.lease import Lock, current_holder
 from vllm_flows.lease_rules import LEASE
-from vllm_flows.settings import load_settings
+from vllm_flows.settings import Settings, load_settings
 from vllm_flows.waiting import StoppableClock
 
 if TYPE_CHECKING:
@@ -233,9 +233,9 @@ class Opened:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     found = Opened()
-    monkeypatch.setattr(running, "load_settings", lambda **_: None)
+    monkeypatch.setattr(running, "load_settings", lambda **_: Settings())
     monkeypatch.setattr(running, "_say_where", lambda: None)
-    monkeypatch.setattr(running, "Session", SimpleNamespace(open=lambda _settings: found))
+    monkeypatch.setattr(running, "Session", SimpleNamespace(open=lambda *_: found))
     return found
 
 

@@ -105,6 +105,12 @@ def test_other_programs_get_no_secret_setting():
     assert environment_for_others(secret | others) == others
 
 
+def test_nor_an_address_of_ours_that_holds_a_password():
+    ours = {"VLLM_PUSHGATEWAY": "http://a:b@c", "VLLM_HUB_ENDPOINT": "http://c"}
+    others = {"HTTPS_PROXY": "http://a:b@c"}
+    assert environment_for_others(ours | others).keys() == {"VLLM_HUB_ENDPOINT", "HTTPS_PROXY"}
+
+
 def test_a_prefect_server_of_our_own_gets_no_token_either(monkeypatch: pytest.MonkeyPatch):
     seen: list[dict[str, str]] = []
     monkeypatch.setattr(

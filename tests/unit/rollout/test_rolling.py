@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.rollout.stand_ins import (
     NEW,
     OLD,
+    RUBBISH,
     UNREADY,
     Tasks,
     a_model,
@@ -24,9 +26,11 @@ from vllm_flows.errors import (
     ClusterUnavailableError,
     LockLostError,
     NotReadyError,
+    RolloutError,
     RouterError,
     StoppedError,
 )
+from vllm_flows.metrics import SILENT, Sample
 from vllm_flows.observed import API_KEY_ANNOTATION
 
 
@@ -145,6 +149,23 @@ def test_the_silence_of_each_model_that_was_replaced_is_kept(tasks: Tasks):
     made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
     made.through()
     assert made.silence.keys() == {"qwen"}
+
+
+@pytest.mark.parametrize("failing", [{}, {"qwen": [RUBBISH]}], ids=["done", "failed"])
+def test_what_was_lost_meanwhile_is_handed_over_also_by_a_run_that_fails(
+    tasks: Tasks, failing: dict[str, list[Exception]]
+):
+    tasks.silent, tasks.failing = 3.0, failing
+    made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
+    with pytest.raises(RolloutError) if failing else nullcontext():
+        made.through()
+    assert Sample(SILENT, 3.0, ("qwen",)) in made.asking.measured["rollout"]
+
+
+def test_a_run_that_replaced_nothing_hands_over_nothing(tasks: Tasks):
+    made = rolling_to(tasks, aim(a_model("a"), a_model("b")), serving(aim(a_model("a"))))
+    made.through()
+    assert made.asking.measured == {}
 
 
 @pytest.mark.parametrize(

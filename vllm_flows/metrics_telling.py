@@ -1,0 +1,53 @@
+"""Telling how a run ended, and what it measured, where the settings name a place for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vllm_flows.metrics import Measured, exit_code, of_measured, of_run, outdated_by
+from vllm_flows.redaction import redacted
+from vllm_flows.settings import Settings
+
+
+@contextmanager
+def told(
+    settings: Settings,
+    flow: str,
+    say: Callable[[str], None],
+    now: Callable[[], float] = time.time,
+) -> Iterator[Measured]:
+    """Tell of the block as of a run of the flow, however it ends; what it yields is filled there.
+
+    What cannot be told is said, and changes nothing else.
+    """
+    measured: Measured = {}
+    begin, ended_by = now(), None
+    try:
+        yield measured
+    except BaseException as error:
+        ended_by = error
+        raise
+    finally:
+        if settings.pushgateway or settings.metrics_dir:
+            _tell(settings, flow, say, measured, (begin, now(), exit_code(ended_by)))
+
+
+def _tell(
+    settings: Settings,
+    flow: str,
+    say: Callable[[str], None],
+    measured: Measured,
+    run: tuple[float, float, int],
+) -> None:
+    from vllm_flows.metrics_sink import Flow, sinks  # only where somebody wants metrics
+
+    _, end, code = run
+    for sink in sinks(settings):
+        try:
+            sink.tell(Flow(settings.namespace, flow), of_run(*run), of_measured(measured, end))
+            for other in outdated_by(flow, code):
+                sink.forget(Flow(settings.namespace, other))
+        except OSError as error:
+            say(redacted(f"warning: the metrics of this run did not reach {sink.name}: {error}"))
