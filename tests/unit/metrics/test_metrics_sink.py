@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -107,6 +108,14 @@ def test_no_other_answer_than_a_good_one_counts_and_no_other_address_is_asked(
 def test_a_gateway_that_is_not_there_is_an_os_error():
     with pytest.raises(OSError, match=r"refused|attempts failed"):
         Gateway.at("http://127.0.0.1:9").tell(HEALTH, RUN, None)
+
+
+def test_a_gateway_that_keeps_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vllm_flows.metrics_sink._SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway = Gateway.at(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(OSError, match="timed out"):
+            gateway.tell(HEALTH, RUN, None)
 
 
 def test_a_folder_gets_a_file_of_the_run_and_one_of_what_was_measured(tmp_path: Path):
