@@ -50,4 +50,5 @@ def _tell(
             for other in outdated_by(flow, code):
                 sink.forget(Flow(settings.namespace, other))
         except OSError as error:
-            say(redacted(f"warning: the metrics of this run did not reach {sink.name}: {error}"))
+            why = error.strerror or error
+            say(redacted(f"warning: the metrics of this run did not reach {sink.name}: {why}"))

@@ -66,6 +66,12 @@ def test_a_place_that_cannot_be_told_is_a_warning_and_the_others_are_told(tmp_pa
     assert values(tmp_path)
 
 
+def test_a_folder_that_is_not_there_is_told_by_its_own_name(tmp_path: Path):
+    folder = tmp_path / "nowhere"
+    (said,) = run(Settings(metrics_dir=folder), "deploy")
+    assert said.endswith(f" did not reach the folder {folder}: No such file or directory")
+
+
 def test_after_an_uninstall_nothing_is_told_of_models_any_more(tmp_path: Path):
     settings = Settings(metrics_dir=tmp_path)
     for flow in ("health", "deploy"):
