@@ -16,7 +16,6 @@ from flows.waits import sorted_out
 from tasks.access import check_access
 from tasks.artifacts import publish_table
 from tasks.masked_pickle import RESULTS
-from tasks.overlap import delete_leftovers
 from tasks.preparation import store_secrets
 from tasks.running import say
 from tasks.weights import ensure_claim, fetch_weights
@@ -92,8 +91,6 @@ def deploy(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
 
 def _brought(run: Decision, asking: Session) -> list[Outcome]:
     """Write what the plan says: Secrets, volumes and weights, then the release; and prove it."""
-    if run.state.leftovers:
-        delete_leftovers(run.session, run.state.leftovers)
     store_secrets(run.session, run.api_key, run.token, run.mark)
     rolling = Rolling(run, asking)
     with table_of_failure(rolling):

@@ -13,7 +13,10 @@ from vllm_flows.session import Session
 
 @dataclass
 class Overlap:
-    """The models of one wave whose rollouts are `held`, with old and new pods side by side."""
+    """The models of one wave whose rollouts are `held`, with old and new pods side by side.
+
+    Some may be held from the beginning, as a run left them that was interrupted.
+    """
 
     session: Session
     held: set[str] = field(default_factory=set)
@@ -21,7 +24,9 @@ class Overlap:
     def begin(self, names: Iterable[str]) -> None:
         """Hold the rollouts of those models whose new pods all start beside the old ones."""
         asked = {name: hold.submit(self.session, name, engine_deployment(name)) for name in names}
-        self.held |= {name for name, both in sorted_out(asked)[0].items() if both}
+        both = {name for name, both in sorted_out(asked)[0].items() if both}
+        self.let_go(asked.keys() - both)
+        self.held |= both
 
     def relieve(self, names: Iterable[str]) -> None:
         """End the older pods of those that are held, and let their rollouts come to their end."""

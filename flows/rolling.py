@@ -7,7 +7,7 @@ after it are not begun: what they would have changed serves on as it is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from flows.overlapping import Overlap
 from flows.running import results
 from flows.waits import sorted_out, wait_model_ready, wait_router
 from tasks.outage import measured
+from tasks.overlap import let_go
 from tasks.readiness import restart_newest
 from tasks.release import apply_release, remove_left_behind, roll_back_release, set_right
 from tasks.running import say
@@ -47,6 +48,7 @@ from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_
 
 OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
 """Failures that another try with the same weights would most likely end in again."""
+_GOES_ON = "the next run asks these first (vllm-flows upgrade)"
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Rolling:
     """One run's change of the release.
 
     `asking` is a session that only asks. `comparing`: answers have to be as good as a check saw
-    them before.
+    them before. `held` are the models of which an interrupted run left older pods beside new ones.
     Of the models that were changed and proven, `ready` has the seconds until they were ready,
     `answers` what they said, and `silence` for how long nobody answered; of those that were
     `remembered` the claims know it. Of the others, `failed` has why they do not answer, and
@@ -71,6 +73,11 @@ class Rolling:
     remembered: set[str] = field(default_factory=set)
     failed: dict[str, VllmFlowsError] = field(default_factory=dict)
     gone_back: dict[str, VllmFlowsError | str] = field(default_factory=dict)
+    held: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take over what the run before left."""
+        self.held = set(self.run.state.held)
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -86,6 +93,9 @@ class Rolling:
         state, unproven = self.run.state, tuple(self.run.unproven())
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
+        changing = {step.model for step in self.run.plan.steps if step.rollout}
+        for name in sorted(self.held - changing.union(unproven)):
+            let_go(self.run.session, engine_deployment(name))
         if unproven and not (state.drifts or router_lags(state.release.values)):
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
@@ -107,8 +117,8 @@ class Rolling:
         judged.
         """
         names, way = (*wave.models, *unproven), None
-        with measured(self.asking, names) as outages, self._overlap() as overlap:
-            late = self._bring(wave, steps, overlap) if steps else {}
+        with measured(self.asking, names) as outages, self._overlap(names) as overlap:
+            late = self._bring(wave, names, steps, overlap)
             seen = self._prove([name for name in names if name not in late])
             failed = self._once_more({**late, **seen}, overlap)
             self.failed |= failed
@@ -127,39 +137,53 @@ class Rolling:
             raise failure(failed, self.gone_back, self.silence, way)
 
     @contextmanager
-    def _overlap(self) -> Iterator[Overlap]:
-        """Yield who keeps older pods beside new ones; nobody does any more when the block ends."""
-        overlap = Overlap(self.run.session)
+    def _overlap(self, names: Collection[str]) -> Iterator[Overlap]:
+        """Yield who keeps older pods beside new ones; nobody does any more when the block is done.
+
+        Who breaks it off leaves them so: nobody was seen to answer that could take over.
+        """
+        overlap = Overlap(self.run.session, self.held & set(names))
+        self.held -= overlap.held
         try:
             yield overlap
+            overlap.let_go(set(overlap.held))
         finally:
-            # What ended the block is what the run ends with; the next one sets right what is left.
-            with suppress(VllmFlowsError):
-                overlap.let_go(set(overlap.held))
+            for name in sorted(overlap.held):
+                say(f"{name}: its older replicas are kept beside the new ones: {_GOES_ON}")
 
     def _bring(
-        self, wave: Wave, steps: Sequence[str], overlap: Overlap
+        self, wave: Wave, names: Sequence[str], steps: Sequence[str], overlap: Overlap
     ) -> dict[str, VllmFlowsError]:
         """Run helm for the wave; return who failed before its older pods were ended.
 
         These are who does not answer beside them, or never gets ready by the values that come
-        ahead of the router's.
+        ahead of the router's. Without `steps` helm was run before, maybe by an interrupted run.
         """
         together = wave.ahead is not None
-        self._apply(wave.ahead or wave.values, self._reason(wave), steps[0])
-        overlap.begin(wave.models)
-        early = wave.models if together else overlap.held
-        waits = self._waits(self.run.session, self._models(early), beside=overlap.held)
-        ready, failed = sorted_out(waits)
-        self.ready |= ready
+        if steps:
+            self._apply(wave.ahead or wave.values, self._reason(wave), steps[0])
+            overlap.begin(wave.models)
+        failed = self._early(wave.models if together else overlap.held, overlap)
         if together:
             keyed = has_api_key(wave.values)
             told = "hold the new API key" if keyed else "want no API key any more"
             say(f"all engines {told}; the router follows")
             self._apply(wave.values, self._reason(wave), steps[-1])
-            wait_router(self.run.session)
-        overlap.relieve(name for name in wave.models if name not in failed)
+        self._relieve([name for name in names if name not in failed], overlap, router=together)
         return failed
+
+    def _early(self, names: Collection[str], overlap: Overlap) -> dict[str, VllmFlowsError]:
+        """Wait for new pods, each asked by itself where older ones are held; return who failed."""
+        models = self._models(names)
+        ready, failed = sorted_out(self._waits(self.run.session, models, beside=overlap.held))
+        self.ready |= ready
+        return failed
+
+    def _relieve(self, names: Sequence[str], overlap: Overlap, *, router: bool = False) -> None:
+        """End the older pods of these, once a `router` that follows, or may, is ready."""
+        if router or overlap.held.intersection(names):
+            wait_router(self.run.session)
+        overlap.relieve(names)
 
     def fail(self, failed: Failures) -> None:
         """Note who failed, if anybody did, and raise the first failure."""
@@ -281,11 +305,13 @@ class Rolling:
     def _once_more(self, failed: Failures, overlap: Overlap) -> Failures:
         """Try those again whose `onFailure` is retry, with new pods."""
         again = [name for name in failed if self._model(name).on_failure == "retry"]
-        overlap.let_go(again)
         for name in again:
             say(f"{name}: {failed[name].what}; once more, with new pods")
             restart_newest(self.run.session, name, engine_deployment(name))
-        still = self._prove(again) if again else {}
+        still = self._early(overlap.held.intersection(again), overlap)
+        well = [name for name in again if name not in still]
+        self._relieve(well, overlap)
+        still |= self._prove(well) if well else {}
         return {name: error for name, error in failed.items() if name not in again} | still
 
     def _way_back(self, wave: Wave, failed: Failures) -> WayBack | None:

@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from tasks.overlap import delete_leftovers
 from tasks.plain_errors import tell_errors_plainly
 from tasks.preparation import ensure_namespace
 from tasks.release import wait_helm_ended
@@ -73,13 +74,14 @@ def _say_where() -> None:
 def locked(session: Session, verb: str) -> Iterator[Session]:
     """Hold the namespace's lock while the block runs, the namespace made if there is none.
 
-    Yields a session of which every write first checks the lock. Raises LockedError when another run
-    holds it.
+    Yields a session of which every write first checks the lock. What an interrupted run left, and
+    what serves nobody, is deleted. Raises LockedError when another run holds it.
     """
     ensure_namespace(session)
     with Lock.of(session.cluster, verb, say) as lock, _counting_while_held(lock):
         guarded = session.guarded(lock.check)
         wait_helm_ended(guarded)
+        delete_leftovers(guarded)
         yield guarded
 
 

@@ -13,7 +13,6 @@ from flows.running import locked_in_turn, run_name, session_for
 from flows.waits import wait_trial
 from tasks.access import check_access
 from tasks.masked_pickle import RESULTS
-from tasks.overlap import delete_leftovers
 from tasks.planning import observe_cluster, show_plan
 from tasks.running import say
 from tasks.trial import compare, tried
@@ -105,8 +104,6 @@ def _decided(session: Session, model: Model, verdict: Verdict, *, allow_downtime
 def _bring(rolling: Rolling, model: Model) -> None:
     """Fetch the weights, try the commit where there is room for it, and roll."""
     run = rolling.run
-    if run.state.leftovers:
-        delete_leftovers(run.session, run.state.leftovers)
     bring_weights(rolling)
     (step,) = run.plan.steps
     if step.rollout and step.rollout.strategy is Strategy.SURGE and answers_prompts(model):

@@ -1,7 +1,7 @@
 """Let the older pods of a model serve until the new ones were seen to answer; then end them well.
 
-A run that is killed meanwhile leaves a Deployment that is held, which the next run sets right like
-a change from outside, and marked pods, which it deletes.
+A run that ends meanwhile leaves a Deployment that is held, from where the next run goes on, and
+marked pods, which that one deletes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
 from vllm_flows.errors import TimedOutError, VllmFlowsError
 from vllm_flows.holding import RELEASED, held
+from vllm_flows.names import engine_deployment
+from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.overlap import (
     has_both,
+    held_models,
+    leftovers,
     mark,
     out_of_reach,
     surges_whole,
@@ -68,6 +72,13 @@ def let_go(session: Session, deployment: str) -> None:
     """
     if session.cluster.get("Deployment", deployment) is not None:
         session.cluster.merge("Deployment", deployment, RELEASED)
+
+
+def let_all_go(session: Session) -> None:
+    """Let every rollout go on that an interrupted run held."""
+    for name in sorted(held_models(session.cluster.find("Deployment", ENGINE_SELECTOR))):
+        let_go(session, engine_deployment(name))
+        speaker(name)("its rollout was held by an interrupted run, and goes on")
 
 
 @task(task_run_name="drain the older pods of {subject}", **ONCE)
@@ -133,9 +144,10 @@ def _requests(session: Session, pod: Object) -> int:
         return 0
 
 
-@task(name="delete leftovers", task_run_name="delete leftovers", **RETRIED)
-def delete_leftovers(session: Session, leftovers: Sequence[tuple[str, str]]) -> None:
-    """Delete what an interrupted run left, and what serves nobody; by kinds and names."""
-    for kind, name in leftovers:
+def delete_leftovers(session: Session) -> None:
+    """Delete what an interrupted run left, and what serves nobody."""
+    find = session.cluster.find
+    found = leftovers(find("Pod", ENGINE_SELECTOR), find("Deployment", ENGINE_SELECTOR))
+    for kind, name in found:
         if session.cluster.delete(kind, name):
             say(f"{kind} {name} was left by an interrupted run, and serves nobody: deleted")

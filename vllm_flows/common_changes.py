@@ -69,3 +69,16 @@ def made_anew(replaced: Sequence[str]) -> list[str]:
         "over to the new ones and serves until it is replaced"
     )
     return [text] if replaced else []
+
+
+def left_unfinished(state: ClusterState) -> list[str]:
+    """Say what a run left that was interrupted; one that is at work has it in hand itself."""
+    by = "an interrupted run left it so, unless one is at work now"
+    held = [
+        f"{name}: its older replicas are kept beside the new ones ({by})"
+        for name in sorted(state.held)
+    ]
+    return [
+        *held,
+        *(f"{kind} {name} serves nobody, and goes ({by})" for kind, name in state.leftovers),
+    ]

@@ -18,6 +18,7 @@ from vllm_flows.diagnosis_crashes import PodEvidence, is_running, last_end, stat
 from vllm_flows.diagnosis_logs import LOADING_LOG_LINES, LOG_LINES
 from vllm_flows.diagnosis_refusals import is_observed, paused, refusal
 from vllm_flows.diagnosis_scheduling import unschedulable
+from vllm_flows.holding import is_held
 
 _RANKS = {category: rank for rank, category in enumerate(Category)}
 _EVICTIONS_THAT_TELL = 3
@@ -36,6 +37,12 @@ class Evidence:
     pods: Mapping[str, PodEvidence] = field(default_factory=dict)
     nodes: Mapping[str, Object] = field(default_factory=dict)
     ending: bool = False
+
+
+_HELD = (
+    "its older replicas are kept beside the new ones, by a run at work or one that was interrupted"
+)
+_GO_ON = "vllm-flows install   (it goes on from there, unless a run is at work)"
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,10 @@ def diagnose(
         *_evictions(deployment, evicted, live),
     ]
     if not candidates:
+        if is_held(deployment):
+            return replace(
+                place_of(deployment).diagnosis(Category.STARTING, _HELD), next_command=_GO_ON
+            )
         return place_of(deployment).diagnosis(Category.STARTING, "waiting for the rollout")
     chosen = min(candidates, key=lambda each: (not each.definite, _RANKS[each.category]))
     if evicted and chosen.category is not Category.EVICTED:

@@ -49,6 +49,18 @@ class Drift:
         rest = f" and {more} more" if more > 0 else ""
         return f"{self.kind} {self.name}: {', '.join(self.changes[:_LISTED])}{rest}"
 
+    @property
+    def but_held(self) -> Drift | None:
+        """What is left of it but for the hold of a rollout, which is no change from outside."""
+        changes = tuple(one for one in self.changes if one != _HELD)
+        if len(changes) == len(self.changes):
+            return self
+        fields = dict(self.repair.get("spec") or {})
+        for name in RELEASED["spec"]:
+            fields.pop(name, None)
+        repair = {"spec": fields} if fields else {}
+        return replace(self, changes=changes, repair=repair) if changes else None
+
     def restarts(self, deployment: str) -> bool:
         """Say whether setting it right replaces the pods of the Deployment of that name."""
         mine = self.kind == "Deployment" and self.name == deployment

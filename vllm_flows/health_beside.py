@@ -12,7 +12,7 @@ from vllm_flows.errors import VllmFlowsError
 from vllm_flows.health import RELEASE, Checked, Finding, Kind
 from vllm_flows.health_hub_asking import Told, ask_hub, not_told
 from vllm_flows.health_looking import Look
-from vllm_flows.health_release import judge_drifts, judge_release
+from vllm_flows.health_release import judge_drifts, judge_leftovers, judge_release
 from vllm_flows.health_router import Counts, counts
 from vllm_flows.health_volumes import Looked, inspect_volumes
 from vllm_flows.models import Model
@@ -64,8 +64,11 @@ def end(beside: Beside, seen: Look) -> BesideTold:
     """Wait for the answers; who does not give one is inconclusive."""
     try:
         release, changed = _answer(beside.release, _SECONDS)
+        if seen.changing:  # who is at work holds rollouts, and lets them go
+            changed = tuple(filter(None, (one.but_held for one in changed)))
         drifts = judge_drifts(changed, seen.statuses)
         shared = [*judge_release(release), *drifts.pop(RELEASE, ())]
+        shared += [] if seen.changing else judge_leftovers(seen.leftovers)
     except VllmFlowsError as error:
         drifts = {}
         shared = [_unknown("what was changed on the release is not known", error)]

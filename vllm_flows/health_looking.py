@@ -17,6 +17,7 @@ from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import deployed_models
 from vllm_flows.observed import DeployedModel, WeightsClaim
+from vllm_flows.overlap import leftovers
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.session import Session
 from vllm_flows.status import ROUTER, Health, Status, status_of
@@ -30,7 +31,8 @@ class Look:
     """The cluster's objects by what they belong to, and what the last check remembered.
 
     `memories` are by `health_events.key_of` of the name; `there`: the ConfigMap exists. `changing`:
-    a run holds the namespace's lock, and what is not ready may be on its way.
+    a run holds the namespace's lock, and what is not ready may be on its way. `leftovers` as in
+    `ClusterState`.
     """
 
     statuses: Mapping[str, Status] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Look:
     router_pods: Sequence[Object] = ()
     memories: Mapping[str, Memory] = field(default_factory=dict)
     runs: Sequence[Run] = ()
+    leftovers: tuple[tuple[str, str], ...] = ()
     there: bool = False
     changing: bool = False
 
@@ -88,6 +91,7 @@ def look(session: Session, listed: Sequence[str]) -> Look:
         router_pods=_router_pods(session, found["Pod"]) if router else (),
         memories=memories(remembered),
         runs=runs(remembered),
+        leftovers=leftovers(found["Pod"], found["Deployment"]),
         there=remembered is not None,
         changing=current_holder(session.cluster) is not None,
     )

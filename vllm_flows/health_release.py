@@ -30,3 +30,9 @@ def judge_release(release: Release) -> list[Finding]:
     if release.state in {ReleaseState.DEPLOYED, ReleaseState.ABSENT}:
         return []
     return [Finding(Kind.UNFINISHED, f"the release is {release.state}")]
+
+
+def judge_leftovers(found: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Judge what an interrupted run left: it serves nobody, and may hold GPUs."""
+    text = "was left by an interrupted run, serves nobody, and holds what it runs on"
+    return [Finding(Kind.UNFINISHED, f"{kind} {name} {text}") for kind, name in found]

@@ -251,7 +251,8 @@ class ClusterState:
     cluster itself from others. `drifts` are the release's objects that somebody changed since helm
     wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
     those in `left` run without it, as an interrupted run left them. `leftovers` are kinds and names
-    of what it left behind, and what serves nobody: it is to be deleted.
+    of what it left behind, and what serves nobody: it is to be deleted. The pods of before of the
+    models in `held` are kept beside the new ones.
     """
 
     release: Release
@@ -265,6 +266,7 @@ class ClusterState:
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
     leftovers: tuple[tuple[str, str], ...] = ()
+    held: frozenset[str] = frozenset()
     cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm_flows.diagnosis_refusals import is_observed
+from vllm_flows.holding import is_held
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.replicas import ready_replicas
 from vllm_flows.selectors import selected
@@ -74,6 +75,17 @@ def out_of_reach(*owners: Object) -> dict[str, Any]:
 def is_draining(pod: Object) -> bool:
     """Say whether a pod was left to finish what it was answering, and belongs to nobody."""
     return DRAINING_LABEL in _labels(pod) and not pod["metadata"].get("ownerReferences")
+
+
+def held_models(deployments: Iterable[Object]) -> frozenset[str]:
+    """Return the models whose rollouts are held, with what serves beside what shall."""
+    named = {str(_labels(one).get("model", "")): one for one in deployments}
+    return frozenset(name for name, one in named.items() if name and is_held(one))
+
+
+def serves_nobody(pod: Object) -> bool:
+    """Say whether a pod is one that the next run deletes first, or that is ending."""
+    return is_draining(pod) or TRIAL_LABEL in _labels(pod)
 
 
 def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tuple[str, str], ...]:

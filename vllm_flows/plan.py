@@ -73,6 +73,7 @@ class Plan:
 
     `notes` concern the cluster as a whole. `replaced` are the Deployments that are made anew, as
     they select other pods; `together`: what changes for all engines, so all of them change at once.
+    `unfinished`: an interrupted run left what has to be dealt with.
     `refusal`: this account lacks a right that the changes take.
     """
 
@@ -81,14 +82,19 @@ class Plan:
     notes: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     together: bool = False
+    unfinished: bool = False
     refusal: NoRightError | None = None
 
     @property
     def changes(self) -> bool:
         """Say whether anything is to be written, if only that a model was seen to answer."""
-        return bool(self.release_reason) or any(
-            step.order or step.claim is not ClaimAction.NONE or step.action is Action.PROVE
-            for step in self.steps
+        return (
+            bool(self.release_reason)
+            or self.unfinished
+            or any(
+                step.order or step.claim is not ClaimAction.NONE or step.action is Action.PROVE
+                for step in self.steps
+            )
         )
 
     @property

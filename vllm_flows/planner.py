@@ -19,6 +19,7 @@ from vllm_flows.common_changes import (
     change_together,
     chart_change,
     lagging_router,
+    left_unfinished,
     made_anew,
     new_key,
 )
@@ -102,10 +103,11 @@ def make_plan(desired: Desired, state: ClusterState) -> Plan:
         *made_anew(replaced),
         *new_key(desired, state),
         *lagging_router(state),
+        *(unfinished := left_unfinished(state)),
         *_unknown(steps, state),
         *_unready_router(state),
     )
-    return Plan(tuple(steps), reason, notes, replaced, together)
+    return Plan(tuple(steps), reason, notes, replaced, together, bool(unfinished))
 
 
 def _unknown(steps: Sequence[Step], state: ClusterState) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class Decision:
         That a model was seen to answer is written down, and one that is not ready may need room.
         """
         unready = any(one.ready < one.replicas for one in self.state.deployments.values())
-        return self.changes or bool(self.news() or self.state.leftovers) or unready
+        return self.changes or bool(self.news()) or unready
 
     @property
     def changes(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from vllm_flows.cluster import Cluster, Object
 from vllm_flows.errors import ClusterError, NoRightError
 from vllm_flows.observed import Surroundings, WeightsClaim
+from vllm_flows.overlap import serves_nobody
 
 Found = TypeVar("Found")
 
@@ -36,7 +37,7 @@ def surroundings(
     }
     return Surroundings(
         nodes=_listed(lambda: cluster.find("Node")),
-        pods=_listed(lambda: cluster.find("Pod", fields=HOLD_RESOURCES, everywhere=True)),
+        pods=_listed(lambda: _pods_that_stay(cluster)),
         storage_classes=_listed(lambda: cluster.find("StorageClass")),
         volumes={model: volume for model, volume in volumes.items() if volume},
         runtime_class=_permitted(lambda: cluster.get("RuntimeClass", runtime_class) or {})
@@ -46,6 +47,15 @@ def surroundings(
         pod_security=_enforced(_permitted(lambda: cluster.get("Namespace", cluster.namespace))),
         weights_refusal=_refusal(cluster, weights_pod),
     )
+
+
+def _pods_that_stay(cluster: Cluster) -> list[Object]:
+    """Return the pods that hold resources, but those of ours that go before anything is placed."""
+    found = cluster.find("Pod", fields=HOLD_RESOURCES, everywhere=True)
+    mine = cluster.namespace
+    return [
+        one for one in found if not (one["metadata"]["namespace"] == mine and serves_nobody(one))
+    ]
 
 
 def _refusal(cluster: Cluster, pod: Object) -> str:

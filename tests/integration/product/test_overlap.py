@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -10,15 +12,27 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.integration.product.changing_models import REPOSITORY, commit, phi, session_of
+from tests.integration.product.changing_models import (
+    REPOSITORY,
+    commit,
+    history,
+    phi,
+    served,
+    session_of,
+)
+from tests.integration.product.test_going_back import silence
 from vllm_flows.completions import ModelsApi
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.session import Session
 
 if TYPE_CHECKING:
     from conftest import Product
 
 _AT_ONCE = 4
 _LONG_TOKENS = 1500
+_PATIENCE = 60.0
+_HARDLY_SECONDS = 2.0
+"""A port-forward that breaks off is opened anew in less."""
 
 
 def long_answer(api: ModelsApi) -> str:
@@ -54,7 +68,7 @@ def load(api: ModelsApi) -> Iterator[list[str]]:
 def settled(product: Product) -> None:
     """Assert that nothing is left of what was held."""
     deployment = next(iter(product.objects("deployments", "model=phi4")))
-    assert not deployment["spec"].get("paused")
+    assert not deployment["spec"].get("minReadySeconds")
     pods = product.objects("pods", "helm-release-name=vllm")
     assert [pod["metadata"]["labels"].get("model") for pod in pods].count("phi4") == 1
     assert not [pod for pod in pods if "vllm-flows.io/draining" in pod["metadata"]["labels"]]
@@ -104,12 +118,62 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
         over.set()
         reader.join()
     planned = product.run("plan").stderr
-    assert "its rollout is held (spec.minReadySeconds), as an interrupted run left it" in planned
+    assert "phi4: its older replicas are kept beside the new ones (an interrupted run" in planned
     said = product.install(phi(newest))
     assert "was left by an interrupted run, and serves nobody: deleted" in said
     assert "phi4: answered in" in said
     settled(product)
     assert "nothing to change" in product.install(phi(newest))
+
+
+def run_until_beside(product: Product, newest: str, how: signal.Signals) -> None:
+    """End a run while the replicas of the newest commit start, and the older ones are kept."""
+    product.models(phi(newest))
+    with product.watched() as run:
+        run.until("phi4: the engine")
+        run.process.send_signal(how)
+        run.ended()
+
+
+def ready_beside(session: Session) -> None:
+    """Wait until old and new replicas are ready, side by side."""
+    end = time.monotonic() + _PATIENCE
+    while len(session.ready_replicas("phi4")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_who_takes_over_from_a_run_that_ended_asks_the_new_replicas_while_the_old_ones_serve(
+    product: Product, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+):
+    good = commit(product)
+    product.install(phi(good))
+    session = session_of(product, monkeypatch)
+    bad = commit(product, "empty")
+    run_until_beside(product, bad, how)
+    ready_beside(session)
+    assert "(an interrupted run left it so" in product.run("plan").stderr
+    revisions = len(history(product))
+    said = product.run("install", "--yes", code=1).stderr
+    assert f"{good[:8]} serves again, as before" in said
+    assert silence(said) < _HARDLY_SECONDS
+    assert len(history(product)) == revisions + 1
+    assert served(session) == good[:8]
+    settled(product)
+
+
+def test_a_rollback_takes_what_a_killed_run_kept(product: Product, monkeypatch: pytest.MonkeyPatch):
+    good = commit(product)
+    product.install(phi(good))
+    session = session_of(product, monkeypatch)
+    (kept,) = session.ready_replicas("phi4")
+    run_until_beside(product, commit(product), signal.SIGKILL)
+    ready_beside(session)
+    product.run("rollback", "--yes")
+    assert served(session) == good[:8]
+    assert kept in session.ready_replicas("phi4")
+    settled(product)
 
 
 def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(

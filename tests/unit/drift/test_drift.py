@@ -75,6 +75,22 @@ def test_a_rollout_that_a_killed_run_holds_is_let_go(deadline: int | None, secon
     assert drift.repair == {"spec": {"minReadySeconds": None}}
 
 
+def test_a_hold_is_no_change_from_outside():
+    found = live()
+    found["spec"] |= {"minReadySeconds": 1199, "progressDeadlineSeconds": 1200}
+    held = drift_of(MANIFEST, found)
+    assert held
+    assert held.but_held is None
+    found["spec"]["replicas"] = 5
+    both = drift_of(MANIFEST, found)
+    assert both
+    assert both.but_held == Drift("Deployment", both.name, both.changes[:-1])
+    repaired = with_repair(both, MANIFEST)
+    assert repaired
+    assert repaired.but_held
+    assert repaired.but_held.repair == {"spec": MANIFEST["spec"]}
+
+
 def test_seconds_that_somebody_else_wants_pods_to_be_ready_for_are_theirs():
     found = live()
     found["spec"] |= {"minReadySeconds": 30, "progressDeadlineSeconds": 1200}

@@ -30,7 +30,7 @@ from vllm_flows.health_judging import (
     restart_counts,
 )
 from vllm_flows.health_memory import NOTHING, Baseline, Memory
-from vllm_flows.health_release import judge_drifts, judge_release
+from vllm_flows.health_release import judge_drifts, judge_leftovers, judge_release
 from vllm_flows.health_router import Counts, counts, judge_errors
 from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
@@ -261,3 +261,10 @@ def test_a_change_from_outside_is_told_of_the_model_that_it_is_about():
 def test_a_release_that_helm_did_not_finish_is_told():
     assert judge_release(Release(ReleaseState.DEPLOYED)) == []
     assert kinds(judge_release(Release(ReleaseState.PENDING_UPGRADE))) == [Kind.UNFINISHED]
+
+
+def test_what_an_interrupted_run_left_is_a_finding_of_the_release():
+    (found,) = judge_leftovers([("Deployment", "vllm-trial-phi")])
+    assert found.state is State.DEGRADED
+    assert "Deployment vllm-trial-phi was left by an interrupted run" in found.what
+    assert found.next_for("(release)") == "vllm-flows install"

@@ -67,7 +67,12 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Run:
     def ensure_namespace(_session: Run) -> None:
         found.events.append("namespace")
 
+    def delete_leftovers(session: Run) -> None:
+        session.guard()
+        found.events.append("no leftovers")
+
     monkeypatch.setattr(running, "Lock", SimpleNamespace(of=lock_of))
+    monkeypatch.setattr(running, "delete_leftovers", delete_leftovers)
     monkeypatch.setattr(running, "wait_helm_ended", wait_helm_ended)
     monkeypatch.setattr(running, "ensure_namespace", ensure_namespace)
     return found
@@ -95,8 +100,10 @@ def delete_lease(run: Run) -> None:
 def test_a_run_begins_once_it_has_the_lock_and_no_helm_is_at_work(run: Run, locked: Locked):
     with locked(run, "deploy"):
         run.events.append("block")
-    namespace = ["namespace"] if locked is running.locked else []
-    assert run.events == [*namespace, "lock for deploy", "no helm at work", "block"]
+    before, after = ["lock for deploy", "no helm at work"], ["block"]
+    if locked is running.locked:
+        before, after = ["namespace", *before], ["no leftovers", *after]
+    assert run.events == [*before, *after]
 
 
 @BOTH

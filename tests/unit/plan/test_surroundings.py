@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ class FakeCluster:
     forbids: bool = False
     refusal: Exception | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+    pods: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     patience: object = "long"
     namespace: str = "vllm"
 
@@ -25,7 +27,7 @@ class FakeCluster:
         self.asked[kind] = how
         if self.forbids:
             raise NoRightError(f"no right to list {kind}")
-        return [{"kind": kind}]
+        return [{"kind": kind, "metadata": {"name": "one", "namespace": "vllm"}}, *self.pods[kind]]
 
     def get(self, kind: str, name: str) -> Any:
         if self.forbids:
@@ -50,10 +52,23 @@ def test_only_pods_that_hold_resources_are_asked_for_in_all_namespaces():
     found = surroundings(cluster, "nvidia", (), POD)
     fields = "status.phase!=Succeeded,status.phase!=Failed"
     assert cluster.asked["Pod"] == {"fields": fields, "everywhere": True}
-    assert found.quotas == ({"kind": "ResourceQuota"},)
+    assert [one["kind"] for one in found.quotas or ()] == ["ResourceQuota"]
     assert found.pod_security == "restricted"
     assert found.runtime_class
     assert (cluster.asked["dry run"], found.weights_refusal) == (POD, "")
+
+
+@pytest.mark.parametrize(
+    "labels", [{"vllm-flows.io/draining": "true"}, {"vllm-flows.io/trial": "qwen"}]
+)
+def test_what_an_interrupted_run_left_holds_no_room_in_its_own_namespace(labels: Any):
+    cluster: Any = FakeCluster()
+    cluster.pods["Pod"] = [
+        {"metadata": {"name": name, "namespace": name, "labels": labels}}
+        for name in ("vllm", "others")
+    ]
+    found = surroundings(cluster, "nvidia", (), POD)
+    assert [one["metadata"]["name"] for one in found.pods or ()] == ["one", "others"]
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ class Tasks:
             patch.setattr(rolling, name, getattr(self, name))
         for name in ("hold", "drain"):
             patch.setattr(overlapping, name, SimpleNamespace(submit=getattr(self, name)))
-        patch.setattr(overlapping, "let_go", self.let_go)
+        for module in (overlapping, rolling):
+            patch.setattr(module, "let_go", self.let_go)
         patch.setattr(rolling, "measured", self.measured)
         patch.setattr(rolling, "results", list)
         patch.setattr(waits, "results", self.results)

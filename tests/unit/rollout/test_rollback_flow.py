@@ -54,6 +54,7 @@ class Tasks:
         patch.setattr(rollback, "prove", SimpleNamespace(submit=self.prove))
         patch.setattr(rollback, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rollback, "results", list)
+        patch.setattr(rollback, "let_all_go", lambda _: self.done.append("let go"))
         patch.setattr(rollback, "wait_router", self.wait_router)
 
     def roll_back(self, _session: object, back: WayBack, _reason: str) -> None:
@@ -101,21 +102,23 @@ def go(found: WayThere) -> None:
 
 def test_every_model_that_changes_is_waited_for_asked_and_remembered(tasks: Tasks):
     go(way(change("a"), change("b"), change("gone", then="")))
-    assert tasks.done == ["back to 5", "wait a", "wait b", "remember a a a", "remember b a a"]
+    assert tasks.done == [
+        *("back to 5", "let go", "wait a", "wait b", "remember a a a", "remember b a a")
+    ]
     assert [one.name for one in tasks.asked] == ["a", "b"]
     assert tasks.keyless == {False}
 
 
 def test_what_an_interrupted_rollback_brought_back_is_only_proven(tasks: Tasks):
     go(replace(way(change("a")), current=5))
-    assert tasks.done == ["wait a", "remember a a a"]
+    assert tasks.done == ["let go", "wait a", "remember a a a"]
 
 
 def test_a_router_that_is_not_ready_is_held_against_no_model(tasks: Tasks):
     tasks.router = RouterError("the router is not ready")
     with pytest.raises(RouterError):
         go(way(change("a")))
-    assert tasks.done == ["back to 5", "wait a"]
+    assert tasks.done == ["back to 5", "let go", "wait a"]
 
 
 def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
@@ -125,7 +128,7 @@ def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
 
 def test_a_model_that_cannot_be_asked_is_only_waited_for(tasks: Tasks):
     go(way(change("embeds", asked=False)))
-    assert tasks.done == ["back to 5", "wait embeds"]
+    assert tasks.done == ["back to 5", "let go", "wait embeds"]
 
 
 def test_a_smoke_test_of_the_models_file_is_what_is_asked(tasks: Tasks):

@@ -257,12 +257,23 @@ def test_who_keeps_what_failed_lets_kubernetes_go_on(tasks: Tasks):
     assert verbs(tasks) == ["helm", "wait qwen beside", "let go qwen"]
 
 
-def test_who_tries_again_does_so_without_the_older_replicas(tasks: Tasks):
+def test_who_tries_again_does_so_beside_the_older_replicas(tasks: Tasks):
     again = a_model(onFailure="retry")
     tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY]}
     rolling_to(tasks, aim(again), serving(aim(again, commit=OLD))).through()
     assert verbs(tasks) == [
-        *("helm", "wait qwen beside", "let go qwen", "restart qwen", "wait qwen", "ask qwen")
+        *("helm", "wait qwen beside", "restart qwen", "wait qwen beside"),
+        *("drain qwen", "let go qwen", "wait qwen", "ask qwen"),
+    ]
+
+
+def test_who_fails_again_goes_back_to_the_older_replicas_that_were_kept(tasks: Tasks):
+    again = a_model(onFailure="retry")
+    tasks.beside, tasks.failing = {"qwen"}, {"qwen": [UNREADY, UNREADY]}
+    failure(tasks, aim(again), serving(aim(again, commit=OLD)))
+    assert verbs(tasks) == [
+        *("helm", "wait qwen beside", "restart qwen", "wait qwen beside"),
+        *("helm", "let go qwen", "wait qwen", "ask qwen"),
     ]
 
 
@@ -281,8 +292,9 @@ def test_who_goes_back_from_another_api_key_starts_anew_with_the_key_that_is_sto
     assert verbs(tasks)[-5:] == ["helm", "let go qwen", "restart qwen", "wait qwen", "ask qwen"]
 
 
-def test_a_run_that_ends_in_between_holds_nothing_up(tasks: Tasks):
+def test_a_run_that_ends_in_between_leaves_the_older_replicas_and_says_so(tasks: Tasks):
     tasks.beside, tasks.interrupted = {"qwen"}, StoppedError("the run was interrupted")
     with pytest.raises(StoppedError):
         rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
-    assert verbs(tasks)[-1] == "let go qwen"
+    assert verbs(tasks)[-1] == "drain qwen"
+    assert "qwen: its older replicas are kept beside the new ones" in tasks.said[-1]

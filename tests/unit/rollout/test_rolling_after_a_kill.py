@@ -8,6 +8,7 @@ from tests.unit.rollout.stand_ins import (
     NEW,
     OLD,
     RUBBISH,
+    UNREADY,
     Tasks,
     a_model,
     aim,
@@ -21,6 +22,7 @@ from tests.unit.rollout.stand_ins import (
 from vllm_flows.drift import Drift
 from vllm_flows.going_back import Past
 from vllm_flows.names import ROUTER_DEPLOYMENT
+from vllm_flows.observed import ClusterState
 
 
 def test_what_somebody_changed_is_set_right_before_what_a_killed_run_left_is_judged(tasks: Tasks):
@@ -74,3 +76,56 @@ def test_a_router_that_does_not_hold_the_new_api_key_yet_gets_it_before_its_mode
     state = replace(state, release=replace(state.release, values=held))
     rolling_to(tasks, after, state).through()
     assert verbs(tasks) == ["helm", "wait qwen", "ask qwen"]
+
+
+def held(tasks: Tasks, *models: str) -> ClusterState:
+    """Return what a run left that was killed with old and new replicas side by side."""
+    before = aim(a_model(), commit=OLD)
+    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
+    return replace(serving(aim(a_model()), digests(before)), held=frozenset(models))
+
+
+def test_older_replicas_that_a_killed_run_kept_end_once_the_new_ones_answered(tasks: Tasks):
+    rolling_to(tasks, aim(a_model()), held(tasks, "qwen")).through()
+    assert tasks.done == [
+        *("wait qwen beside", "drain qwen", "let go qwen", "wait qwen", "ask qwen")
+    ]
+
+
+def test_older_replicas_that_a_killed_run_kept_serve_on_when_the_new_ones_do_not_do(tasks: Tasks):
+    state = held(tasks, "qwen")
+    tasks.failing = {"qwen": [UNREADY]}
+    failure(tasks, aim(a_model()), state)
+    assert verbs(tasks) == ["wait qwen beside", "helm", "let go qwen", "wait qwen", "ask qwen"]
+    assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
+
+
+def test_the_router_follows_before_older_replicas_end_that_a_killed_run_kept(tasks: Tasks):
+    before, after = aim(a_model(), key="one"), aim(a_model(), key="two")
+    state = replace(serving(after, digests(before)), held=frozenset({"qwen"}))
+    lagging = {**after.values, "routerSpec": before.values["routerSpec"]}
+    state = replace(state, release=replace(state.release, values=lagging))
+    tasks.router_starts = True
+    rolling_to(tasks, after, state).through()
+    assert verbs(tasks)[:4] == ["helm", "wait qwen beside", "wait router", "drain qwen"]
+
+
+def test_a_hold_that_is_of_no_use_any_more_is_let_go_and_helm_is_not_run(tasks: Tasks):
+    state = replace(serving(aim(a_model())), held=frozenset({"qwen"}))
+    rolling = rolling_to(tasks, aim(a_model()), state)
+    assert rolling.run.plan.changes
+    rolling.through()
+    assert tasks.done == ["let go qwen"]
+
+
+def test_what_changes_again_keeps_the_replicas_that_a_killed_run_kept(tasks: Tasks):
+    tasks.beside = {"qwen"}
+    newest = aim(a_model(vllmConfig={"maxModelLen": 512}))
+    rolling_to(tasks, newest, held(tasks, "qwen")).through()
+    assert verbs(tasks)[:4] == ["helm", "wait qwen beside", "drain qwen", "let go qwen"]
+
+
+def test_a_hold_ends_where_what_changes_again_finds_no_room_beside_what_serves(tasks: Tasks):
+    newest = aim(a_model(vllmConfig={"maxModelLen": 512}))
+    rolling_to(tasks, newest, held(tasks, "qwen")).through()
+    assert verbs(tasks)[:3] == ["helm", "let go qwen", "wait qwen"]
