@@ -1,9 +1,8 @@
-"""Events about pods, counted when they repeat, as a kubelet writes them."""
+"""Events about objects, counted when they repeat, as a kubelet and controllers write them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from sandbox.agent.api import Api, ApiError
@@ -15,18 +14,18 @@ Object = dict[str, Any]
 class Recorder:
     """Writes events; one that the API refuses is dropped, as a kubelet drops it."""
 
-    def __init__(self, api: Api, describe: Callable[..., Object] | None = None) -> None:
-        """Write through `api`; `describe` makes events about other things than pods."""
+    def __init__(self, api: Api, component: str = "kubelet") -> None:
+        """Write through `api`, in the name of a component."""
         self._api = api
-        self._describe = describe or event_of
+        self._component = component
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, str], tuple[str, int]] = {}
 
-    def record(self, pod: Object, reason: str, message: str, *, warning: bool = False) -> None:
-        """Write an event about a pod, or count the same one up."""
-        metadata = pod["metadata"]
+    def record(self, about: Object, reason: str, message: str, *, warning: bool = False) -> None:
+        """Write an event about an object, or count the same one up."""
+        metadata = about["metadata"]
         key = (metadata["uid"], reason, message)
-        path = f"/api/v1/namespaces/{metadata.get('namespace', 'default')}/events"
+        path = f"/api/v1/namespaces/{_namespace(about)}/events"
         with self._lock:
             name, count = self._known.get(key, ("", 0))
         try:
@@ -34,32 +33,33 @@ class Recorder:
                 body = {"count": count + 1, "lastTimestamp": timestamp()}
                 self._api.patch(f"{path}/{name}", body)
             else:
-                event = self._describe(pod, reason, message, warning=warning)
+                event = event_of(about, reason, message, self._component, warning=warning)
                 name = self._api.create(path, event)["metadata"]["name"]
         except ApiError:
             return
         with self._lock:
             self._known[key] = (name, count + 1)
 
-    def forget(self, pod: Object) -> None:
-        """Forget the events of a pod that is gone."""
-        uid = pod["metadata"]["uid"]
+    def forget(self, about: Object) -> None:
+        """Forget the events of an object that is gone."""
+        uid = about["metadata"]["uid"]
         with self._lock:
             self._known = {key: value for key, value in self._known.items() if key[0] != uid}
 
 
-def event_of(pod: Object, reason: str, message: str, *, warning: bool) -> Object:
-    """Return a new event about a pod."""
-    metadata, now = pod["metadata"], timestamp()
+def event_of(about: Object, reason: str, message: str, component: str, *, warning: bool) -> Object:
+    """Return a new event about an object; one without a kind is a pod, as a list has them."""
+    metadata, now = about["metadata"], timestamp()
+    host = (about.get("spec") or {}).get("nodeName", "")
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+        "metadata": {"generateName": f"{metadata['name']}.", "namespace": _namespace(about)},
         "involvedObject": {
-            "apiVersion": "v1",
-            "kind": "Pod",
+            "apiVersion": about.get("apiVersion", "v1"),
+            "kind": about.get("kind", "Pod"),
             "name": metadata["name"],
-            "namespace": metadata["namespace"],
+            "namespace": metadata.get("namespace", ""),
             "uid": metadata["uid"],
         },
         "reason": reason,
@@ -68,7 +68,12 @@ def event_of(pod: Object, reason: str, message: str, *, warning: bool) -> Object
         "count": 1,
         "firstTimestamp": now,
         "lastTimestamp": now,
-        "source": {"component": "kubelet", "host": pod["spec"].get("nodeName", "")},
-        "reportingComponent": "kubelet",
-        "reportingInstance": pod["spec"].get("nodeName", ""),
+        "source": {"component": component} | ({"host": host} if host else {}),
+        "reportingComponent": component,
+        "reportingInstance": host,
     }
+
+
+def _namespace(about: Object) -> str:
+    """Say where an object's events are; a cluster's own have theirs in `default`."""
+    return str(about["metadata"].get("namespace", "default"))

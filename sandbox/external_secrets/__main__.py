@@ -14,7 +14,6 @@ from sandbox.agent.api import Api
 from sandbox.agent.events import Recorder
 from sandbox.external_secrets.controller import Controller
 from sandbox.external_secrets.definitions import GROUP
-from sandbox.external_secrets.recording import event_of
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     api = Api(arguments.kubeconfig)
     version = api.get(f"/apis/{GROUP}")["preferredVersion"]["version"]
-    controller = Controller(api, Recorder(api, event_of), version)
+    controller = Controller(api, Recorder(api, "external-secrets"), version)
     controller.start()
     arguments.ready.write_text(f"{os.getpid()}\n", encoding="ascii")
     controller.work()
