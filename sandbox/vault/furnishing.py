@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.vault.running import Keys
@@ -15,7 +16,7 @@ MOUNT = "secret"
 OLD_MOUNT = "kv1"
 """A KV engine of version 1."""
 ROLE = "vllm-flows"
-"""The role of both ways to log in, and the policy it gives."""
+"""The role of both ways to log in, and the policy it gives: `deployments/vault` has both."""
 READER = "external-secrets"
 """The policy, and the role, of External Secrets."""
 
@@ -23,16 +24,8 @@ READER = "external-secrets"
 _LOGIN = "20m"
 _LONG = "24h"
 
-_POLICIES = {
-    ROLE: f"""
-path "{MOUNT}/data/vllm/*" {{ capabilities = ["create", "read", "update"] }}
-path "{MOUNT}/metadata/vllm/*" {{ capabilities = ["read", "list", "delete"] }}
-""",
-    READER: f"""
-path "{MOUNT}/data/vllm/*" {{ capabilities = ["read"] }}
-path "{OLD_MOUNT}/vllm/*" {{ capabilities = ["read"] }}
-""",
-}
+_SHIPPED = Path(__file__).parents[2] / "deployments" / "vault"
+"""The policies as they are shipped: what works here works with these."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,8 @@ def furnish(keys: Keys, cluster: Cluster | None = None) -> Keys:
     client = keys.root()
     client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
     client.sys.enable_secrets_engine("kv", path=OLD_MOUNT, options={"version": "1"})
-    for name, rules in _POLICIES.items():
+    for name in (ROLE, READER):
+        rules = (_SHIPPED / f"{name}.hcl").read_text(encoding="utf-8")
         client.sys.create_or_update_policy(name, rules)
     client.sys.enable_auth_method("approle")
     for role in (ROLE, READER):

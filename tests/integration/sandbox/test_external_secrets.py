@@ -30,7 +30,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Place:
-    """A namespace of the sandbox, and a path of its own in Vault."""
+    """A namespace of the sandbox, and the path in Vault that the shipped policy lets it read."""
 
     sandbox: SandboxState
     keys: Keys
@@ -38,8 +38,8 @@ class Place:
 
     @property
     def path(self) -> str:
-        """Where this namespace's values are in Vault."""
-        return f"vllm/{self.namespace}"
+        """Where the values are in Vault."""
+        return "vllm/huggingface"
 
     def put(self, **values: str) -> None:
         """Write values to Vault."""
@@ -100,8 +100,9 @@ class Place:
 
 @pytest.fixture
 def place(vault_sandbox: SandboxState, vault: Keys) -> Iterator[Place]:
-    """Give each test a namespace and a path in Vault of its own."""
+    """Give each test a namespace of its own, and nothing in Vault; all share the path."""
     made = Place(vault_sandbox, vault, f"es-{next(_numbers)}")
+    vault.root().secrets.kv.v2.delete_metadata_and_all_versions(made.path)
     made.kubectl("create", "namespace", made.namespace)
     yield made
     vault.unseal()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sandbox.vault.running import Keys
+from vllm_flows.credentials import PLACES, Place
 from vllm_flows.errors import (
     ConfigurationError,
     VaultConflictError,
@@ -18,6 +19,7 @@ from vllm_flows.errors import (
     VaultUnavailableError,
     VllmFlowsError,
 )
+from vllm_flows.settings import Settings
 from vllm_flows.vault import Held, Vault
 from vllm_flows.vault_access import Access, AppRoleLogin, TokenLogin
 
@@ -67,6 +69,24 @@ def test_values_are_versions_beside_the_keys_of_others(vault_server: Keys):
     engine.delete_metadata_and_all_versions(PATH, mount_point="secret")
     assert read(access) == Held(0, {})
     assert write(access)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.secret)
+def test_the_shipped_policies_let_both_secrets_be_kept_and_nothing_beside_them(
+    vault_server: Keys, place: Place
+):
+    settings = Settings()
+    path = getattr(settings, place.path_setting)
+    reader = access_to(vault_server, vault_server.reader)
+    with Vault.opened(access_to(vault_server)) as vault:
+        for value in ("first", "second"):
+            assert vault.write(path, place.key, value)
+        with Vault.opened(reader) as reading:
+            assert reading.read(path).values == {place.key: "second"}
+        assert vault.remove(path, place.key)
+        refused(lambda: vault.read(f"{path}-beside"))
+    with Vault.opened(reader) as reading:
+        refused(lambda: reading.read(f"{path}-beside"))
 
 
 def test_of_two_writers_at_once_one_is_told_and_overwrites_nothing(vault_server: Keys):
