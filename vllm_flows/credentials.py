@@ -131,27 +131,60 @@ def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
         return False
     existing = cluster.get("Secret", place.secret)
     if existing is not None and not is_ours(existing):
-        raise not_ours_to_change(owner(existing), place)
+        raise not_ours_to_change(owner(existing), place, cluster, credential.source)
     cluster.apply(manifests.secret(place.secret, place.key, credential.value))
     return True
 
 
-def not_ours_to_change(owner: str, place: Place) -> ConfigurationError:
-    """Return the error that somebody else, the `owner`, keeps another value in the Secret."""
-    return ConfigurationError(
-        f"Secret {place.secret} was not made by vllm-flows and holds another value",
-        why=f"its owner would change it back: {owner}",
-        next_command=f"change it where it comes from, and unset {place.variable}",
+@dataclass(frozen=True)
+class Owner:
+    """Who made what is not ours, for people; `item` is what makes it, as kubectl takes it.
+
+    Without an `item` nothing makes it again.
+    """
+
+    text: str
+    item: str = ""
+
+
+def owner(existing: Mapping[str, Any]) -> Owner:
+    """Say who made a Secret that is not ours: what controls it, else what its label names."""
+    found = controller(existing)
+    if found:
+        kind, _, name = found.partition(" ")
+        return Owner(found, f"{kind.lower()} {name}")
+    labels = existing["metadata"].get("labels") or {}
+    return Owner(
+        str(labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker"))
     )
 
 
-def not_ours(owner: str, place: Place, cluster: Cluster) -> ConfigurationError:
-    """Return the error that the Secret is somebody else's, the `owner`'s."""
+def not_ours_to_change(
+    owner: Owner, place: Place, cluster: Cluster, source: str
+) -> ConfigurationError:
+    """Return the error that somebody else keeps another value in the Secret than `source` gave."""
+    kubectl = f"kubectl -n {cluster.namespace}"
+    unset = f"; or unset {place.variable}" if source == place.variable else ""
+    return ConfigurationError(
+        f"Secret {place.secret} was not made by vllm-flows and holds another value",
+        why=f"its owner would change it back: {owner.text}",
+        next_command=f"{kubectl} describe {owner.item}   (the value is to be changed where that "
+        f"has it from{unset})"
+        if owner.item
+        else f"{kubectl} delete secret {place.secret}   (then run this again; or change it where "
+        f"it comes from{unset})",
+    )
+
+
+def not_ours(owner: Owner, place: Place, cluster: Cluster) -> ConfigurationError:
+    """Return the error that the Secret is somebody else's."""
+    item = owner.item or f"secret {place.secret}"
+    takes = f"   (which takes Secret {place.secret} with it)" if owner.item else ""
     return ConfigurationError(
         f"Secret {place.secret} was not made by vllm-flows",
-        why=f"its owner would make it again: {owner}",
-        next_command=f"remove it where it comes from, or: kubectl -n {cluster.namespace} "
-        f"delete secret {place.secret}",
+        why=f"its owner would make it again: {owner.text}",
+        next_command="remove it where it comes from, or: "
+        f"kubectl -n {cluster.namespace} delete {item}{takes}",
     )
 
 
@@ -174,11 +207,3 @@ def value_in(existing: Mapping[str, Any] | None, place: Place) -> str | None:
     value = base64.b64decode(data[place.key]).decode("utf-8", "replace")
     collect(value)
     return value
-
-
-def owner(existing: Mapping[str, Any]) -> str:
-    """Say who made a Secret that is not ours: what controls it, else what its label names."""
-    found = controller(existing)
-    labels = existing["metadata"].get("labels") or {}
-    named = labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker")
-    return found or str(named)

@@ -38,7 +38,7 @@ def _secrets(keeper: Keeper) -> Answer:
 def _worst(keeper: Keeper, kept: list[Kept]) -> Finding:
     """Return the finding of most weight, which is what keeps secrets from coming or being set."""
     found = judged.judge_kept(
-        {one.place.secret: (one.maker, one.choice, one.owner) for one in kept}
+        {one.place.secret: (one.maker, one.choice, one.owner.text) for one in kept}
     )
     in_vault = [one for one in kept if one.in_vault and one.maker is not Maker.OTHER]
     if not in_vault:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_flows import credentials, external_secrets
 from vllm_flows.cluster import Cluster
-from vllm_flows.credentials import Credential, Place
+from vllm_flows.credentials import Credential, Owner, Place
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.secret_mode import Choice, Maker, Mode, Store, choose, obstacle
 from vllm_flows.settings import Settings
@@ -44,10 +44,12 @@ class Kept:
         return self.choice.mode is Mode.VAULT
 
     @property
-    def owner(self) -> str:
+    def owner(self) -> Owner:
         """Say who makes what is not ours."""
         if self.external is not None and self.maker is Maker.OTHER:
-            return f"ExternalSecret {self.place.external}, which lacks our label"
+            name = self.place.external
+            text = f"ExternalSecret {name}, which lacks our label"
+            return Owner(text, f"externalsecret {name}")
         return credentials.owner(self.secret or {"metadata": {}})
 
     @property
@@ -244,9 +246,16 @@ class Keeper:
         return Vault.opened(access_of(self.settings, kept.store.address), self.cluster.guard)
 
     def _leave(self, kept: Kept, credential: Credential) -> None:
-        """Leave alone what is somebody else's. Raises ConfigurationError for another value."""
+        """Leave alone what is somebody else's. Raises ConfigurationError for another value.
+
+        SecretStoreError where it has yet to make the Secret.
+        """
+        if kept.external is not None and kept.secret is None:
+            raise kept.operator.not_synced(kept.external)
         if kept.value != credential.value:
-            raise credentials.not_ours_to_change(kept.owner, kept.place)
+            raise credentials.not_ours_to_change(
+                kept.owner, kept.place, self.cluster, credential.source
+            )
 
 
 def raise_if_pending(cluster: Cluster, place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ Object = Mapping[str, Any]
 
 SYNC_SECONDS = 60.0
 """How long the operator may take to bring a value into its Secret."""
+_USUAL_SECONDS = 3.0
+"""How long it takes as a rule: nobody has to be told of that."""
 _GONE_SECONDS = 90.0
 """The API's garbage collector takes up to half a minute to know a kind that is new."""
 
@@ -86,19 +89,26 @@ class Operator:
     def wait_synced(
         self, name: str, done: Callable[[], bool], say: Callable[[str], None], clock: Clock
     ) -> None:
-        """Wait until `done`. Raises TimedOutError with the store's own words."""
+        """Wait until `done`; say what keeps it, and only what is new of that.
+
+        Raises TimedOutError with the store's own words.
+        """
+        begin = clock.now()
 
         def ask() -> bool | Pending:
             if done():
                 return True
             why = self.failure(self.cluster.get(KIND, name) or _nothing(name))
+            if not why and clock.now() - begin < _USUAL_SECONDS:
+                return Pending("")
             return Pending(f"ExternalSecret {name} is not synced{': ' + why if why else ' yet'}")
 
         wait_for(
             ask,
             seconds=SYNC_SECONDS,
             every=0.5,
-            say=say,
+            say=lambda text: say(f"{text}   (waiting up to {SYNC_SECONDS:.0f} s)"),
+            remind=math.inf,
             out_of_time=lambda last: TimedOutError(
                 last,
                 why=f"Vault holds the value; the Secret has not got it in {SYNC_SECONDS:.0f} s",

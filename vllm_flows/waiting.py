@@ -71,13 +71,14 @@ def wait_for(
     say: Callable[[str], None],
     out_of_time: Callable[[str], Exception],
     clock: Clock,
+    remind: float = REMIND_SECONDS,
 ) -> Result:
     """Ask until the answer is no `Pending`, and return it.
 
-    A new text is said at once, an unchanged one again every `REMIND_SECONDS`. The first question
-    that is put after `seconds` is the last, however long those before it took: then raises what
-    `out_of_time` makes of the last text. What `ask` raises ends the wait, unless the error itself
-    says that another try can help.
+    A new text is said at once, an unchanged one again every `remind` seconds, an empty one not. The
+    first question that is put after `seconds` is the last, however long those before it took: then
+    raises what `out_of_time` makes of the last text. What `ask` raises ends the wait, unless the
+    error itself says that another try can help.
     """
     begin = clock.now()
     said, said_at = "", begin
@@ -87,10 +88,10 @@ def wait_for(
         if not isinstance(answer, Pending):
             return answer
         now = clock.now()
-        if answer.text != said:
+        if answer.text and answer.text != said:
             said, said_at = answer.text, now
             say(said)
-        elif now - said_at >= REMIND_SECONDS:
+        elif said and now - said_at >= remind:
             said_at = now
             say(f"{said} (for {human_seconds(now - begin)})")
         if asked_at - begin >= seconds:

@@ -30,6 +30,10 @@ def test_each_change_is_said_once():
     assert waited(["a", "a", "b", "b", 7]) == (7, ["a", "b"])
 
 
+def test_what_is_pending_without_a_word_is_not_spoken_of_and_hides_no_word():
+    assert waited([""] * 20 + ["a", "", "a", 7]) == (7, ["a"])
+
+
 def test_a_long_silence_is_broken_every_eight_seconds():
     assert waited(["a"] * 18 + [1])[1] == ["a", "a (for 8 s)", "a (for 16 s)"]
 

@@ -35,6 +35,8 @@ class World:
     served: str = "v1"
     store_ready: bool = True
     operator_works: bool = True
+    told_failures: bool = True
+    syncs_after_looks: int = 0
     sealed: bool = False
     items: dict[tuple[str, str], Object] = field(default_factory=dict)
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -56,6 +58,9 @@ class World:
     def get(self, kind: str, name: str) -> Object | None:
         if kind == "ClusterSecretStore":
             return self._store(name)
+        if kind == "Secret" and self.syncs_after_looks:
+            self.syncs_after_looks -= 1
+            self._synced()
         return copy.deepcopy(self.items.get((kind, name)))
 
     def find(self, *_: Any, **__: Any) -> list[Object]:
@@ -111,7 +116,11 @@ class World:
     def _sync(self, name: str, item: Object) -> None:
         (data,) = item["spec"]["data"]
         value = self.kept.get(data["remoteRef"]["key"], {}).get(data["remoteRef"]["property"])
+        if self.syncs_after_looks:
+            return
         works = self.operator_works and value is not None
+        if not works and not self.told_failures:
+            return
         ready = {"type": "Ready", "status": str(works), "message": "could not get secret data"}
         item["status"] = {"conditions": [ready]}
         if works:
@@ -171,20 +180,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-@dataclass
-class Said:
-    """What was said."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, text: str) -> None:
-        self.lines.append(text)
+@pytest.fixture
+def said() -> list[str]:
+    """Return what is said."""
+    return []
 
 
 @pytest.fixture
-def keeper(world: World) -> Keeper:
+def keeper(world: World, said: list[str]) -> Keeper:
     cluster: Any = world
-    return Keeper(cluster, Settings(), Said(), VirtualClock())
+    return Keeper(cluster, Settings(), said.append, VirtualClock())
 
 
 def wanting(keeper: Keeper, **settings: Any) -> Keeper:

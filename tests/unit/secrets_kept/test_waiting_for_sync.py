@@ -1,0 +1,78 @@
+"""A value is set when the Secret holds it; what keeps it is said in the store's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.secrets_kept.conftest import World
+from tests.unit.secrets_kept.stored import given
+from vllm_flows.credentials import API_KEY
+from vllm_flows.errors import (
+    SecretStoreError,
+    TimedOutError,
+)
+from vllm_flows.keeping import Keeper, raise_if_pending
+
+
+def test_a_new_value_is_asked_for_at_once(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    keeper.store(API_KEY, given("sk-other"))
+    assert world.secret(API_KEY) == "sk-other"
+    assert world.writes[-1] == f"annotate ExternalSecret {API_KEY.external} force-sync"
+
+
+def test_what_does_not_come_from_vault_is_waited_for_and_then_told_in_the_stores_words(
+    world: World, keeper: Keeper
+):
+    world.operator_works = False
+    with pytest.raises(TimedOutError) as caught:
+        keeper.store(API_KEY, given())
+    assert "could not get secret data: Vault is sealed" in caught.value.what
+    assert "describe externalsecret vllm-api-key-external-secret" in caught.value.next_command
+    assert caught.value.exit_code == 4
+
+
+def test_the_value_that_the_secret_had_before_is_not_taken_for_the_new_one(
+    world: World, keeper: Keeper
+):
+    keeper.store(API_KEY, given())
+    world.operator_works = False
+    with pytest.raises(TimedOutError, match="could not get secret data: Vault is sealed"):
+        keeper.store(API_KEY, given("sk-other"))
+    assert world.secret(API_KEY) == "sk-new"
+
+
+def test_a_secret_that_is_yet_to_be_made_is_not_taken_for_none(world: World, keeper: Keeper):
+    cluster: Any = world
+    raise_if_pending(cluster, API_KEY)
+    world.operator_works = False
+    with pytest.raises(TimedOutError):
+        keeper.store(API_KEY, given())
+    for ask in (lambda: raise_if_pending(cluster, API_KEY), lambda: keeper.stored(API_KEY)):
+        with pytest.raises(SecretStoreError, match="has made no Secret yet"):
+            ask()
+
+
+def test_a_sync_that_takes_its_usual_time_is_not_spoken_of(
+    world: World, keeper: Keeper, said: list[str]
+):
+    world.syncs_after_looks = 4
+    assert keeper.store(API_KEY, given())
+    assert world.secret(API_KEY) == "sk-new"
+    assert said == []
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_keeps_a_sync_is_said_once_and_again_only_when_it_changes(
+    world: World, keeper: Keeper, said: list[str], *, failed: bool
+):
+    world.operator_works = False
+    world.told_failures = failed
+    with pytest.raises(TimedOutError):
+        keeper.store(API_KEY, given())
+    (line,) = said
+    assert line.startswith("ExternalSecret vllm-api-key-external-secret is not synced")
+    assert line.endswith("(waiting up to 60 s)")
+    assert ("could not get secret data" in line) is failed
