@@ -242,7 +242,7 @@ def _store(settings: Settings, place: Place, value: SecretStr) -> None:
         credential = credentials.read(guarded.cluster, place, value)
         kept = guarded.look(place)
         if kept.store.is_there:
-            note(f"to be kept in {guarded.where(kept)}: {kept.choice.reason}")
+            note(f"to be kept in {kept.where}: {kept.choice.reason}")
         changed = credential is not None and guarded.store(place, credential, anew=True)
     state = "is set" if changed else "holds that value already"
     note(f"Secret {place.secret} {state} in namespace {settings.namespace}")
@@ -255,7 +255,7 @@ def _print(settings: Settings, place: Place, form: str) -> None:
         if form == "value":
             click.echo(found.value)
         else:
-            source = f"{keeper.source(place)} in namespace {settings.namespace}"
+            source = f"{keeper.look(place).source} in namespace {settings.namespace}"
             emit((), form, data={"name": place.secret, "value": found.value, "source": source})
 
 
@@ -269,10 +269,10 @@ def _delete(
         note(f"no {place.what} is stored {where}: nothing to delete")
         return False
     if not yes:
-        confirm(f"This deletes {keeper.everywhere(there)} {where}. {question}")
+        confirm(f"This deletes {there.everything} {where}. {question}")
     with locked(keeper, place.verb.replace("set-", "delete-")) as guarded:
         guarded.remove(place)
-    note(f"{keeper.everywhere(there)} is deleted {where}")
+    note(f"{there.everything} is deleted {where}")
     if variable is not None:
         note(f"warning: {place.variable} is set: the next install stores its value")
     return True

@@ -39,7 +39,7 @@ def delete_secrets(session: Session) -> None:
         elif kept.maker is not Maker.NOBODY:
             keeper.detach(kept)
             external = kept.maker is Maker.SYNCED
-            rest = f"; its value stays in {keeper.where(kept)}" if external else ""
+            rest = f"; its value stays in {kept.elsewhere or kept.where}" if external else ""
             say(f"Secret {place.secret} deleted{rest}")
     digest_key = session.cluster.get("Secret", DIGEST_KEY_SECRET)
     if digest_key and is_ours(digest_key):

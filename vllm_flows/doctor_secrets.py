@@ -11,7 +11,8 @@ from vllm_flows.credentials import PLACES
 from vllm_flows.doctor_cluster import judge_external_secrets
 from vllm_flows.doctor_findings import Answer, Finding, Question, State, told
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.keeping import Keeper, Kept
+from vllm_flows.keeping import Keeper
+from vllm_flows.kept_secret import Kept
 from vllm_flows.rights import EXTERNAL_SECRETS
 from vllm_flows.secret_mode import Maker, obstacle
 from vllm_flows.settings import Settings
@@ -44,6 +45,11 @@ def _worst(keeper: Keeper, kept: list[Kept]) -> Finding:
     if not in_vault:
         return found
     others = [finding for one in in_vault for finding in _not_synced(keeper, one)]
+    others += [
+        judged.judge_elsewhere(one.place.secret, one.elsewhere, one.where, one.place.verb)
+        for one in in_vault
+        if one.elsewhere
+    ]
     barrier = obstacle(keeper.settings.secrets, in_vault[0].store, keeper.settings.vault_mount)
     if barrier:
         others.append(told("secrets", barrier, State.WARNING))
@@ -89,5 +95,5 @@ def _logged_in(keeper: Keeper, kept: list[Kept]) -> Finding:
         return judged.login_not_tried(access.address)
     with Vault.opened(access) as vault:
         for one in kept:
-            vault.read(keeper.path(one.place))
+            vault.read(one.path)
         return judged.judge_vault(access.address, seen, vault.token)

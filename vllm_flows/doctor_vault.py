@@ -39,6 +39,14 @@ def judge_sync(secret: str, external: str, why: str, namespace: str, *, made: bo
     return Finding("secrets", State.WARNING if made else State.PROBLEM, text, fix)
 
 
+def judge_elsewhere(secret: str, before: str, where: str, verb: str) -> Finding:
+    """Say that a Secret is made from another place of Vault than the settings name."""
+    text = f"Secret {secret} is made from {before}, and the settings name {where}"
+    get = verb.replace("set-", "get-")
+    fix = f"vllm-flows {get} | vllm-flows {verb} --stdin   (the old place keeps what it has)"
+    return Finding("secrets", State.WARNING, text, fix)
+
+
 def judge_external_rights(missing: Sequence[Right], namespace: str) -> Finding:
     """Say which rights to ExternalSecrets this account lacks."""
     verbs = ", ".join(dict.fromkeys(right.verb for right in missing))

@@ -59,11 +59,19 @@ def manifest(
 
 def same_way(there: Object, wanted: Object) -> bool:
     """Say whether two ExternalSecrets read the same store, at the same place."""
-    ways = [
-        (spec["secretStoreRef"]["name"], [one["remoteRef"]["key"] for one in spec["data"]])
-        for spec in (there["spec"], wanted["spec"])
-    ]
-    return ways[0] == ways[1]
+    return read_from(there) == read_from(wanted)
+
+
+def read_from(external: Object) -> str:
+    """Say what an ExternalSecret reads, for people: keys, and the store that has them."""
+    store = (external["spec"].get("secretStoreRef") or {}).get("name")
+    return f"{', '.join(keys_of(external)) or 'other keys'} of ClusterSecretStore {store}"
+
+
+def keys_of(external: Object) -> list[str]:
+    """Return the keys of its store that an ExternalSecret reads one by one."""
+    data = external["spec"].get("data") or ()
+    return [str((one.get("remoteRef") or {}).get("key")) for one in data]
 
 
 def is_ours(item: Object) -> bool:

@@ -6,56 +6,23 @@ here, and talks to Vault where that is where it is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vllm_flows import credentials, external_secrets
 from vllm_flows.cluster import Cluster
-from vllm_flows.credentials import Credential, Owner, Place
+from vllm_flows.credentials import Credential, Place
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
-from vllm_flows.secret_mode import Choice, Maker, Mode, Store, choose, obstacle
+from vllm_flows.kept_secret import Kept
+from vllm_flows.secret_mode import Maker, choose, obstacle
 from vllm_flows.settings import Settings
 from vllm_flows.syncing import Operator
 from vllm_flows.waiting import Clock
 
 if TYPE_CHECKING:
     from vllm_flows.vault import Vault
-
-Object = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """One kind of secret as it was found: its objects, who makes them, and where it is kept."""
-
-    place: Place
-    operator: Operator
-    store: Store
-    secret: Object | None
-    external: Object | None
-    maker: Maker
-    choice: Choice
-
-    @property
-    def in_vault(self) -> bool:
-        """Say whether Vault is where it is, or goes."""
-        return self.choice.mode is Mode.VAULT
-
-    @property
-    def owner(self) -> Owner:
-        """Say who makes what is not ours."""
-        if self.external is not None and self.maker is Maker.OTHER:
-            name = self.place.external
-            text = f"ExternalSecret {name}, which lacks our label"
-            return Owner(text, f"externalsecret {name}")
-        return credentials.owner(self.secret or {"metadata": {}})
-
-    @property
-    def value(self) -> str | None:
-        """Return what the Secret holds."""
-        return credentials.value_in(self.secret, self.place)
 
 
 @dataclass(frozen=True)
@@ -80,7 +47,7 @@ class Keeper:
         maker = external_secrets.maker(secret, external, place.external)
         store = operator.store(self.settings.secret_store)
         choice = choose(self.settings.secrets, maker, store, place.secret)
-        return Kept(place, operator, store, secret, external, maker, choice)
+        return Kept(place, self.settings, operator, store, secret, external, maker, choice)
 
     def store(self, place: Place, credential: Credential, *, anew: bool = False) -> bool:
         """Bring the secret to the value; return whether anything was written.
@@ -104,7 +71,7 @@ class Keeper:
     def bring(self, kept: Kept, credential: Credential) -> bool:
         """Bring the value to Vault, and from there to the Secret; return whether that wrote."""
         with self._vault(kept) as vault:
-            wrote = vault.write(self.path(kept.place), kept.place.key, credential.value)
+            wrote = vault.write(kept.path, kept.place.key, credential.value)
         return self.attach(kept, credential.value) or wrote
 
     def check(self, kept: Kept) -> None:
@@ -115,11 +82,10 @@ class Keeper:
 
     def attach(self, kept: Kept, value: str) -> bool:
         """Have the Secret made from Vault, which holds `value`; return whether it was not so."""
-        wanted = self.manifest(kept)
-        comes = kept.external is None or external_secrets.same_way(kept.external, wanted)
-        if kept.maker is Maker.SYNCED and kept.value == value and comes:
+        before = kept.elsewhere
+        if kept.maker is Maker.SYNCED and kept.value == value and not before:
             return False
-        kept.operator.make(wanted)
+        kept.operator.make(kept.manifest)
 
         def done() -> bool:
             secret = self.cluster.get("Secret", kept.place.secret)
@@ -127,38 +93,9 @@ class Keeper:
             return bool(made) and credentials.value_in(secret, kept.place) == value
 
         kept.operator.wait_synced(kept.place.external, done, self.say, self.clock)
+        if before:
+            self.say(f"{before} is not used here any more, and keeps what it has")
         return True
-
-    def manifest(self, kept: Kept) -> dict[str, Any]:
-        """Return the ExternalSecret of a place, for the store that is there."""
-        path = self.path(kept.place)
-        if kept.store.address and not kept.store.path:  # then each key names its mount as well
-            path = f"{self.settings.vault_mount}/{path}"
-        return external_secrets.manifest(
-            kept.place.external,
-            secret=kept.place.secret,
-            key=kept.place.key,
-            version=kept.operator.version or "v1",
-            store=kept.store.name,
-            path=path,
-        )
-
-    def path(self, place: Place) -> str:
-        """Return the path of a secret below Vault's mount."""
-        return str(getattr(self.settings, place.path_setting))
-
-    def where(self, kept: Kept) -> str:
-        """Say where the value is, for people."""
-        if not kept.in_vault:
-            return f"Secret {kept.place.secret}"
-        return f"Vault's {self.settings.vault_mount}/{self.path(kept.place)}"
-
-    def everywhere(self, kept: Kept) -> str:
-        """Name all that goes when the secret is deleted, for people."""
-        if kept.maker is not Maker.SYNCED:
-            return f"Secret {kept.place.secret}"
-        key = f"the key {kept.place.key!r} of {self.where(kept)}"
-        return f"{key}, with ExternalSecret {kept.place.external} and Secret {kept.place.secret},"
 
     def stored(self, place: Place) -> Credential:
         """Return what the Secret holds, whoever makes it.
@@ -170,24 +107,17 @@ class Keeper:
             raise_if_pending(self.cluster, place)
         return credentials.stored(self.cluster, place)
 
-    def source(self, place: Place) -> str:
-        """Say what the Secret was made by, for people."""
-        kept = self.look(place)
-        owner = external_secrets.controller(kept.secret) if kept.secret else ""
-        name = f"Secret {place.secret}"
-        if kept.maker is Maker.SYNCED:
-            return f"{name}, made by {owner or place.external} from {self.where(kept)}"
-        return f"{name}, made by {owner}" if owner else name
-
     def removable(self, place: Place) -> Kept | None:
         """Return what there is to remove; None when the namespace has nothing.
 
         What only Vault holds may be another namespace's. Raises ConfigurationError when the Secret
-        was made by somebody else.
+        was made by somebody else, or from another place of Vault than the settings name.
         """
         kept = self.look(place)
         if kept.maker is Maker.OTHER:
             raise credentials.not_ours(kept.owner, place, self.cluster)
+        if kept.maker is Maker.SYNCED and kept.elsewhere:
+            raise _elsewhere(kept)
         return kept if kept.maker is not Maker.NOBODY else None
 
     def remove(self, place: Place) -> None:
@@ -200,7 +130,7 @@ class Keeper:
             return
         if kept.maker is Maker.SYNCED:
             with self._vault(kept) as vault:
-                vault.remove(self.path(kept.place), kept.place.key)
+                vault.remove(kept.path, kept.place.key)
         self.detach(kept)
 
     def detach(self, kept: Kept) -> None:
@@ -212,7 +142,7 @@ class Keeper:
     def held(self, kept: Kept) -> str | None:
         """Return the value that Vault holds; None without one."""
         with self._vault(kept) as vault:
-            found = vault.read(self.path(kept.place)).values.get(kept.place.key)
+            found = vault.read(kept.path).values.get(kept.place.key)
         return None if found is None else str(found)
 
     def raise_if_only_in_vault(self, place: Place) -> None:
@@ -232,7 +162,7 @@ class Keeper:
             return
         if value:
             raise ConfigurationError(
-                f"{self.where(kept)} holds an {place.what}, and namespace "
+                f"{kept.where} holds an {place.what}, and namespace "
                 f"{self.cluster.namespace} does not use it",
                 why="what is installed without it is open to all who reach it",
                 next_command="vllm-flows move-secrets --to vault   (then it is used; "
@@ -267,3 +197,13 @@ def raise_if_pending(cluster: Cluster, place: Place) -> None:
     external = operator.external(place.external)
     if external is not None and not external["metadata"].get("deletionTimestamp"):
         raise operator.not_synced(external)
+
+
+def _elsewhere(kept: Kept) -> ConfigurationError:
+    setting = f"VLLM_{kept.place.path_setting.upper()}"
+    return ConfigurationError(
+        f"Secret {kept.place.secret} is made from another place than the settings name",
+        why=f"ExternalSecret {kept.place.external} reads {kept.elsewhere}, not {kept.where}",
+        next_command=f"set {setting} (or VLLM_VAULT_MOUNT, VLLM_SECRET_STORE) to that place, then "
+        "run this again",
+    )

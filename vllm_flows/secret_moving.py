@@ -7,14 +7,15 @@ the Secret that engines refer to stays all the while. Beginning again goes on fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows import credentials, external_secrets
 from vllm_flows.credentials import PLACES, Credential
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.external_secrets import LEFT_METADATA
-from vllm_flows.keeping import Keeper, Kept
+from vllm_flows.keeping import Keeper
+from vllm_flows.kept_secret import Kept
 from vllm_flows.secret_mode import Choice, Maker, Mode
 
 
@@ -62,7 +63,7 @@ def moves(keeper: Keeper, to: Mode) -> list[Move]:
 
 
 def _to_vault(keeper: Keeper, kept: Kept) -> Move:
-    place, where = kept.place, f"{keeper.settings.vault_mount}/{keeper.path(kept.place)}"
+    place, where = kept.place, kept.vault_place
     if kept.maker is Maker.SYNCED:
         return Move(kept, Step.NONE, f"Secret {place.secret} is made from Vault already")
     keeper.check(kept)
@@ -132,10 +133,7 @@ def _perform(keeper: Keeper, move: Move) -> None:
 
 
 def _in_vault(kept: Kept) -> Kept:
-    choice = Choice(Mode.VAULT, "move-secrets")
-    return Kept(
-        kept.place, kept.operator, kept.store, kept.secret, kept.external, kept.maker, choice
-    )
+    return replace(kept, choice=Choice(Mode.VAULT, "move-secrets"))
 
 
 def _finish(keeper: Keeper, kept: Kept) -> None:

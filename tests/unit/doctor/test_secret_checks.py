@@ -79,7 +79,7 @@ def test_trouble_with_vault_keeps_no_install_from_working():
     assert (finding.state, finding.fix) == (State.WARNING, "vault policy read vllm-flows")
 
 
-KEPT = SimpleNamespace(in_vault=True, place="x", store=SimpleNamespace(address=""))
+KEPT = SimpleNamespace(in_vault=True, path="vllm/api-key", store=SimpleNamespace(address=""))
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, health: Mapping[str, Any], **settings: Any) -> Finding:
@@ -92,9 +92,6 @@ def asked(monkeypatch: pytest.MonkeyPatch, health: Mapping[str, Any], **settings
 
         def look(self, _: Any) -> Any:
             return KEPT
-
-        def path(self, _: Any) -> str:
-            return "vllm/api-key"
 
     class Opened:
         """A Vault that lets in and refuses to be read."""

@@ -16,7 +16,8 @@ from vllm_flows import keeping, syncing
 from vllm_flows.credentials import Place
 from vllm_flows.errors import VaultUnavailableError
 from vllm_flows.external_secrets import KIND
-from vllm_flows.keeping import Keeper, Kept
+from vllm_flows.keeping import Keeper
+from vllm_flows.kept_secret import Kept
 from vllm_flows.settings import Settings
 from vllm_flows.vault import Held
 

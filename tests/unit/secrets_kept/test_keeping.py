@@ -27,7 +27,7 @@ def test_where_the_store_is_ready_a_value_goes_to_vault_and_comes_back_as_the_se
     assert world.secret(API_KEY) == "sk-new"
     assert (
         "made by ExternalSecret vllm-api-key-external-secret from Vault's secret/vllm/api-key"
-        in (keeper.source(API_KEY))
+        in (keeper.look(API_KEY).source)
     )
 
 
@@ -46,23 +46,13 @@ def test_a_value_that_is_set_anew_is_compared_with_vault(world: World, keeper: K
     assert world.kept[PATH]["api-key"] == "sk-new"
 
 
-def test_where_the_path_is_another_the_secret_is_made_from_there(world: World, keeper: Keeper):
-    keeper.store(API_KEY, given())
-    moved = wanting(keeper, vault_api_key_path="team/key")
-    assert moved.store(API_KEY, given(stored=True), anew=True)
-    assert world.kept["team/key"] == {"api-key": "sk-new"}
-    (data,) = world.items["ExternalSecret", API_KEY.external]["spec"]["data"]
-    assert data["remoteRef"]["key"] == "team/key"
-    assert not moved.store(API_KEY, given(stored=True), anew=True)
-
-
 @pytest.mark.parametrize("change", [{"served": ""}, {"store_ready": False}])
 def test_elsewhere_a_plain_secret_does(world: World, keeper: Keeper, change: dict[str, Any]):
     for name, value in change.items():
         setattr(world, name, value)
     assert keeper.store(API_KEY, given())
     assert (world.secret(API_KEY), world.kept) == ("sk-new", {})
-    assert keeper.source(API_KEY) == "Secret vllm-api-key"
+    assert keeper.look(API_KEY).source == "Secret vllm-api-key"
 
 
 def test_a_plain_secret_stays_one_until_somebody_asks(world: World, keeper: Keeper):

@@ -24,11 +24,11 @@ def test_both_secrets_move_to_vault_and_back_and_a_second_time_does_nothing(
     for _ in range(2):
         move(keeper, Mode.VAULT)
     assert world.kept == {PATH: {"api-key": "sk-old"}}
-    assert "ExternalSecret" in keeper.source(API_KEY)
+    assert "ExternalSecret" in keeper.look(API_KEY).source
     world.sealed = True
     for _ in range(2):
         move(keeper, Mode.KUBERNETES)
-    assert keeper.source(API_KEY) == "Secret vllm-api-key"
+    assert keeper.look(API_KEY).source == "Secret vllm-api-key"
     assert world.secret(API_KEY) == "sk-old"
     assert world.items["Secret", API_KEY.secret]["metadata"]["labels"] == OURS
     assert world.secret(HF_TOKEN) is None
