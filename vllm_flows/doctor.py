@@ -48,7 +48,8 @@ ORDER = (
 def examine(flags: Mapping[str, object], *others: Question) -> list[Finding]:
     """Ask all questions, and the `others`; return a finding for each check, in their order.
 
-    `flags` are the settings that the command line gave. Takes no longer than twice `SECONDS`.
+    `flags` are the settings that the command line gave. Takes no longer than twice `SECONDS`, but
+    for a login program of the kubeconfig, which has its own time.
     """
     settings = usable_settings(**flags)
     at_once = _begun([*questions.of_this_machine(settings, flags), *others])

@@ -8,6 +8,7 @@ anything can be said of it, and its own words are told only without what looks l
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,10 +27,13 @@ from vllm_flows.unseen_secrets import without_tokens
 
 SECONDS = 60.0
 """How long a plugin may take: the slowest ask a server of their own, and some try again."""
+SOON_SECONDS = 5.0
+"""After how long who waits is told what for."""
 _LONGEST_BYTES = 1 << 20
 _LAST_LINES = 3
 _LONGEST_WORDS = 400
 _SHORTEST_KEY_LINE = 32
+_log = logging.getLogger(__name__)  # whose warnings come on stderr, and in the log of a run
 _BY_HAND = "kubectl cluster-info   (it runs the same program, which can ask you there)"
 
 
@@ -67,11 +71,22 @@ def log_in(
         code = _run(words, _environment(plugin, cluster), output, errors, seconds, plugin)
         answered = _beginning(output)
         if code is None:
-            raise _failed(f"{name} did not end within {seconds:g} s", _beginning(errors))
+            raise not_ended(name, seconds, errors)
         if code:
             _collect_anyhow(answered)
             raise _failed(f"{name} ended with exit code {code}", _beginning(errors))
     return login_from(answered, str(plugin["apiVersion"]), name)
+
+
+def say_waiting(name: str, seconds: float, what: str = "") -> None:
+    """Tell who waits for a login program; `what` they wait for, where that is more than it."""
+    of = f"{what} the login program {name} of the kubeconfig".strip()
+    _log.warning("still waiting for %s (up to %g s)", of, seconds)
+
+
+def not_ended(name: str, seconds: float, errors: IO[bytes]) -> ClusterError:
+    """Return the error that a login program took too long; `errors` has what it wrote so far."""
+    return _failed(f"{name} did not end within {seconds:g} s", _beginning(errors))
 
 
 def login_from(answer: str, version: str, name: str) -> Login:
@@ -148,14 +163,22 @@ def _run(
             next_command=str(plugin.get("installHint") or "") or "kubectl config view --minify",
         ) from None
     try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return None
+        return _ended(process, Path(command[0]).name, seconds)
     finally:
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes], name: str, seconds: float) -> int | None:
+    soon = min(SOON_SECONDS, seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(soon)
+    say_waiting(name, seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds - soon)
+    return None
 
 
 def _beginning(file: IO[bytes]) -> str:

@@ -27,6 +27,8 @@ from vllm_flows.redaction import collect
 
 _ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 -- a path
 _USUAL_PLACE = "~/.kube/config"
+_UNUSABLE = (kubernetes_config.ConfigException, yaml.YAMLError, TypeError, OSError)
+"""What the package raises for a kubeconfig that is not to be used."""
 _EARLIER = timedelta(seconds=30)
 """A login is renewed so long before it expires, or a quarter of its life where that is less."""
 
@@ -62,27 +64,39 @@ def configured(context: str) -> tuple[Configuration, bool]:
             kubernetes_config.load_incluster_config(client_configuration=configuration)
         else:
             _load(configuration, context or None)
-    except (kubernetes_config.ConfigException, yaml.YAMLError, TypeError, OSError) as error:
+    except _UNUSABLE as error:
         raise _no_kubeconfig(error, inside=inside) from error
     return configuration, inside
 
 
+def login_program(context: str) -> str:
+    """Return the name of the program that logs in; "" without one, or without a kubeconfig."""
+    try:
+        return _loader(context or None).program
+    except _UNUSABLE:
+        return ""
+
+
 def _load(configuration: Configuration, context: str | None) -> None:
+    loader = _loader(context)
+    loader.load_and_set(configuration)  # type: ignore[no-untyped-call]  # ships no types
+    if loader.plugin:
+        configuration.renew = loader.plugin.renew
+
+
+def _loader(context: str | None) -> _Loader:
     files = KubeConfigMerger(os.environ.get("KUBECONFIG") or _USUAL_PLACE)
     if files.config is None:
         raise kubernetes_config.ConfigException("Invalid kube-config file. No configuration found.")
     for document in files.config_files.values():
         collect_kubeconfig(document)
-    loader: Any = _Loader(
+    return _Loader(
         files.config,
         active_context=context,
         config_base_path=None,
         config_persister=files.save_changes,
         get_google_credentials=_no_google,
     )
-    loader.load_and_set(configuration)
-    if loader.plugin:
-        configuration.renew = loader.plugin.renew
 
 
 def _no_google() -> None:
@@ -98,6 +112,13 @@ class _Loader(KubeConfigLoader):
         super().__init__(config, **given)  # type: ignore[no-untyped-call]  # ships no types
         self.plugin: PluginLogin | None = None
         self._file = ""
+
+    @property
+    def program(self) -> str:
+        """Return the name of the user's login program; "" without one."""
+        user: Any = self._user
+        entry = user["exec"].value if user and "exec" in user else None
+        return Path(str(entry.get("command") or "")).name if isinstance(entry, dict) else ""
 
     def _load_from_exec_plugin(self) -> bool | None:
         """Log in, in the package's place: called when the user has neither token nor provider."""
@@ -134,25 +155,35 @@ class PluginLogin:
     ) -> None:
         self._ask, self._take, self._now = ask, take, now
         self._lock = threading.Lock()
+        self._failed: tuple[datetime, ClusterError] | None = None
+        """When it was last asked in vain, and why."""
         self._until = self._asked()
 
     def renew(self) -> bool:
         """Ask again when the login has run out, or soon will; return whether that was done.
 
-        Raises ClusterUnavailableError when it fails: the next try may succeed.
+        Raises ClusterUnavailableError when it fails: the next try may succeed. Who waited while
+        another thread asked in vain is told the same, and asks not once more.
         """
         if not self._due():
             return False
+        begin = self._now()
         with self._lock:
             if not self._due():  # another thread was quicker
                 return False
-            try:
-                self._until = self._asked()
-            except ClusterError as error:
-                raise ClusterUnavailableError(
-                    error.what, why=error.why, next_command=error.next_command
-                ) from error
-        return True
+            if self._failed is None or self._failed[0] <= begin:
+                self._try()
+            if self._failed is None:
+                return True
+            error = self._failed[1]
+        raise ClusterUnavailableError(error.what, why=error.why, next_command=error.next_command)
+
+    def _try(self) -> None:
+        self._failed = None
+        try:
+            self._until = self._asked()
+        except ClusterError as error:
+            self._failed = (self._now(), error)
 
     def _due(self) -> bool:
         return self._until is not None and self._now() >= self._until

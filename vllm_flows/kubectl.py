@@ -1,7 +1,8 @@
 """The quick way to read many objects: the user's kubectl, a process of a twentieth of a second.
 
 The kubernetes package takes five times that for its import alone, more than a read verb may last.
-What kubectl cannot do, or is not there for, is left to `Cluster`, which explains what is wrong.
+What kubectl cannot do, or is not there for, is left to `Cluster`, which explains what is wrong; but
+for a login program that does not end: who waits for that once has waited enough.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
+from vllm_flows import exec_plugin
 from vllm_flows.settings import environment_for_others
 
 Object = dict[str, Any]
@@ -29,7 +31,8 @@ def read_objects(
 ) -> list[Object] | None:
     """Return all objects of these kinds (`deployments`, `pods`, …) of a namespace, unsorted.
 
-    None when kubectl is not installed, fails for whatever reason, or does not end in time.
+    None when kubectl is not installed, fails for whatever reason, or does not end in time. Raises
+    ClusterError when it is a login program that does not end.
     """
     program = shutil.which("kubectl")
     if program is None:
@@ -38,29 +41,29 @@ def read_objects(
     command += ["--request-timeout", f"{_REQUEST_SECONDS}s"]
     command += ["--context", context] if context else []
     try:
-        found: list[Object] = json.loads(_output(command, seconds))["items"]
+        found: list[Object] = json.loads(_output(command, context, seconds))["items"]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError):
         return None
     return found
 
 
-def _output(command: Sequence[str], seconds: float) -> bytes:
+def _output(command: Sequence[str], context: str, seconds: float) -> bytes:
     """Return what a program prints. Raises SubprocessError when it fails or takes longer.
 
     A login program that hangs goes with it, and is asked nothing by way of the terminal. What that
-    prints goes to a file: it would hold a pipe open, and is not for people.
+    prints goes to files: it would hold a pipe open.
     """
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,
             env=environment_for_others(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             start_new_session=True,
         )
         try:
-            code = process.wait(seconds)
+            code = _ended(process, context, seconds, errors)
         finally:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
@@ -70,3 +73,27 @@ def _output(command: Sequence[str], seconds: float) -> bytes:
             raise subprocess.CalledProcessError(code, command)
         output.seek(0)
         return output.read()
+
+
+def _ended(
+    process: subprocess.Popen[bytes], context: str, seconds: float, errors: IO[bytes]
+) -> int:
+    """Return its exit code; one that runs a login program has as long as that has."""
+    soon = min(exec_plugin.SOON_SECONDS, seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(soon)
+    program = _login_program(context)
+    if not program:
+        return process.wait(seconds - soon)
+    longest = exec_plugin.SECONDS
+    exec_plugin.say_waiting(program, longest, "an answer of the API, or for")
+    try:
+        return process.wait(longest - soon)
+    except subprocess.TimeoutExpired:
+        raise exec_plugin.not_ended(program, longest, errors) from None
+
+
+def _login_program(context: str) -> str:
+    from vllm_flows.kubeconfig import login_program  # which takes as long as all of this
+
+    return login_program(context)

@@ -12,6 +12,7 @@ from vllm_flows.kubectl import read_objects
 from vllm_flows.status import UNHEALTHY, Health, Status, deployment_of, status_of
 
 if TYPE_CHECKING:
+    from vllm_flows.cluster import Cluster
     from vllm_flows.settings import Settings
 
 _KINDS = {
@@ -33,7 +34,10 @@ def read_status(settings: Settings, listed: Sequence[str]) -> list[Status]:
     found = status_of(objects, listed, settings.namespace, datetime.now(UTC))
     if not any(_is_unwell(one) for one in found):
         return found
-    return [_diagnosed(one, objects, settings) if _is_unwell(one) else one for one in found]
+    cluster = _connected(settings)  # one for all: each would log in anew
+    return [
+        _diagnosed(one, objects, cluster, settings) if _is_unwell(one) else one for one in found
+    ]
 
 
 def _is_unwell(status: Status) -> bool:
@@ -41,22 +45,26 @@ def _is_unwell(status: Status) -> bool:
 
 
 def _from_cluster(settings: Settings) -> list[dict[str, Any]]:
-    from vllm_flows.cluster import Cluster
-
-    cluster = Cluster.connect(settings.namespace, settings.kube_context)
+    cluster = _connected(settings)
     # Items of a list do not carry their kind.
     return [{**item, "kind": kind} for kind in _KINDS.values() for item in cluster.find(kind)]
 
 
-def _diagnosed(status: Status, objects: Sequence[Any], settings: Settings) -> Status:
-    """Say why it is not ready, and what to do."""
+def _connected(settings: Settings) -> Cluster:
     from vllm_flows.cluster import Cluster
+
+    return Cluster.connect(settings.namespace, settings.kube_context)
+
+
+def _diagnosed(
+    status: Status, objects: Sequence[Any], cluster: Cluster, settings: Settings
+) -> Status:
+    """Say why it is not ready, and what to do."""
     from vllm_flows.diagnosis_watch import ReadinessWatch
 
     deployment = deployment_of(objects, status.name)
     if deployment is None:
         return status
-    cluster = Cluster.connect(settings.namespace, settings.kube_context)
     watch = ReadinessWatch(cluster, time.monotonic, autoscaling=settings.autoscaling)
     found = watch.diagnose(dict(deployment))
     return replace(

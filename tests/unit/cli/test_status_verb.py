@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.main import cli
-from vllm_flows import kubectl, status_reading
+from vllm_flows import exec_plugin, kubectl, status_reading
+from vllm_flows.errors import ClusterError
+from vllm_flows.settings import Settings
 from vllm_flows.status import Health, Status
 
 
@@ -36,12 +39,45 @@ def test_a_kubectl_that_fails_leaves_the_question_to_the_library(
     assert kubectl.read_objects(["pods"], "ns") is None
 
 
-def test_a_kubectl_whose_login_program_hangs_is_ended_with_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+HANGS = "read -r it && exit 0; echo 'opening a browser' >&2; sleep 777 & wait"
+
+
+def log_in_by(monkeypatch: pytest.MonkeyPatch, folder: Path, user: dict[str, Any]) -> None:
+    """Write a kubeconfig, and let nobody wait long."""
+    document = {
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "one", "user": "me"}}],
+        "clusters": [{"name": "one", "cluster": {"server": "https://10.0.0.1"}}],
+        "users": [{"name": "me", "user": user}],
+    }
+    (folder / "kubeconfig").write_text(json.dumps(document))
+    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+    monkeypatch.setattr(exec_plugin, "SOON_SECONDS", 0.1)
+    monkeypatch.setattr(exec_plugin, "SECONDS", 0.4)
+
+
+def test_a_kubectl_that_hangs_is_ended_with_all_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    fake_kubectl(monkeypatch, tmp_path, "read -r it && exit 0; sleep 777 & wait")
+    log_in_by(monkeypatch, tmp_path, {"token": "x"})
+    fake_kubectl(monkeypatch, tmp_path, HANGS)
     # It would hold the pipe of a kubectl open that is killed alone.
     assert kubectl.read_objects(["pods"], "ns", seconds=0.3) is None
+    assert caplog.messages == []
+
+
+def test_a_login_program_that_hangs_is_named_soon_and_not_waited_for_a_second_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    log_in_by(monkeypatch, tmp_path, {"exec": {"command": "/opt/aws", "apiVersion": "v1"}})
+    fake_kubectl(monkeypatch, tmp_path, HANGS)
+    settings = Settings(namespace="ns")
+    with pytest.raises(ClusterError, match=r"aws did not end within 0\.4 s") as caught:
+        status_reading.read_status(settings, [])
+    assert caught.value.why == "opening a browser"
+    (told,) = caplog.messages
+    assert told.startswith("still waiting for an answer of the API, or for the login program aws ")
+    assert told.endswith("(up to 0.4 s)")
 
 
 def test_without_kubectl_the_library_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

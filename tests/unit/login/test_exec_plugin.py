@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.login.programs import VERSION, Plugin, answer
+from vllm_flows import exec_plugin
 from vllm_flows.errors import (
     ClusterError,
     ConfigurationError,
@@ -49,6 +50,21 @@ def test_a_certificate_comes_with_its_key_and_an_end():
     assert (login.certificate, login.key, login.token) == ("PEM", KEY, "")
     assert login.expires == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert redacted("cafe" * 16) == "***"
+
+
+def test_who_waits_for_a_slow_one_is_told_its_name_once(
+    plugin: Plugin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(exec_plugin, "SOON_SECONDS", 0.05)
+    assert log_in(plugin(f"sleep 0.3; echo '{answer(token=TOKEN)}'"), "/").token == TOKEN
+    assert caplog.messages == [
+        "still waiting for the login program log-in of the kubeconfig (up to 60 s)"
+    ]
+
+
+def test_of_a_quick_one_nothing_is_said(plugin: Plugin, caplog: pytest.LogCaptureFixture):
+    log_in(plugin(f"echo '{answer(token=TOKEN)}'"), "/")
+    assert caplog.messages == []
 
 
 def test_one_that_hangs_is_ended_with_all_it_started(plugin: Plugin, tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from tests.unit.login.programs import Plugin, answer
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ClusterError, ClusterUnavailableError, ConfigurationError
 from vllm_flows.exec_plugin import Login
-from vllm_flows.kubeconfig import PluginLogin, configured
+from vllm_flows.kubeconfig import PluginLogin, configured, login_program
 from vllm_flows.redaction import redacted
 
 Write = Callable[..., Path]
@@ -180,3 +181,54 @@ def test_many_threads_ask_once():
     for thread in threads:
         thread.join()
     assert program.asked == 2
+
+
+def test_threads_that_wait_for_a_login_that_fails_ask_not_one_after_the_other():
+    program = Program(60.0)
+    login = program.login()
+    program.passes(61)
+    asking, waiting, told = threading.Event(), threading.Event(), list[str]()
+
+    def ask() -> Login:
+        asking.set()
+        waiting.wait(10)
+        program.passes(60)
+        program.fails = True
+        return Program.ask(program)
+
+    def renew() -> None:
+        with pytest.raises(ClusterUnavailableError, match="the server is away") as caught:
+            login.renew()
+        told.append(caught.value.next_command)
+
+    login._ask = ask  # noqa: SLF001 -- the program hangs from now on
+    threads = [threading.Thread(target=renew) for _ in range(4)]
+    threads[0].start()
+    asking.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.05)  # until all wait; one that came too late would ask for itself
+    waiting.set()
+    for thread in threads:
+        thread.join()
+    assert program.asked == 2
+    assert told == ["kubectl"] * 4
+
+
+@pytest.mark.parametrize(
+    ("user", "name"),
+    [
+        ({"exec": {"command": "/opt/bin/log-in"}}, "log-in"),
+        ({"token": "x"}, ""),
+        ({"exec": []}, ""),
+    ],
+)
+def test_the_login_program_is_known_by_its_name(kubeconfig: Write, user: Any, name: str):
+    kubeconfig(user)
+    assert login_program("") == login_program("here") == name
+    assert login_program("nowhere") == ""
+
+
+def test_without_a_kubeconfig_no_program_logs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert login_program("") == ""
