@@ -1,14 +1,10 @@
-"""Planted secrets of one namespace, what runs with them, and who is watched meanwhile."""
+"""Planted secrets of one namespace, what runs with them, and what a process shows of them."""
 
 from __future__ import annotations
 
 import pkgutil
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +22,6 @@ from vllm_flows.settings import Settings
 if TYPE_CHECKING:
     from conftest import Product
 
-_LOOKED_EVERY_SECONDS = 0.03
-_LOOKS = 5
 _PATIENCE = 600
 NEEDLESS = {"helm", "kubectl", "log-in"}
 """Programs that have no business with our secrets."""
@@ -135,31 +129,6 @@ def with_plugin(product: Product, planted: dict[str, str]) -> Path:
     config["users"][0]["user"] = {"token": planted["login without rights"]}
     (product.folder / "weak").write_text(yaml.safe_dump(config))
     return product.folder / "kubeconfig"
-
-
-@contextmanager
-def watched_processes(story: Story) -> Iterator[None]:
-    """Look at every new process's arguments, and at the environment of those that need no secret.
-
-    Each is looked at a few times: at first it may still be a copy of who starts it.
-    """
-    over, known = threading.Event(), Counter(dict.fromkeys(psutil.pids(), _LOOKS))
-
-    def watch() -> None:
-        while not over.wait(_LOOKED_EVERY_SECONDS):
-            for pid in psutil.pids():
-                known[pid] += 1
-                if known[pid] <= _LOOKS:
-                    with suppress(psutil.Error):
-                        look_at(psutil.Process(pid), story)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
 
 
 def look_at(process: psutil.Process, story: Story) -> None:

@@ -21,10 +21,11 @@ from tests.integration.product.planting import (
     Story,
     account,
     all_flows,
+    look_at,
     other_secrets,
-    watched_processes,
     with_plugin,
 )
+from tests.integration.product.watching import watched_processes
 
 if TYPE_CHECKING:
     from conftest import Product
@@ -107,7 +108,7 @@ def test_no_planted_secret_leaves_by_any_way(story: Story):
     product = story.product
     assert parameters(product).keys() == all_flows().keys()
     plugin_chart(product.folder)
-    with watched_processes(story):
+    with watched_processes(lambda process: look_at(process, story)):
         well(story)
         badly(story)
         served_by_prefect(story)

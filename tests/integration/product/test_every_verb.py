@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +20,7 @@ import psutil
 from cli.verbs import VERBS
 from tests.integration.product.changing_models import made_chart
 from tests.integration.product.least_privilege import Audit, as_account, granted
+from tests.integration.product.watching import watched_processes
 from tests.terminal import terminal
 
 if TYPE_CHECKING:
@@ -73,30 +72,15 @@ class Story:
         self.told.append(f"$ vllm-flows {' '.join(words)}\n{came.rstrip()}\n[exit code {code}]\n")
 
 
-@contextmanager
-def watched_arguments(found: list[str]) -> Iterator[None]:
-    """Note every process of ours that has a secret among its arguments while the block runs."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.3):
-            for process in psutil.process_iter(["cmdline"]):
-                words = " ".join(process.info["cmdline"] or ())
-                if KEY in words:
-                    found.append(words)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
 def test_every_verb_from_an_empty_folder_to_an_empty_cluster(product: Product):
     story, seen = Story(as_account(product, "access", "looking-around")), list[str]()
-    with watched_arguments(seen):
+
+    def look_at(process: psutil.Process) -> None:
+        words = " ".join(process.cmdline())
+        if KEY in words:
+            seen.append(words)
+
+    with watched_processes(look_at):
         prepare(story)
         deploy(story)
         look(story)
