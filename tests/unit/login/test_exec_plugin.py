@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def test_a_certificate_comes_with_its_key_and_an_end():
     assert redacted("cafe" * 16) == "***"
 
 
+@pytest.mark.parametrize("written", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05"])
+def test_an_end_without_a_zone_is_one_of_the_worlds_time(written: str):
+    login = login_from(answer(token=TOKEN, expirationTimestamp=written), VERSION, "log-in")
+    assert login.expires == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
 def test_who_waits_for_a_slow_one_is_told_its_name_once(
     plugin: Plugin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -68,7 +75,7 @@ def test_of_a_quick_one_nothing_is_said(plugin: Plugin, caplog: pytest.LogCaptur
 
 
 def test_one_that_hangs_is_ended_with_all_it_started(plugin: Plugin, tmp_path: Path):
-    entry = plugin(f"echo 'opening a browser' >&2\nsleep 77 & echo $! > {tmp_path}/child\nwait")
+    entry = plugin(f"echo 'opening a browser' >&2\nsleep 777 & echo $! > {tmp_path}/child\nwait")
     said = refused(entry, ClusterError, seconds=0.4)
     assert "log-in did not end within 0.4 s" in said
     assert "opening a browser" in said
@@ -134,6 +141,25 @@ def test_what_it_answered_before_it_failed_is_not_repeated(plugin: Plugin):
     assert "cannot save ***" in refused(plugin(script), ClusterError)
 
 
+def test_one_that_talks_without_end_is_told_with_its_last_words(plugin: Plugin):
+    said = refused(plugin("seq -s ' ' 1 9999 >&2; echo the end >&2; exit 1"), ClusterError)
+    assert "9999 the end" in said
+    assert len(said) < 1000
+
+
+@pytest.fixture
+def somebody_types() -> Iterator[None]:
+    """Let standard input be a person's, who would answer."""
+    kept, (reading, writing) = os.dup(0), os.pipe()
+    os.write(writing, b"my password\n")
+    os.dup2(reading, 0)
+    yield
+    os.dup2(kept, 0)
+    for one in (kept, reading, writing):
+        os.close(one)
+
+
+@pytest.mark.usefixtures("somebody_types")
 def test_one_that_asks_is_given_nothing_and_can_be_run_by_hand(plugin: Plugin):
     script = "printf 'Password: ' >&2; read -r it || { echo; echo 'no password' >&2; exit 3; }"
     said = refused(plugin(script), ClusterError)

@@ -131,7 +131,9 @@ def test_what_is_asked_for_is_printed_as_it_is_and_nothing_behind_it(output: io.
 
 def test_it_can_be_asked_for_often(output: io.StringIO):
     with writing_to(output):
+        factory = logging.getLogRecordFactory()
         guard_process()
+        assert logging.getLogRecordFactory() is factory
         stream = sys.stdout
     assert isinstance(stream, RedactedStream)
     assert stream.stream is output
@@ -140,6 +142,7 @@ def test_it_can_be_asked_for_often(output: io.StringIO):
 def test_a_guarded_stream_is_in_all_else_the_stream_it_stands_for():
     stream = RedactedStream(sys.__stderr__ or sys.stderr)
     assert stream.fileno() == 2
+    assert RedactedStream(io.StringIO()).write(f"{CANARY}\n") == len(CANARY) + 1
     assert stream.encoding == "utf-8"
     assert isinstance(stream.isatty(), bool)
 

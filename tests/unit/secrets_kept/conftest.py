@@ -12,16 +12,20 @@ from typing import Any
 import pytest
 
 from tests.support import VirtualClock
-from vllm_flows import keeping, syncing
+from vllm_flows import syncing
 from vllm_flows.credentials import Place
-from vllm_flows.errors import VaultUnavailableError
+from vllm_flows.errors import NoRightError, VaultUnavailableError
 from vllm_flows.external_secrets import KIND
+from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.keeping import Keeper
-from vllm_flows.kept_secret import Kept
 from vllm_flows.settings import Settings
-from vllm_flows.vault import Held
+from vllm_flows.vault import Held, Vault
+from vllm_flows.vault_access import Access
 
 Object = dict[str, Any]
+
+
+VAULT = {"vault_address": "http://vault:8200", "vault_token": "hvs.of-the-tests"}
 
 
 class KilledError(Exception):
@@ -30,7 +34,10 @@ class KilledError(Exception):
 
 @dataclass
 class World:
-    """All that outlives a process. `writes_left` is how many it makes before it is killed."""
+    """All that outlives a process. `writes_left` is how many it makes before it is killed.
+
+    `unseen` are the kinds that this account may not read.
+    """
 
     namespace: str = "vllm"
     served: str = "v1"
@@ -43,10 +50,9 @@ class World:
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     writes_left: int = 1000
-    logins: int = 0
-
-    def guard(self) -> None:
-        """Every write is allowed."""
+    unseen: set[str] = field(default_factory=set)
+    guard: Guard = unguarded
+    guard_of_vault: Guard = unguarded
 
     def wrote(self, what: str) -> None:
         """Count a write, or end the process before it."""
@@ -57,6 +63,8 @@ class World:
 
     # What the adapter to Kubernetes offers.
     def get(self, kind: str, name: str) -> Object | None:
+        if kind in self.unseen:
+            raise NoRightError(f"no right to read {kind} {name}")
         if kind == "ClusterSecretStore":
             return self._store(name)
         if kind == "Secret" and self.syncs_after_looks:
@@ -70,7 +78,11 @@ class World:
     def apply(self, body: Mapping[str, Any]) -> Object:
         kind, name = body["kind"], body["metadata"]["name"]
         self.wrote(f"apply {kind} {name}")
-        item = copy.deepcopy(self.items.get((kind, name), {})) | copy.deepcopy(dict(body))
+        there = self.items.get((kind, name), {})
+        item = copy.deepcopy(there) | copy.deepcopy(dict(body))
+        before = copy.deepcopy(there.get("metadata", {}))
+        labels = before.get("labels", {}) | body["metadata"].get("labels", {})
+        item["metadata"] = before | body["metadata"] | {"labels": labels}
         plain = item.pop("stringData", {})
         if plain:
             item["data"] = {key: encoded(value) for key, value in plain.items()}
@@ -142,6 +154,7 @@ class World:
     def write(self, path: str, key: str, value: str) -> bool:
         if self.kept.get(path, {}).get(key) == value:
             return False
+        self.guard_of_vault()
         self.wrote(f"vault {path}")
         self.kept.setdefault(path, {})[key] = value
         return True
@@ -167,14 +180,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
 
     @contextmanager
-    def opened(keeper: Keeper, _: Kept) -> Iterator[World]:
-        made.logins += 1
+    def opened(_: Access, guard: Guard) -> Iterator[World]:
         if made.sealed:
             raise VaultUnavailableError("Vault is sealed")
-        keeper.cluster.guard()
+        made.guard_of_vault = guard
         yield made
 
-    monkeypatch.setattr(keeping.Keeper, "_vault", opened)
+    monkeypatch.setattr(Vault, "opened", opened)
     monkeypatch.setattr(
         syncing.Operator, "of", classmethod(lambda cls, cluster: cls(cluster, made.served))
     )
@@ -190,9 +202,10 @@ def said() -> list[str]:
 @pytest.fixture
 def keeper(world: World, said: list[str]) -> Keeper:
     cluster: Any = world
-    return Keeper(cluster, Settings(), said.append, VirtualClock())
+    settings = Settings.model_validate(VAULT)
+    return Keeper(cluster, settings, said.append, VirtualClock())
 
 
 def wanting(keeper: Keeper, **settings: Any) -> Keeper:
     """Return the keeper with other settings."""
-    return replace(keeper, settings=Settings.model_validate(settings))
+    return replace(keeper, settings=Settings.model_validate(VAULT | settings))

@@ -29,6 +29,7 @@ def test_the_external_secret_makes_one_key_of_the_secret_and_leaves_it_when_vaul
     assert made["metadata"] == {"name": NAME, "labels": OURS}
     spec = made["spec"]
     assert spec["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "vault"}
+    assert spec["refreshInterval"] == "1m"
     target = spec["target"]
     assert (target["name"], target["creationPolicy"]) == ("hf-token", "Owner")
     assert target["deletionPolicy"] == "Retain"
@@ -84,8 +85,9 @@ def test_what_has_not_failed_has_no_failure(conditions: list[Any]):
 
 def test_a_failure_is_told_with_the_stores_own_words_of_the_newest_event():
     events = [
-        event("UpdateFailed", "Vault is\n sealed", lastTimestamp="2026-06-01T10:00:02Z"),
         event("UpdateFailed", "older", lastTimestamp="2026-06-01T10:00:01Z"),
+        event("UpdateFailed", "Vault is\n sealed", lastTimestamp="2026-06-01T10:00:02Z"),
+        event("UpdateFailed", "oldest", eventTime="2026-06-01T10:00:00.5Z"),
         event("Updated", "secret updated", eventTime="2026-06-01T10:00:03.1Z"),
     ]
     assert failure(synced(FAILED), events) == (
@@ -94,6 +96,22 @@ def test_a_failure_is_told_with_the_stores_own_words_of_the_newest_event():
     assert failure(synced(FAILED), []) == "could not get secret data from provider"
 
 
+def test_one_that_is_told_again_and_again_is_as_new_as_the_last_time():
+    events = [
+        event(
+            "UpdateFailed",
+            "Vault is sealed",
+            eventTime="2026-06-01T10:00:00.5Z",
+            series={"lastObservedTime": "2026-06-01T10:00:09.1Z"},
+        ),
+        event("UpdateFailed", "older", lastTimestamp="2026-06-01T10:00:05Z"),
+    ]
+    assert failure(synced(FAILED), events).endswith(": Vault is sealed")
+
+
 def test_what_nothing_controls_has_no_controller():
+    owned = item(OURS, "theirs")
+    owned["metadata"]["ownerReferences"][0]["controller"] = False
+    assert external_secrets.controller(owned) == ""
     assert external_secrets.controller(item(OURS)) == ""
     assert external_secrets.controller(item(OURS, "theirs")) == "ExternalSecret theirs"

@@ -8,15 +8,20 @@ import pytest
 
 from tests.unit.secrets_kept.conftest import KilledError, World, wanting
 from tests.unit.secrets_kept.stored import PATH, given, plain
+from vllm_flows import syncing
+from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import API_KEY
 from vllm_flows.errors import (
     ConfigurationError,
+    LockLostError,
+    NoRightError,
     NoSecretError,
     SecretStoreError,
     VaultUnavailableError,
     VllmFlowsError,
 )
 from vllm_flows.keeping import Keeper
+from vllm_flows.secret_mode import Maker, StoreState
 
 
 def test_where_the_store_is_ready_a_value_goes_to_vault_and_comes_back_as_the_secret(
@@ -143,3 +148,42 @@ def test_a_secret_that_is_there_needs_no_question_to_vault(world: World, keeper:
     plain(world)
     world.sealed = True
     wanting(keeper, secrets="vault").raise_if_only_in_vault(API_KEY)
+
+
+def test_a_lock_that_was_lost_keeps_from_writing_to_vault(world: World, keeper: Keeper):
+    def lost() -> None:
+        raise LockLostError("lost")
+
+    world.guard = lost
+    with pytest.raises(LockLostError):
+        keeper.store(API_KEY, given())
+    assert world.kept == {}
+
+
+def test_who_may_not_look_at_the_store_can_insist_on_vault_and_is_else_given_plain_secrets(
+    world: World, keeper: Keeper
+):
+    world.unseen = {"ClusterSecretStore"}
+    assert keeper.look(API_KEY).store.state is StoreState.UNKNOWN
+    assert keeper.store(API_KEY, given())
+    assert world.kept == {}
+    assert wanting(keeper, secrets="vault").store(API_KEY, given("sk-3"))
+    assert world.kept == {PATH: {"api-key": "sk-3"}}
+
+
+def test_who_may_not_look_at_external_secrets_goes_by_the_secrets_owner(
+    world: World, keeper: Keeper
+):
+    keeper.store(API_KEY, given())
+    world.unseen = {"ExternalSecret"}
+    kept = keeper.look(API_KEY)
+    assert (kept.external, kept.maker) == (None, Maker.SYNCED)
+
+
+def test_who_may_not_ask_what_is_served_sees_no_external_secrets(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: Any) -> str:
+        raise NoRightError("no right to look")
+
+    monkeypatch.setattr(syncing, "external_secrets_version", refuse)
+    api: Any = None
+    assert syncing.Operator.of(Cluster("vllm", "", api)).version == ""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.secrets_kept.conftest import World
-from tests.unit.secrets_kept.stored import given
+from tests.unit.secrets_kept.conftest import World, wanting
+from tests.unit.secrets_kept.stored import given, plain
 from vllm_flows.credentials import API_KEY
 from vllm_flows.errors import (
     SecretStoreError,
@@ -76,3 +76,21 @@ def test_what_keeps_a_sync_is_said_once_and_again_only_when_it_changes(
     assert line.startswith("ExternalSecret vllm-api-key-external-secret is not synced")
     assert line.endswith("(waiting up to 60 s)")
     assert ("could not get secret data" in line) is failed
+
+
+def test_a_plain_secret_of_the_same_value_is_not_taken_for_one_that_vault_makes(
+    world: World, keeper: Keeper
+):
+    plain(world, "sk-new")
+    world.operator_works = False
+    with pytest.raises(TimedOutError):
+        wanting(keeper, secrets="vault").store(API_KEY, given())
+
+
+def test_one_that_is_being_deleted_makes_no_secret_any_more(world: World, keeper: Keeper):
+    cluster: Any = world
+    keeper.store(API_KEY, given())
+    del world.items["Secret", API_KEY.secret]
+    metadata = world.items["ExternalSecret", API_KEY.external]["metadata"]
+    metadata["deletionTimestamp"] = "2026-06-01T10:00:00Z"
+    raise_if_pending(cluster, API_KEY)

@@ -124,3 +124,8 @@ def test_a_token_with_roots_policy_among_others_is_a_root_token(policies: tuple[
     assert refused_root(token, allowed=False)
     assert not refused_root(token, allowed=True)
     assert not refused_root(Token.of({"policies": ["rooted"]}), allowed=False)
+
+
+@pytest.mark.parametrize("place", ["policies", "identity_policies"])
+def test_a_root_token_is_known_whatever_gives_it_the_policy(place: str):
+    assert Token.of({place: ["root"], "ttl": 0}).is_root

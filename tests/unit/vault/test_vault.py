@@ -299,6 +299,7 @@ def test_a_wrapped_secret_id_that_was_used_is_told_as_a_warning_and_how_to_get_a
     error = refused(lambda: write(replace(access, login=WRAPPED)))
     assert "was used already" in error.what
     assert "somebody else has the SecretID" in error.why
+    assert REVOKED not in server.asked
     assert "-wrap-ttl" in error.next_command
 
 
