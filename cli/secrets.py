@@ -59,7 +59,7 @@ def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_ch
         raise _nothing_given(HF_TOKEN)
     if not no_check:
         _check(settings, given)
-    _store(settings, HF_TOKEN, given.value)
+    _store(settings, HF_TOKEN, given)
     _warn_of_variable(HF_TOKEN, settings.hf_token, given.value.get_secret_value())
 
 
@@ -89,8 +89,9 @@ def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, genera
         )
         if given is None and not has_terminal():
             _insist_on_none(settings)
-    value = given.value if given else _generated()
-    _store(settings, API_KEY, value)
+    stored = given or Given(_generated(), "a new random key")
+    value = stored.value
+    _store(settings, API_KEY, stored)
     if given is None:
         note("a new random key (vllm-flows get-api-key prints it again):")
         with shown_on_purpose():
@@ -233,15 +234,16 @@ def locked(keeper: Keeper, verb: str) -> Iterator[Keeper]:
         yield replace(keeper, cluster=replace(keeper.cluster, guard=lock.check))
 
 
-def _store(settings: Settings, place: Place, value: SecretStr) -> None:
+def _store(settings: Settings, place: Place, given: Given) -> None:
     from vllm_flows import credentials
+    from vllm_flows.secret_mode import Maker
 
     keeper = keeper_of(settings)
     credentials.ensure_namespace(keeper.cluster)
     with locked(keeper, place.verb) as guarded:
-        credential = credentials.read(guarded.cluster, place, value)
+        credential = credentials.read(guarded.cluster, place, given.value, given.source)
         kept = guarded.look(place)
-        if kept.store.is_there:
+        if kept.store.is_there and kept.maker is not Maker.OTHER:
             note(f"to be kept in {kept.where}: {kept.choice.reason}")
         changed = credential is not None and guarded.store(place, credential, anew=True)
     state = "is set" if changed else "holds that value already"

@@ -71,22 +71,26 @@ class Credential:
     stored: bool
 
 
-def read(cluster: Cluster, place: Place, given: SecretStr | None) -> Credential | None:
-    """Return what is in use: `given` (the environment's) or the Secret's; None without either.
+def read(
+    cluster: Cluster, place: Place, given: SecretStr | None, source: str = ""
+) -> Credential | None:
+    """Return what is in use: `given` or the Secret's; None without either.
+
+    What is given is the environment's, or `source` says whose.
 
     Raises ConfigurationError for a value that cannot be sent.
     """
     existing = cluster.get("Secret", place.secret)
     there = value_in(existing, place)
     if given is not None:
-        value = checked(given.get_secret_value(), place.variable, place)
+        value = checked(given.get_secret_value(), source or place.variable, place)
     elif there is not None:
         value = checked(there, f"Secret {place.secret}", place)
     else:
         return None
     stored = given is None or there == value
-    source = place.variable if given is not None else f"Secret {place.secret}"
-    return Credential(value, source, stored)
+    given_by = source or place.variable
+    return Credential(value, given_by if given is not None else f"Secret {place.secret}", stored)
 
 
 def stored(cluster: Cluster, place: Place) -> Credential:

@@ -24,6 +24,9 @@ Object = dict[str, Any]
 
 _REQUEST_SECONDS = 5
 _TIMEOUT_SECONDS = 20.0
+_LONGEST_BYTES = 1 << 20
+_NO_ANSWER = b"server API group list"
+"""In client-go's words when the API does not answer (memcache.go, 1.26 to 1.36)."""
 
 
 def read_objects(
@@ -78,19 +81,26 @@ def _output(command: Sequence[str], context: str, seconds: float) -> bytes:
 def _ended(
     process: subprocess.Popen[bytes], context: str, seconds: float, errors: IO[bytes]
 ) -> int:
-    """Return its exit code; one that runs a login program has as long as that has."""
-    soon = min(exec_plugin.SOON_SECONDS, seconds)
+    """Return its exit code; one that waits for a login program has as long as that has."""
+    soon, longest = min(exec_plugin.SOON_SECONDS, seconds), exec_plugin.SECONDS
     with suppress(subprocess.TimeoutExpired):
         return process.wait(soon)
     program = _login_program(context)
-    if not program:
+    if program:
+        exec_plugin.say_waiting(program, longest, "an answer of the API, or for")
+    with suppress(subprocess.TimeoutExpired):
         return process.wait(seconds - soon)
-    longest = exec_plugin.SECONDS
-    exec_plugin.say_waiting(program, longest, "an answer of the API, or for")
-    try:
-        return process.wait(longest - soon)
-    except subprocess.TimeoutExpired:
-        raise exec_plugin.not_ended(program, longest, errors) from None
+    if not program or _is_logged_in(errors):
+        raise subprocess.TimeoutExpired(process.args, seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(longest - seconds)
+    raise exec_plugin.not_ended(program, longest, errors)
+
+
+def _is_logged_in(errors: IO[bytes]) -> bool:
+    """Say whether it complains of the API, which it asks once it has a login."""
+    # Not by seek: that would move where the other process writes.
+    return _NO_ANSWER in os.pread(errors.fileno(), _LONGEST_BYTES, 0)
 
 
 def _login_program(context: str) -> str:

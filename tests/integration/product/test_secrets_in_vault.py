@@ -237,8 +237,26 @@ def test_what_somebody_elses_external_secret_makes_is_left_alone(place: Product,
         ["delete-api-key", "--yes"],
         ["move-secrets", "--to", "kubernetes", "--yes"],
     ):
-        assert "was not made by vllm-flows" in place.run(*words, code=64).stderr
+        said = place.run(*words, code=64).stderr
+        assert "was not made by vllm-flows" in said
+        assert "externalsecret vllm-api-key-external-secret   (" in said
+        assert "to be kept in" not in said
     assert value(place) == KEY
+    assert in_vault(vault) == {"api-key": KEY}
+
+
+def test_a_key_at_another_path_than_the_settings_name_is_told_and_set_anew(
+    place: Product, vault: Keys
+):
+    set_key(place)
+    other = {"VLLM_VAULT_API_KEY_PATH": "vllm/huggingface"}
+    old = "vllm/api-key of ClusterSecretStore vault-secret-store"
+    assert f"made from {old}" in place.run("doctor", code=1, **other).stdout
+    assert old in place.run("delete-api-key", "--yes", code=64, **other).stderr
+    said = set_key(place, NEW, **other)
+    assert f"{old} is not used here any more" in said
+    assert "is not synced" not in said
+    assert value(place) == NEW
     assert in_vault(vault) == {"api-key": KEY}
 
 

@@ -80,6 +80,15 @@ def test_a_login_program_that_hangs_is_named_soon_and_not_waited_for_a_second_ti
     assert told.endswith("(up to 0.4 s)")
 
 
+def test_an_api_that_does_not_answer_is_not_taken_for_a_login_program_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    log_in_by(monkeypatch, tmp_path, {"exec": {"command": "/opt/aws", "apiVersion": "v1"}})
+    silent = "E1126 memcache.go:265] couldn't get current server API group list: timeout"
+    fake_kubectl(monkeypatch, tmp_path, f'echo "{silent}" >&2; sleep 777 & wait')
+    assert kubectl.read_objects(["pods"], "ns", seconds=0.2) is None
+
+
 def test_without_kubectl_the_library_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert kubectl.read_objects(["pods"], "ns") is None
