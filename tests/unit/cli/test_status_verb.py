@@ -39,7 +39,8 @@ def test_a_kubectl_that_fails_leaves_the_question_to_the_library(
     assert kubectl.read_objects(["pods"], "ns") is None
 
 
-HANGS = "read -r it && exit 0; echo 'opening a browser' >&2; sleep 777 & wait"
+ASKS = "read -r it && echo '{\"items\": []}' && exit 0"
+HANGS = f"{ASKS}; echo 'opening a browser' >&2; sleep 777 & wait"
 
 
 def log_in_by(monkeypatch: pytest.MonkeyPatch, folder: Path, user: dict[str, Any]) -> None:
@@ -56,6 +57,7 @@ def log_in_by(monkeypatch: pytest.MonkeyPatch, folder: Path, user: dict[str, Any
     monkeypatch.setattr(exec_plugin, "SECONDS", 0.4)
 
 
+@pytest.mark.usefixtures("somebody_types")
 def test_a_kubectl_that_hangs_is_ended_with_all_it_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -58,6 +58,15 @@ def test_the_environment_wins_over_the_secret():
     assert (found.value, found.source, found.stored) == ("given", "VLLM_HF_TOKEN", False)
 
 
+def test_a_value_that_was_given_otherwise_is_named_by_where_it_came_from():
+    cluster: Any = OneNamespace(a_secret(b"theirs", **{"app.kubernetes.io/managed-by": "else"}))
+    found = credentials.read(cluster, HF_TOKEN, SecretStr("given"), "your input")
+    assert found
+    assert found.source == "your input"
+    with pytest.raises(ConfigurationError, match="your input holds no usable value"):
+        credentials.read(cluster, HF_TOKEN, SecretStr("a b"), "your input")
+
+
 def test_without_either_there_is_none():
     assert read(OneNamespace()) is None
     assert read(OneNamespace({**a_secret(b"x"), "data": {"other": "eA=="}})) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,18 +144,6 @@ def test_one_that_talks_without_end_is_told_with_its_last_words(plugin: Plugin):
     said = refused(plugin("seq -s ' ' 1 9999 >&2; echo the end >&2; exit 1"), ClusterError)
     assert "9999 the end" in said
     assert len(said) < 1000
-
-
-@pytest.fixture
-def somebody_types() -> Iterator[None]:
-    """Let standard input be a person's, who would answer."""
-    kept, (reading, writing) = os.dup(0), os.pipe()
-    os.write(writing, b"my password\n")
-    os.dup2(reading, 0)
-    yield
-    os.dup2(kept, 0)
-    for one in (kept, reading, writing):
-        os.close(one)
 
 
 @pytest.mark.usefixtures("somebody_types")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -187,11 +186,16 @@ def test_threads_that_wait_for_a_login_that_fails_ask_not_one_after_the_other():
     program = Program(60.0)
     login = program.login()
     program.passes(61)
-    asking, waiting, told = threading.Event(), threading.Event(), list[str]()
+    looked, told = threading.Semaphore(0), list[str]()
+
+    def now() -> datetime:
+        time = program.time
+        looked.release()
+        return time
 
     def ask() -> Login:
-        asking.set()
-        waiting.wait(10)
+        for _ in range(4 + 3 * 2):  # by then the others wait: each has looked at the time twice
+            looked.acquire(timeout=10)
         program.passes(60)
         program.fails = True
         return Program.ask(program)
@@ -201,14 +205,10 @@ def test_threads_that_wait_for_a_login_that_fails_ask_not_one_after_the_other():
             login.renew()
         told.append(caught.value.next_command)
 
-    login._ask = ask  # noqa: SLF001 -- the program hangs from now on
+    login._ask, login._now = ask, now  # noqa: SLF001 -- from now on the program hangs
     threads = [threading.Thread(target=renew) for _ in range(4)]
-    threads[0].start()
-    asking.wait(10)
-    for thread in threads[1:]:
+    for thread in threads:
         thread.start()
-    time.sleep(0.05)  # until all wait; one that came too late would ask for itself
-    waiting.set()
     for thread in threads:
         thread.join()
     assert program.asked == 2
