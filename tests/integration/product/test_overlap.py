@@ -130,7 +130,7 @@ def run_until_beside(product: Product, newest: str, how: signal.Signals) -> None
     """End a run while the replicas of the newest commit start, and the older ones are kept."""
     product.models(phi(newest))
     with product.watched() as run:
-        run.until("phi4: the engine")
+        run.until("loading weights")
         run.process.send_signal(how)
         run.ended()
 
