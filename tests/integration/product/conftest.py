@@ -156,9 +156,9 @@ class Product:
         )
 
     @contextmanager
-    def watched(self, verb: str = "install", **environ: str) -> Iterator[Watched]:
-        """Start a command; it is killed when the block leaves it at work."""
-        process = self.start(verb, "--yes", **environ)
+    def watched(self, *verb: str, **environ: str) -> Iterator[Watched]:
+        """Start a command, `install` if none; it is killed when the block leaves it at work."""
+        process = self.start(*(verb or ["install"]), "--yes", **environ)
         try:
             yield Watched(process)
         finally:

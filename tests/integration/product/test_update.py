@@ -202,3 +202,21 @@ def test_a_commit_that_answers_far_more_slowly_gives_way_to_the_one_that_served(
     assert f"{bad[:8]} was tried before and did not do" in (
         crowded.run("update", "phi4", "--yes").stderr
     )
+
+
+def test_a_trial_that_a_killed_run_left_takes_nobodys_room(
+    crowded: Product, monkeypatch: pytest.MonkeyPatch
+):
+    crowded.only_free(2)
+    crowded.install(phi())
+    session = session_of(crowded, monkeypatch)
+    newest = crowded.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
+    with crowded.watched("update", "phi4") as run:
+        run.until("is tried on its own")
+        run.process.kill()
+        run.ended()
+    assert "Deployment vllm-trial-phi4 serves nobody, and goes" in crowded.run("plan").stderr
+    said = crowded.run("update", "phi4", "--yes").stderr
+    assert "Deployment vllm-trial-phi4 was left by an interrupted run" in said
+    assert f"phi4: {newest[:8]} does on its own" in said
+    assert served(session) == newest[:8]
