@@ -31,7 +31,7 @@ class Served:
     @contextmanager
     def api(self, key: str | None = KEY, *, direct: bool = True) -> Iterator[ModelsApi]:
         """Reach it; who is silent for a moment is silent."""
-        with ModelsApi.at(self.address, key, direct=direct, limits=Limits(1.0, 1.0, 5.0)) as api:
+        with ModelsApi.at(self.address, key, direct=direct, limits=Limits(1.0, 0.8, 5.0)) as api:
             yield api
 
 
