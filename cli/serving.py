@@ -63,6 +63,8 @@ def _configured_address() -> str:
 def _serve_deployments() -> None:
     from prefect import serve as serve_forever
 
+    from deployments.automating import automate
     from deployments.catalogue import deployments
 
+    automate()
     serve_forever(*deployments(), pause_on_shutdown=False)

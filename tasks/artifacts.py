@@ -1,11 +1,16 @@
-"""What a run shows in the Prefect UI beside its log: tables, pages and bars, without secrets."""
+"""What a run shows in the Prefect UI beside its log: tables, pages and bars, without secrets.
+
+They are for eyes alone: a server that takes none, however often it is asked, fails no run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -13,6 +18,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from tasks.running import say
 from vllm_flows.redaction import redacted
 
 
@@ -22,14 +28,16 @@ def publish_table(rows: Sequence[Mapping[str, Any]], key: str, description: str)
         {name: redacted(value) if isinstance(value, str) else value for name, value in row.items()}
         for row in rows
     ]
-    create_table_artifact(table=shown, key=key, description=redacted(description))
+    with _if_it_can_be(key):
+        create_table_artifact(table=shown, key=key, description=redacted(description))
 
 
 def publish_page(markdown: str, key: str, description: str) -> None:
     """Show a page; under the same key the older ones are its history."""
-    create_markdown_artifact(
-        markdown=redacted(markdown), key=key, description=redacted(description)
-    )
+    with _if_it_can_be(key):
+        create_markdown_artifact(
+            markdown=redacted(markdown), key=key, description=redacted(description)
+        )
 
 
 def publish_progress(
@@ -37,8 +45,17 @@ def publish_progress(
 ) -> UUID | None:
     """Show a bar at `share` percent, the same as before when there is one; return which it is."""
     text = redacted(description)
-    if artifact is not None:
+    with _if_it_can_be(key):
+        if artifact is None:
+            made = create_progress_artifact(progress=share, key=key, description=text)
+            return made if isinstance(made, UUID) else None
         update_progress_artifact(artifact, progress=share, description=text)
-        return artifact
-    made = create_progress_artifact(progress=share, key=key, description=text)
-    return made if isinstance(made, UUID) else None
+    return artifact
+
+
+@contextmanager
+def _if_it_can_be(key: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        say(f"the Prefect server does not take {key}: {type(error).__name__}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tasks.artifacts import publish_table
 from tasks.prefect_events import known_events, send_events
 from tasks.running import ONCE, RETRIED, say, say_few, task
+from tasks.update_runs import updates_since
 from vllm_flows.errors import ConflictError
 from vllm_flows.looking_at_revisions import Look, look_at_revisions
 from vllm_flows.models import Model
-from vllm_flows.revision_memory import Memory, claimed, with_arrived
+from vllm_flows.revision_memory import Memory, Seen, Told, claimed, with_arrived
 from vllm_flows.revision_report import (
     event_of,
     revision_data,
@@ -21,6 +21,7 @@ from vllm_flows.revision_report import (
 )
 from vllm_flows.revision_store import Stored, read_stored, store
 from vllm_flows.session import Session
+from vllm_flows.update_runs import died, may_have_died
 
 _TRIES = 8
 
@@ -40,36 +41,39 @@ def tell(session: Session, models: Sequence[Model], found: Look) -> int:
     """Send an event for each revision that moved, unless that was done; return how many.
 
     They are claimed in the cluster first: who is killed before they are sent leaves claims, which
-    the next look finds grown old, and sends them under the same ids.
+    the next look finds grown old, and sends them under the same ids. What was told and led to no
+    update, or to one that died, is told anew.
     """
     names = {model.name for model in models}
-    if session.cluster.get("Namespace", session.settings.namespace) is None:
+    namespace = session.settings.namespace
+    if session.cluster.get("Namespace", namespace) is None:
         return 0
-    memory, due = _claim(session, names, found)
-    if not due:
-        say("nothing new to tell")
-        return 0
-    place = f"{session.cluster.identity()}/{session.settings.namespace}"
-    events = {
-        one.model: event_of(one, memory.told[one.model], session.settings.namespace, place)
+    place = f"{session.cluster.identity()}/{namespace}"
+    memory, due = _claim(session, names, found, place)
+    events = [
+        event_of(one, memory.told[one.model], namespace, place)
         for one in found.seen
         if one.model in due
-    }
-    sent = _send(events, memory)
-    arrived = [model for model in events if model not in sent]
-    if arrived:
-        _note_arrived(session, arrived)
-    say(f"told of {len(sent)}: {', '.join(sent)}" if sent else "nothing new to tell")
-    return len(sent)
+    ]
+    if events:
+        send_events(events)
+    say(f"told of {len(due)}: {', '.join(due)}" if due else "nothing new to tell")
+    return len(due)
 
 
-def _claim(session: Session, names: set[str], found: Look) -> tuple[Memory, tuple[str, ...]]:
+def _claim(
+    session: Session, names: set[str], found: Look, place: str
+) -> tuple[Memory, tuple[str, ...]]:
     """Claim what is due in the memory as it is now; who wrote it meanwhile is heard first."""
     for _ in range(_TRIES):
-        before = read_stored(session.cluster)
-        fresh = Memory(found.memory.tips, before.memory.told, found.memory.quiet_until)
-        memory, due = claimed(fresh, found.seen, names, time.time())
+        before, now = read_stored(session.cluster), time.time()
+        told = with_arrived(before.memory, _arrived(before.memory.told, place, now)).told
+        fresh = Memory(found.memory.tips, told, found.memory.quiet_until)
+        dead = _died(found.seen, told, session.settings.namespace, now)
+        memory, due = claimed(fresh, found.seen, names, now, dead)
         if _stored(session, before, memory):
+            for model in dead & set(due):
+                say(f"{model}: its update died, or never began: it is told anew")
             return memory, due
     raise ConflictError(
         "what is remembered of revisions is written by others all the time",
@@ -77,23 +81,26 @@ def _claim(session: Session, names: set[str], found: Look) -> tuple[Memory, tupl
     )
 
 
-def _send(events: dict[str, dict[str, Any]], memory: Memory) -> list[str]:
-    """Send the events that the server has not; return whose they are.
-
-    Only one that was sent before can be there.
-    """
-    again = {str(event["id"]) for model, event in events.items() if memory.told[model].sent_before}
-    there = known_events(again) if again else set()
-    due = {model: event for model, event in events.items() if event["id"] not in there}
-    if due:
-        send_events(list(due.values()))
-    return list(due)
+def _arrived(told: Mapping[str, Told], place: str, now: float) -> list[str]:
+    """Return the models whose events were sent some time ago and have come to the server."""
+    sent = {
+        str(one.id_for(place, model)): model
+        for model, one in told.items()
+        if not one.arrived and not one.is_held(now)
+    }
+    there = known_events(sent) if sent else set()
+    return [model for event, model in sent.items() if event in there]
 
 
-def _note_arrived(session: Session, models: Sequence[str]) -> None:
-    """Remember that the server has these; when somebody else writes, a later look does it."""
-    before = read_stored(session.cluster)
-    _stored(session, before, with_arrived(before.memory, models))
+def _died(
+    seen: Sequence[Seen], told: Mapping[str, Told], namespace: str, now: float
+) -> frozenset[str]:
+    """Return the models whose update died, or never began."""
+    asked = may_have_died(seen, told, now)
+    if not asked:
+        return frozenset()
+    runs = updates_since(min(one.since for one in asked.values()), now)
+    return frozenset() if runs is None else died(asked, runs, namespace, now)
 
 
 def _stored(session: Session, before: Stored, memory: Memory) -> bool:

@@ -22,7 +22,10 @@ HOLD_SECONDS = 120.0
 """How long an event is left to who claimed it: sending it takes a second or two."""
 RETOLD_SECONDS = 24 * 3600.0
 """After so long a change that is still to be rolled out is told anew: who heard of it may have
-been killed, or was told no, or nobody agreed in time."""
+been told no, or nobody agreed in time."""
+MOST_AGAIN = 3
+"""So often within that time a change is told anew because its update died: what kills it may be
+the update itself."""
 
 _TIPS = "tips"
 _TOLD = "told"
@@ -51,7 +54,8 @@ class Told:
     """An event about a model: claimed `since` then, last sent at `sent` (seconds since the epoch).
 
     `arrived`: the Prefect server was seen to have it. `rules` is what models.yaml allowed of the
-    repository when it was judged.
+    repository when it was judged. `again` is how often the change was told anew because its update
+    died.
     """
 
     old: str
@@ -63,11 +67,11 @@ class Told:
     files: tuple[str, ...] = ()
     rules: str = ""
     arrived: bool = False
+    again: int = 0
 
-    @property
-    def sent_before(self) -> bool:
-        """Say whether it was claimed earlier too, so that it may have been sent."""
-        return self.sent > self.since
+    def is_held(self, now: float) -> bool:
+        """Say whether it is left to who claimed it, and to who hears of it, a little longer."""
+        return abs(now - self.sent) < HOLD_SECONDS
 
     def id_for(self, place: str, model: str) -> UUID:
         """Return the event's id; `place` tells the cluster and its namespace from others."""
@@ -152,11 +156,16 @@ def written(memory: Memory) -> dict[str, str]:
 
 
 def claimed(
-    memory: Memory, seen: Iterable[Seen], listed: Collection[str], now: float
+    memory: Memory,
+    seen: Iterable[Seen],
+    listed: Collection[str],
+    now: float,
+    died: Collection[str] = (),
 ) -> tuple[Memory, tuple[str, ...]]:
     """Return the memory once the events that are due now are claimed, and their models.
 
     Models that are not `listed` any more, and those that serve what they should, are forgotten.
+    What was told of models in `died` led to an update that has ended before its end, or to none.
     """
     told = {model: one for model, one in memory.told.items() if model in listed}
     due = []
@@ -165,29 +174,31 @@ def claimed(
         if one.change is Change.NONE:
             told.pop(one.model, None)
         elif one.change in MOVED:
-            told[one.model], is_due = _claim(one, before, now)
+            told[one.model], is_due = _claim(one, before, now, died=one.model in died)
             due += [one.model] if is_due else []
     return replace(memory, told=told), tuple(due)
 
 
-def _claim(seen: Seen, before: Told | None, now: float) -> tuple[Told, bool]:
+def _claim(seen: Seen, before: Told | None, now: float, *, died: bool) -> tuple[Told, bool]:
     """Return the event as it is claimed from now on, and whether it is due."""
     told = (before.old, before.new, before.change) if before else None
-    lately = before and (not seen.to_roll_out or now - before.since < RETOLD_SECONDS)
-    same = lately and told == (seen.served, seen.now, seen.change)
-    since = before.since if before and same else now
+    same = before if told == (seen.served, seen.now, seen.change) else None
+    old = bool(same and seen.to_roll_out and now - same.since >= RETOLD_SECONDS)
+    again = bool(same and not old and died and same.again < MOST_AGAIN)
+    lasts = None if old or again else same
     claim = Told(
         old=seen.served,
         new=seen.now,
         change=str(seen.change),
-        since=since,
+        since=lasts.since if lasts else now,
         sent=now,
         reasons=seen.reasons,
         files=seen.files,
         rules=seen.rules,
+        again=same.again + again if same and not old else 0,
     )
-    if before and same and (before.arrived or abs(now - before.sent) < HOLD_SECONDS):
-        return replace(claim, sent=before.sent, arrived=before.arrived), False
+    if lasts and (lasts.arrived or lasts.is_held(now)):
+        return replace(claim, sent=lasts.sent, arrived=lasts.arrived), False
     return claim, True
 
 

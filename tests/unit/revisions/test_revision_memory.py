@@ -10,6 +10,7 @@ from vllm_flows.models import Model
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import (
     HOLD_SECONDS,
+    MOST_AGAIN,
     RETOLD_SECONDS,
     Memory,
     Seen,
@@ -44,7 +45,6 @@ def test_what_nobody_saw_arrive_is_sent_again_as_the_same_event():
     first, _ = looked(Memory(), MOVED)
     again, due = looked(first, MOVED, LATER)
     assert due
-    assert (first.told["m"].sent_before, again.told["m"].sent_before) == (False, True)
     assert first.told["m"].id_for("here", "m") == again.told["m"].id_for("here", "m")
 
 
@@ -61,6 +61,27 @@ def test_what_is_still_to_be_rolled_out_after_a_day_is_told_anew():
     noted = replace(MOVED, change=Change.DOCUMENTATION)
     memory = with_arrived(looked(Memory(), noted)[0], ["m"])
     assert looked(memory, noted, 1e9) == (memory, False)
+
+
+def test_what_died_is_told_anew_a_few_times_and_then_after_a_day():
+    memory, now, ids = looked(Memory(), MOVED)[0], 1000.0, set()
+    for _ in range(MOST_AGAIN + 1):
+        ids.add(memory.told["m"].id_for("here", "m"))
+        memory, now = with_arrived(memory, ["m"]), now + HOLD_SECONDS
+        memory, due = claimed(memory, [MOVED], {"m"}, now, {"m"})
+    assert (due, len(ids)) == ((), MOST_AGAIN + 1)
+    memory, due = claimed(memory, [MOVED], {"m"}, now + RETOLD_SECONDS, {"m"})
+    assert due
+    assert memory.told["m"].again == 0
+    assert memory.told["m"].id_for("here", "m") not in ids
+
+
+def test_another_change_of_a_model_whose_update_died_is_counted_anew():
+    memory = looked(Memory(), MOVED)[0]
+    memory, _ = claimed(memory, [MOVED], {"m"}, LATER, {"m"})
+    assert memory.told["m"].again == 1
+    memory, due = claimed(memory, [replace(MOVED, now="3" * 40)], {"m"}, LATER, {"m"})
+    assert (due, memory.told["m"].again) == (("m",), 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tasks import removal, revisions
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Memory, claimed, written
 from vllm_flows.revision_store import CONFIG_MAP, read_stored
+from vllm_flows.update_runs import UpdateRun
 
 if TYPE_CHECKING:
     from conftest import LocalHub, Place, tracked
@@ -28,14 +30,15 @@ class Server:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.deaf = False
+        self.updates: list[UpdateRun] | None = None
 
     def send(self, events: list[dict[str, Any]]) -> None:
         if self.deaf:
             raise httpx.ConnectError("deaf")
         self.events += events
 
-    def known(self, ids: set[str]) -> set[str]:
-        return {one["id"] for one in self.events} & ids
+    def known(self, ids: Collection[str]) -> set[str]:
+        return {one["id"] for one in self.events} & set(ids)
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
     monkeypatch.setattr(revisions, "send_events", made.send)
     monkeypatch.setattr(revisions, "known_events", made.known)
+    monkeypatch.setattr(revisions, "updates_since", lambda _moment, _now: made.updates)
     monkeypatch.setattr(revisions, "say", lambda _text: None)
     return made
 
@@ -133,6 +137,34 @@ def test_an_event_that_arrived_is_asked_for_once_and_never_sent_again(
     assert len(server.events) == 1
     stored = read_stored(place.cluster).memory  # type: ignore[arg-type]  # as much of it as is used
     assert stored.told["m"].arrived
+
+
+def test_an_update_that_died_is_told_anew_and_one_that_is_at_work_is_not(
+    place: Place, hub: LocalHub, server: Server
+):
+    new = hub.commit("weights")
+    told(place)
+    run = UpdateRun("id", "m", "vllm", new, "RUNNING", time.time())
+    server.updates = [run]
+    later_with_the_same_beginning(place)
+    assert told(place) == 0
+    server.updates = [replace(run, state="CRASHED")]
+    assert told(place) == 1
+    assert told(place) == 0
+    first, second = server.events
+    assert first["id"] != second["id"]
+    assert first["payload"] == second["payload"]
+
+
+def test_an_event_that_led_to_no_update_is_told_anew_where_one_should_have_begun(
+    place: Place, hub: LocalHub, server: Server
+):
+    hub.commit("weights")
+    told(place)
+    later_with_the_same_beginning(place)
+    assert told(place) == 0
+    server.updates = []
+    assert told(place) == 1
 
 
 def test_who_writes_second_leaves_the_event_to_who_was_first(

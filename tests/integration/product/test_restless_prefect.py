@@ -1,0 +1,412 @@
+"""Prefect that is killed, restarted or locked under an update: nothing is lost or done twice.
+
+The Prefect server, its SQLite and `vllm-flows serve` are real processes of these tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from deployments import automating
+from sandbox.ports import unused
+from tests.integration.product.changing_models import (
+    DEPLOYMENT,
+    REPOSITORY,
+    history,
+    phi,
+    served,
+    session_of,
+)
+from vllm_flows.session import Session
+from vllm_flows.weights_manifests import job_name
+
+if TYPE_CHECKING:
+    from conftest import Product
+
+EVENT = "huggingface.model.revision"
+ENDS = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_SLOW = 1_500_000
+"""Bytes per second of a Hub that leaves the time to do something while weights are fetched."""
+_SOON_SECONDS = 8.0
+"""After it a schedule is due; the scheduler looks at changed deployments every five seconds."""
+_WATCH_SECONDS = 12
+_HEARTBEAT_SECONDS = 30
+"""The shortest that Prefect allows."""
+_LOCKED_SECONDS = 25
+_LONG_AGO_SECONDS = 1000
+_PATIENCE = 150.0
+_LOCK = (
+    "import sqlite3, sys, time\n"
+    "database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)\n"
+    "database.execute('BEGIN EXCLUSIVE')\n"
+    "print('locked', flush=True)\n"
+    "time.sleep(float(sys.argv[2]))\n"
+    "database.execute('ROLLBACK')\n"
+)
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until it is so; a server that does not answer says no."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            if is_so():
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError(is_so)
+
+
+@dataclass
+class Restless:
+    """A Prefect server with its own SQLite, and `vllm-flows serve` that uses it."""
+
+    product: Product
+    home: Path
+    port: int = field(default_factory=unused)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        """The server's address."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What server and worker see."""
+        return self.product.environ | {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_SECONDS),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a process; what it says is in a file of its name."""
+        with (self.product.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=self.product.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process, SIGKILL to all that it has started too; wait for its end."""
+        process = self.processes.pop(name)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        for one in family if number is signal.SIGKILL else []:
+            one.kill()
+        process.wait(timeout=60)
+        psutil.wait_procs(family, timeout=60)
+
+    def start_server(self) -> None:
+        """Start the server, and wait until it answers."""
+        words = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.start("server", sys.executable, "-m", "prefect", *words)
+        until(lambda: httpx.get(f"{self.api}/health", trust_env=False).is_success)
+
+    def start_worker(self) -> None:
+        """Start what runs the flows, and wait until it has registered them."""
+        begin = datetime.now(UTC)
+        self.start("worker", str(Path(sys.executable).with_name("vllm-flows")), "serve")
+        until(lambda: self.deployment("watch", begin) and self.zombies())
+
+    def ask(self, path: str, method: str = "POST", **body: object) -> Any:
+        """Ask the server's API; one whose SQLite is busy is asked again."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            answer = httpx.request(
+                method, f"{self.api}/{path}", json=body, trust_env=False, timeout=90
+            )
+            busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            if not busy or time.monotonic() > end:
+                break
+            time.sleep(0.5)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def deployment(self, name: str, since: datetime | None = None) -> str:
+        """Return a deployment's id; "" when it was not registered since then."""
+        for one in self.ask("deployments/filter"):
+            fresh = since is None or datetime.fromisoformat(one["updated"]) > since
+            if one["name"] == name and fresh:
+                return str(one["id"])
+        return ""
+
+    def zombies(self) -> list[dict[str, Any]]:
+        """Return the automation that calls runs crashed."""
+        (wanted,) = automating.read("zombies")
+        found: list[dict[str, Any]] = self.ask("automations/filter")
+        return [one for one in found if one["name"] == wanted.name]
+
+    def call_crashed_after(self, seconds: float) -> None:
+        """Let the automation of runs that died wait so long."""
+        (found,) = self.zombies()
+        body = {key: found[key] for key in ("name", "description", "enabled", "actions")}
+        trigger = {**found["trigger"], "within": seconds}
+        self.ask(f"automations/{found['id']}", "PUT", **body, trigger=trigger)
+
+    def schedule(self, name: str, *parameters: dict[str, object], every: float = 86400.0) -> None:
+        """Give a deployment one schedule for each of the parameters, due soon and all at once."""
+        begin = datetime.now(UTC) + timedelta(seconds=_SOON_SECONDS)
+        when = {"interval": every, "anchor_date": begin.isoformat()}
+        place = f"deployments/{self.deployment(name)}"
+        for one in self.ask(place, "GET")["schedules"]:
+            self.ask(f"{place}/schedules/{one['id']}", "DELETE")
+        schedules = [{"schedule": when, "parameters": one} for one in parameters]
+        self.ask(place, "PATCH", schedules=schedules)
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """Return the runs of a flow that have begun, or are about to; the oldest first."""
+        found: list[dict[str, Any]] = self.ask(
+            "flow_runs/filter",
+            flows={"name": {"any_": [flow]}},
+            flow_runs={"expected_start_time": {"before_": datetime.now(UTC).isoformat()}},
+            sort="EXPECTED_START_TIME_ASC",
+        )
+        return found
+
+    def updates(self, new: str) -> list[dict[str, Any]]:
+        """Return the runs of `update` that an event about this commit began."""
+        return [one for one in self.runs("update") if one["parameters"].get("revision") == new]
+
+    def all_ended(self) -> bool:
+        """Say whether nothing is at work."""
+        flows = ("watch", "health", "update")
+        return all(one["state_type"] in ENDS for flow in flows for one in self.runs(flow))
+
+    def said(self, run: dict[str, Any]) -> str:
+        """Return the log of a run."""
+        logs = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return "\n".join(line["message"] for line in logs)
+
+    def update_says(self, new: str, text: str) -> bool:
+        """Say whether an update to this commit has said that."""
+        return any(text in self.said(run) for run in self.updates(new))
+
+    def events(self, new: str) -> list[dict[str, Any]]:
+        """Return the events about a commit, as far as the server has written them down."""
+        some = {"event": {"name": [EVENT]}}
+        found = self.ask("events/filter", filter=some, limit=50)["events"]
+        return [one for one in found if one["payload"]["new"] == new]
+
+    def send(self, event: dict[str, Any], name: str) -> None:
+        """Send an event once more, under this id."""
+        kept = {key: event[key] for key in ("event", "resource", "payload")}
+        body = [{**kept, "id": name, "occurred": datetime.now(UTC).isoformat()}]
+        httpx.post(f"{self.api}/events", json=body, trust_env=False).raise_for_status()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the database's lock from another process for a while; it ends with the block."""
+        command = [sys.executable, "-c", _LOCK, str(self.home / "prefect.db"), str(_LOCKED_SECONDS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"locked\n"
+            yield
+
+    def commit(self) -> str:
+        """Push a commit of the model with other weights, and slow the Hub down."""
+        self.product.hub("rate", bytes_per_second=_SLOW)
+        return str(self.product.hub("commit", repo=REPOSITORY, kind="weights")["sha"])
+
+    def hurry(self) -> None:
+        """Let the Hub be as fast as it can."""
+        self.product.hub("rate", bytes_per_second=None)
+
+
+@pytest.fixture(scope="module")
+def restless(shared_product: Product) -> Iterator[Restless]:
+    """Serve a model, and the flows."""
+    shared_product.install(phi())
+    made = Restless(shared_product, shared_product.folder / "restless")
+    try:
+        made.start_server()
+        made.start_worker()
+        yield made
+    finally:
+        for name in list(made.processes):
+            made.end(name, signal.SIGKILL)
+        shared_product.hub("behave")
+        shared_product.hub("rewind")
+
+
+@pytest.fixture(autouse=True)
+def calm(restless: Restless) -> Iterator[None]:
+    """Leave no schedule to the next test."""
+    yield
+    restless.hurry()
+    for name in ("watch", "health", "update"):
+        restless.schedule(name)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there was before an update."""
+
+    revisions: int
+    template: int
+
+    @classmethod
+    def of(cls, product: Product) -> Before:
+        return cls(len(history(product)), _template(product))
+
+
+def _template(product: Product) -> int:
+    """Return how often the pods of the model were made anew."""
+    found = json.loads(product.kubectl("get", "deployment", DEPLOYMENT, "-o", "json"))
+    return int(found["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+
+
+def assert_updated_once(restless: Restless, session: Session, new: str, before: Before) -> None:
+    """Insist that the model was brought to the commit once, and nothing is left of it."""
+    product = restless.product
+    assert served(session) == new[:8]
+    assert _template(product) == before.template + 1
+    values = [
+        new in product.helm("get", "values", "vllm", "--revision", str(one["revision"]))
+        for one in history(product)
+    ]
+    changes = sum(one != the_next for one, the_next in itertools.pairwise(values))
+    assert (changes, values[-1]) == (1, True)
+    pods = product.objects("pods", f"job-name={job_name('phi4', new)}")
+    assert len(pods) == 1
+    assert product.lease_holder() == ""
+    assert product.release_statuses()[-1] == "deployed"
+    assert set(product.release_statuses()[:-1]) <= {"superseded"}
+    names = {one["metadata"]["name"] for one in product.objects("deployments")}
+    assert not {name for name in names if "trial" in name}
+    states = [one["state_type"] for one in restless.updates(new)]
+    print(  # noqa: T201 -- the counts
+        f"{new[:8]}: {len(restless.events(new))} events, updates {states}, "
+        f"{len(values) - before.revisions} helm revisions, {changes} of them changed the commit, "
+        f"{len(pods)} download, {len(restless.runs('watch'))} looks"
+    )
+
+
+def look_again(restless: Restless) -> None:
+    """Let the watcher look once more, long after, and wait until nothing is at work."""
+    age(restless.product)
+    looks = len(restless.runs("watch"))
+    restless.schedule("watch", {})
+    until(lambda: len(restless.runs("watch")) > looks and restless.all_ended())
+
+
+def age(product: Product) -> None:
+    """Let what was told be told some time ago."""
+    text = json.loads(product.kubectl("get", "configmap", "vllm-flows-revisions", "-o", "json"))
+    kept = json.loads(text["data"]["told"])
+    for one in kept.values():
+        one["sent"] -= _LONG_AGO_SECONDS
+    patch = json.dumps({"data": {"told": json.dumps(kept)}})
+    product.kubectl("patch", "configmap", "vllm-flows-revisions", "--type=merge", "-p", patch)
+
+
+def test_of_schedules_that_overlap_and_an_event_heard_twice_one_updates(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    session, before = session_of(restless.product, monkeypatch), Before.of(restless.product)
+    new = restless.commit()
+    restless.schedule("watch", {}, {})
+    restless.schedule("health", {})
+    restless.schedule("update", {"model": "phi4"})
+    until(lambda: restless.events(new))
+    (event,) = restless.events(new)
+    for one in (event["id"], str(uuid4())):
+        restless.send(event, one)
+    restless.hurry()
+    until(lambda: len(restless.updates(new)) == 2 and restless.all_ended())
+    assert len(restless.runs("watch")) == 2
+    assert {one["state_type"] for one in restless.runs("watch")} == {"COMPLETED"}
+    assert {one["state_type"] for one in restless.runs("update")} == {"COMPLETED"}
+    look_again(restless)
+    assert len(restless.events(new)) == 2
+    assert_updated_once(restless, session, new, before)
+
+
+def test_an_update_whose_worker_was_killed_is_done_by_the_next(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    session, before = session_of(restless.product, monkeypatch), Before.of(restless.product)
+    restless.call_crashed_after(_HEARTBEAT_SECONDS + 5)
+    new = restless.commit()
+    restless.schedule("watch", {})
+    until(lambda: restless.update_says(new, "the weights pod"))
+    restless.end("worker", signal.SIGKILL)
+    restless.hurry()
+    restless.start_worker()
+    age(restless.product)
+    restless.schedule("watch", {}, every=_WATCH_SECONDS)
+    until(lambda: len(restless.updates(new)) == 2 and served_by(restless) == new)
+    restless.schedule("watch")
+    until(restless.all_ended)
+    assert [one["state_type"] for one in restless.updates(new)] == ["CRASHED", "COMPLETED"]
+    look_again(restless)
+    assert len(restless.events(new)) == 2
+    assert_updated_once(restless, session, new, before)
+
+
+def served_by(restless: Restless) -> str:
+    """Return the commit of the model's pods that are wanted."""
+    found = json.loads(restless.product.kubectl("get", "deployment", DEPLOYMENT, "-o", "json"))
+    notes = found["spec"]["template"]["metadata"]["annotations"]
+    return str(notes["vllm-flows.io/revision"])
+
+
+def test_an_update_outlives_servers_that_are_restarted_and_killed(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    session, before = session_of(restless.product, monkeypatch), Before.of(restless.product)
+    new = restless.commit()
+    restless.schedule("watch", {})
+    until(lambda: restless.update_says(new, "the weights pod"))
+    restless.end("server", signal.SIGTERM)
+    restless.hurry()
+    restless.start_server()
+    until(lambda: restless.update_says(new, "helm upgrade"))
+    restless.end("server", signal.SIGKILL)
+    restless.start_server()
+    until(restless.all_ended)
+    look_again(restless)
+    assert len(restless.events(new)) == 1
+    assert_updated_once(restless, session, new, before)
+
+
+def test_an_update_outlives_a_database_that_is_locked(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    session, before = session_of(restless.product, monkeypatch), Before.of(restless.product)
+    new = restless.commit()
+    restless.schedule("watch", {})
+    with restless.locked():
+        time.sleep(_SOON_SECONDS)
+    until(lambda: restless.update_says(new, "the weights pod"))
+    with restless.locked():
+        restless.hurry()
+    until(restless.all_ended)
+    look_again(restless)
+    assert len(restless.events(new)) == 1
+    assert_updated_once(restless, session, new, before)

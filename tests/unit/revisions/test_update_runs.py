@@ -1,0 +1,63 @@
+"""An update that an event began is told anew when it died, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deployments import catalogue
+from tasks.update_runs import AUTOMATION
+from vllm_flows.revision_class import Change
+from vllm_flows.revision_memory import HOLD_SECONDS, Seen, Told
+from vllm_flows.update_runs import SILENT_SECONDS, UpdateRun, died, may_have_died
+
+NEW = "2" * 40
+TOLD = Told("1" * 40, NEW, "weights", 1000.0, 1000.0, arrived=True)
+SEEN = Seen("m", "org/name", "main", "1" * 40, NEW, Change.WEIGHTS)
+NOW = 10_000.0
+RUN = UpdateRun("id", "m", "vllm", NEW, "RUNNING", NOW)
+
+
+def is_dead(*runs: UpdateRun) -> bool:
+    return died({"m": TOLD}, runs, "vllm", NOW) == {"m"}
+
+
+@pytest.mark.parametrize("state", ["SCHEDULED", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"])
+def test_what_waits_or_has_its_end_did_not_die(state: str):
+    assert not is_dead(replace(RUN, state=state, heard=0.0))
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_what_should_be_at_work_and_is_not_heard_of_died(state: str):
+    assert not is_dead(replace(RUN, state=state, heard=NOW - SILENT_SECONDS))
+    assert is_dead(replace(RUN, state=state, heard=NOW - SILENT_SECONDS - 1))
+
+
+def test_what_crashed_died_unless_another_run_is_at_work_or_came_to_an_end():
+    crashed = replace(RUN, state="CRASHED")
+    assert is_dead(crashed)
+    assert not is_dead(crashed, RUN)
+    assert not is_dead(crashed, replace(RUN, state="FAILED"))
+
+
+@pytest.mark.parametrize("field", ["model", "namespace", "revision"])
+def test_runs_about_something_else_say_nothing(field: str):
+    assert is_dead(replace(RUN, **{field: "other"}))
+    assert is_dead()
+
+
+def test_only_what_arrived_some_time_ago_and_is_to_be_rolled_out_may_have_died():
+    def may(seen: Seen, told: Told) -> bool:
+        return "m" in may_have_died([seen], {"m": told}, NOW)
+
+    assert may(SEEN, TOLD)
+    assert not may(SEEN, replace(TOLD, arrived=False))
+    assert not may(SEEN, replace(TOLD, sent=NOW - HOLD_SECONDS + 1))
+    assert not may(replace(SEEN, change=Change.DOCUMENTATION), TOLD)
+    assert not may(replace(SEEN, model="other"), TOLD)
+
+
+def test_the_automation_that_begins_updates_is_called_as_in_prefect_yaml():
+    (update,) = [one for one in catalogue.deployments() if one.name == "update"]
+    assert [one.name for one in update.triggers] == [AUTOMATION]

@@ -1,0 +1,69 @@
+"""Whether the update that an event began is at work, came to an end, or died. Pure.
+
+A run that is killed with its machine stays pending or running on the Prefect server; while it
+lives, it is heard of every few minutes. An event may also lead to no run: the server keeps what an
+automation is about to do in its memory alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from vllm_flows.revision_memory import Seen, Told
+
+SILENT_SECONDS = 540.0
+"""Three heartbeats of a run (PREFECT_FLOWS_HEARTBEAT_FREQUENCY, 180 s): as long as the automation
+of `zombies.yaml` waits."""
+
+_LIVES = {"PENDING", "RUNNING"}
+_DIED = "CRASHED"
+
+
+@dataclass(frozen=True)
+class UpdateRun:
+    """A run of the flow `update`: for what, its state's type, when it was heard of last.
+
+    `heard` is in seconds since the epoch.
+    """
+
+    id: str
+    model: str
+    namespace: str
+    revision: str
+    state: str
+    heard: float
+
+    def may_be_dead(self, now: float) -> bool:
+        """Say whether it should be at work, and was not heard of for long."""
+        return self.state in _LIVES and now - self.heard > SILENT_SECONDS
+
+
+def may_have_died(seen: Iterable[Seen], told: Mapping[str, Told], now: float) -> dict[str, Told]:
+    """Return, by model, what the server has, should have led to an update by now, and has not."""
+    return {
+        one.model: told[one.model]
+        for one in seen
+        if one.to_roll_out
+        and one.model in told
+        and told[one.model].arrived
+        and not told[one.model].is_held(now)
+    }
+
+
+def died(
+    told: Mapping[str, Told], runs: Collection[UpdateRun], namespace: str, now: float
+) -> frozenset[str]:
+    """Return the models whose update is at no work, and came to no end of its own.
+
+    What failed, was cancelled, or found nothing to do has its end.
+    """
+    return frozenset(
+        model
+        for model, one in told.items()
+        if not any(
+            run.state != _DIED and not run.may_be_dead(now)
+            for run in runs
+            if (run.model, run.namespace, run.revision) == (model, namespace, one.new)
+        )
+    )
