@@ -51,12 +51,17 @@ def _block(client: SyncPrefectClient, notify: str) -> UUID:
 
 
 def _settle(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    """Leave one automation of the name, as it is wanted; Prefect itself takes any number."""
+    """Leave one automation of the name, as it is wanted; Prefect itself takes any number.
+
+    One that is as it should be is not written: the server would forget what it waits for.
+    """
     there = client.read_automations_by_name(wanted.name)
     if not there:
         client.create_automation(wanted)
         return
     first, *others = there
-    client.update_automation(first.id, wanted.model_copy(update={"enabled": first.enabled}))
+    settled = wanted.model_copy(update={"enabled": first.enabled})
+    if AutomationCore.model_validate(first.model_dump()) != settled:
+        client.update_automation(first.id, settled)
     for one in others:
         client.delete_automation(one.id)

@@ -91,6 +91,11 @@ def assert_once(server: Server, *others: str) -> dict[str, str]:
     return {name: one["id"] for name, one in there.items()}
 
 
+def triggers(server: Server, names: list[str]) -> list[dict[str, Any]]:
+    """Return what these automations wait for: by its id the server knows how long it has waited."""
+    return [one["trigger"] for one in server.list("automations") if one["name"] in names]
+
+
 def zones(server: Server) -> set[str]:
     """Return the time zones of all schedules that name an hour of the day."""
     schedules = [
@@ -104,9 +109,10 @@ def test_deploy_flows_twice_leaves_everything_there_once(server: Server):
     others = [one.name for one in automating.read("zombies")]
     command = str(Path(sys.executable).with_name("vllm-flows"))
     assert "work pool vllm made" in server.run(command, "deploy-flows", "--yes")
-    before = assert_once(server, *others)
+    before, waiting = assert_once(server, *others), triggers(server, others)
     assert "made" not in server.run(command, "deploy-flows", "--yes")
     assert assert_once(server, *others) == before
+    assert triggers(server, others) == waiting
     assert [one["name"] for one in server.list("work_pools")] == ["vllm"]
     assert zones(server) == {ZONE}
 

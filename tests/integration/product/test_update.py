@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from sandbox.ports import unused
+from tasks.update_runs import AUTOMATION
 from tests.integration.product.changing_models import REPOSITORY, phi, served, session_of
 from tests.integration.product.test_revisions import SECRET, receiving
 
@@ -90,7 +91,7 @@ def serving(product: Product) -> Iterator[Prefect]:
 
         def answers() -> bool:
             try:
-                return len(found.ask("automations/filter")) > 0
+                return AUTOMATION in {one["name"] for one in found.ask("automations/filter")}
             except httpx.HTTPError:
                 return False
 

@@ -17,6 +17,7 @@ class Automations:
 
     def __init__(self, *there: Automation) -> None:
         self.there = list(there)
+        self.written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -30,6 +31,7 @@ class Automations:
         self.there.append(Automation(id=uuid4(), **wanted.model_dump()))
 
     def update_automation(self, automation_id: UUID, wanted: AutomationCore) -> None:
+        self.written += 1
         self.delete_automation(automation_id)
         self.there.append(Automation(id=automation_id, **wanted.model_dump()))
 
@@ -51,6 +53,15 @@ def test_of_several_of_a_name_one_stays_and_a_disabled_one_stays_disabled(
     assert automating.automate() == [wanted.name]
     (found,) = server.there
     assert (found.id, found.enabled, found.description) == (kept, False, wanted.description)
+    assert server.written == 1
+
+
+def test_one_that_is_as_it_should_be_is_not_written(monkeypatch: pytest.MonkeyPatch):
+    server = Automations()
+    monkeypatch.setattr(automating, "get_client", lambda **_: server)
+    for _ in range(2):
+        automating.automate()
+    assert (len(server.there), server.written) == (1, 0)
 
 
 def test_a_block_that_is_not_there_is_said_before_anything_is_made(
