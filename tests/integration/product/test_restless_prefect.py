@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,6 +50,8 @@ _HEARTBEAT_SECONDS = 30
 """The shortest that Prefect allows."""
 _LOCKED_SECONDS = 20
 _LONG_AGO_SECONDS = 1000
+_SENT_SECONDS = 2.0
+"""How long an event that was claimed takes to be sent, at most."""
 _PATIENCE = 150.0
 _LOCK = (
     "import sqlite3, sys, time\n"
@@ -157,6 +159,30 @@ class Restless:
         return ""
 
     @contextmanager
+    def held_once_it_says(self, text: str) -> Iterator[Callable[[], None]]:
+        """Stop the worker's runs as soon as one says this, and yield what lets them go on."""
+        log = self.product.folder / "worker.log"
+        begin = log.stat().st_size
+        end = time.monotonic() + _PATIENCE
+        while text not in log.read_bytes()[begin:].decode(errors="replace"):
+            assert time.monotonic() < end, log
+            time.sleep(0.005)
+        runs = psutil.Process(self.processes["worker"].pid).children(recursive=True)
+
+        def go_on() -> None:
+            for one in runs:
+                with suppress(psutil.NoSuchProcess):
+                    one.resume()
+
+        for one in runs:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+        try:
+            yield go_on
+        finally:
+            go_on()
+
+    @contextmanager
     def called_crashed_after(self, seconds: float) -> Iterator[None]:
         """Call runs that died crashed sooner than the shipped automation, by another one."""
         (wanted,) = automating.read("zombies")
@@ -177,11 +203,14 @@ class Restless:
         self.ask(place, "PATCH", schedules=schedules)
 
     def runs(self, flow: str) -> list[dict[str, Any]]:
-        """Return the runs of a flow that have begun, or are about to; the oldest first."""
+        """Return the worker's runs of a flow, the oldest first: all but those of later days."""
         found: list[dict[str, Any]] = self.ask(
             "flow_runs/filter",
             flows={"name": {"any_": [flow]}},
-            flow_runs={"expected_start_time": {"before_": datetime.now(UTC).isoformat()}},
+            flow_runs={
+                "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+                "deployment_id": {"is_null_": False},
+            },
             sort="EXPECTED_START_TIME_ASC",
         )
         return found
@@ -311,10 +340,18 @@ def look_again(restless: Restless) -> None:
     until(lambda: look in {one["id"] for one in restless.runs("watch")} and restless.all_ended())
 
 
+def claims(product: Product) -> dict[str, Any]:
+    """Return what is remembered of events, by model."""
+    for one in product.objects("configmaps"):
+        if one["metadata"]["name"] == "vllm-flows-revisions":
+            kept: dict[str, Any] = json.loads(one["data"]["told"])
+            return kept
+    return {}
+
+
 def age(product: Product) -> None:
     """Let what was told be told some time ago."""
-    text = json.loads(product.kubectl("get", "configmap", "vllm-flows-revisions", "-o", "json"))
-    kept = json.loads(text["data"]["told"])
+    kept = claims(product)
     for one in kept.values():
         one["sent"] -= _LONG_AGO_SECONDS
     patch = json.dumps({"data": {"told": json.dumps(kept)}})
@@ -399,3 +436,27 @@ def test_an_update_outlives_a_database_that_is_locked(
     look_again(restless)
     assert len(restless.events(new)) == 1
     assert_updated_once(restless, session, new, before)
+
+
+def test_an_event_that_died_with_the_server_is_told_again(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    product = restless.product
+    session, before = session_of(product, monkeypatch), Before.of(product)
+    new = restless.commit()
+    restless.hurry()
+    restless.schedule("watch", {})
+    with restless.held_once_it_says("'look at revisions' - Finished") as go_on, restless.locked():
+        # It takes the event now, and can neither write it down nor begin an update.
+        go_on()
+        until(lambda: claims(product).get("phi4", {}).get("new") == new)
+        time.sleep(_SENT_SECONDS)
+        restless.end("server", signal.SIGKILL)
+    restless.start_server()
+    until(restless.all_ended)
+    lost = not restless.events(new) and not restless.updates(new)
+    look_again(restless)
+    until(lambda: restless.updates(new) and restless.all_ended())
+    assert len(restless.events(new)) == 1
+    assert_updated_once(restless, session, new, before)
+    print(f"{new[:8]}: the event was {'lost and sent again' if lost else 'not lost'}")  # noqa: T201 -- likewise
