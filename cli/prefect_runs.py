@@ -79,6 +79,11 @@ def explained() -> Iterator[None]:
         if "reach API" in str(error):
             raise _no_server() from error
         raise
+    except ExceptionGroup as group:
+        # What offers flows to a server gives up after three of its questions, a minute each.
+        if group.subgroup(lambda error: "exceeded error threshold" in str(error)):
+            raise _no_server() from group
+        raise
 
 
 def _no_server() -> ConfigurationError:

@@ -61,3 +61,11 @@ def test_a_password_in_the_servers_address_is_not_shown(
         raise error
     assert "http://***@host/api" in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+def test_a_server_that_stays_away_is_named_and_other_errors_come_through():
+    away = RuntimeError("Service exceeded error threshold.")
+    with pytest.raises(ConfigurationError, match="does not answer"), prefect_runs.explained():
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [away])
+    with pytest.raises(ExceptionGroup), prefect_runs.explained():
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("else")])
