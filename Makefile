@@ -7,7 +7,7 @@ STAMP := $(VENV)/.synced
 UV_VERSION := 0.13.9
 SOURCES := vllm_flows tasks flows cli deployments sandbox tests bench
 
-.PHONY: help setup demo test check docs bench sandbox-up sandbox-down lock
+.PHONY: help setup demo test lint check docs bench sandbox-up sandbox-down lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,13 +29,15 @@ demo: $(STAMP) ## Four models from models.yaml to answers, on a sandbox cluster
 
 test: $(STAMP) ## All tests: unit, then integration on a sandbox cluster of their own
 	@$(PYTHON) -m pytest tests/unit
-	@$(PYTHON) -m pytest tests/integration
+	@$(PYTHON) -m pytest --durations 30 tests/integration
 
-check: $(STAMP) ## Lint, types, import contracts, unit tests
+lint: $(STAMP) ## Lint, types, import contracts
 	@$(VENV)/bin/ruff check $(SOURCES)
 	@$(VENV)/bin/ruff format --check $(SOURCES)
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+check: lint ## That, and the unit tests
 	@$(PYTHON) -m pytest -q tests/unit
 
 docs: $(STAMP) ## Write docs/cli.md from the commands' help
