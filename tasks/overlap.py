@@ -12,7 +12,7 @@ from tasks.handover import wait_gone
 from tasks.running import ONCE, RETRIED, say, speaker, task
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
-from vllm_flows.errors import TimedOutError, VllmFlowsError
+from vllm_flows.errors import ClusterError, CompletionError, TimedOutError
 from vllm_flows.holding import RELEASED, held
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import ENGINE_SELECTOR
@@ -22,11 +22,14 @@ from vllm_flows.overlap import (
     leftovers,
     mark,
     out_of_reach,
+    runs,
+    still_answering,
     surges_whole,
 )
 from vllm_flows.replicas import Replica
 from vllm_flows.selectors import selected
 from vllm_flows.session import Session
+from vllm_flows.sizes import human_seconds
 from vllm_flows.standing_aside import in_the_way
 from vllm_flows.waiting import Pending, wait_for
 
@@ -117,8 +120,8 @@ def _taken_from(session: Session, deployment: Object, replica_set: Object) -> li
 
 def _wait_idle(session: Session, subject: str, pods: Sequence[Object]) -> None:
     def ask() -> bool | Pending:
-        busy = sum(_requests(session, pod) for pod in pods)
-        return Pending(f"older replicas still answer {busy} requests") if busy else True
+        busy = still_answering([_requests(session, pod) for pod in pods])
+        return Pending(busy) if busy else True
 
     limit = session.settings.drain_timeout.total_seconds()
     try:
@@ -131,17 +134,25 @@ def _wait_idle(session: Session, subject: str, pods: Sequence[Object]) -> None:
             clock=session.clock,
         )
     except TimedOutError as error:
-        speaker(subject)(f"{error.what}: they end all the same (VLLM_DRAIN_TIMEOUT)")
+        end = f"they end all the same after {human_seconds(limit)} (VLLM_DRAIN_TIMEOUT)"
+        speaker(subject)(f"{error.what}: {end}")
 
 
-def _requests(session: Session, pod: Object) -> int:
-    """Return how many requests a pod has; none of one that does not tell, and may be gone."""
-    replica = Replica(str(pod["metadata"]["name"]), str(pod["status"].get("podIP") or ""))
+def _requests(session: Session, pod: Object) -> int | str:
+    """Return how many requests a pod has, or why nobody knows; none of one that is gone.
+
+    What does not answer may still be at work: the way to it, or its /metrics, may be at fault.
+    """
+    name = str(pod["metadata"]["name"])
     try:
-        with session.replica_api(replica, None) as api:
+        with session.replica_api(Replica(name, str(pod["status"].get("podIP") or "")), None) as api:
             return api.requests()
-    except VllmFlowsError:
-        return 0
+    except CompletionError as error:
+        why = error.what
+    try:
+        return why if runs(session.cluster.get("Pod", name)) else 0
+    except ClusterError as error:
+        return error.what
 
 
 def delete_leftovers(session: Session) -> None:

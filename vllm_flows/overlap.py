@@ -11,7 +11,7 @@ one at once that no longer has them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vllm_flows.diagnosis_refusals import is_observed
@@ -86,6 +86,25 @@ def held_models(deployments: Iterable[Object]) -> frozenset[str]:
 def serves_nobody(pod: Object) -> bool:
     """Say whether a pod is one that the next run deletes first, or that is ending."""
     return is_draining(pod) or TRIAL_LABEL in _labels(pod)
+
+
+def runs(pod: Object | None) -> bool:
+    """Say whether a pod may still be at work: it is there, and its containers did not all end."""
+    over = {"Failed", "Succeeded"}
+    return pod is not None and (pod.get("status") or {}).get("phase") not in over
+
+
+def still_answering(requests: Sequence[int | str]) -> str:
+    """Say what older replicas still have to answer, empty when it is nothing.
+
+    Of each how many requests it has, or why nobody knows: then it may have some.
+    """
+    known = sum(one for one in requests if isinstance(one, int))
+    silent = [one for one in requests if isinstance(one, str)]
+    parts = [f"older replicas still answer {known} requests"] if known else []
+    if silent:
+        parts.append(f"{len(silent)} older replicas do not tell what they answer ({silent[0]})")
+    return "; ".join(parts)
 
 
 def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tuple[str, str], ...]:

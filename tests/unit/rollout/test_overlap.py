@@ -11,7 +11,8 @@ import pytest
 
 from tasks import overlap as tasks_overlap
 from tests.support import VirtualClock
-from vllm_flows.errors import ClusterError
+from vllm_flows.completions import SilentError, UnreachedError
+from vllm_flows.errors import ClusterError, ClusterUnavailableError, CompletionError
 from vllm_flows.overlap import (
     has_both,
     is_draining,
@@ -120,6 +121,9 @@ class FakeCluster:
     def __init__(self, **changes: Any) -> None:
         self.deployment: dict[str, Any] | None = deployment(**changes)
         self.sets = [self._set("old", 1), self._set("new", 2)]
+        self.pod: Any = {"status": {"phase": "Running"}}
+        self.looks_until_gone = 0
+        self.leaving = ""
         self.done: list[str] = []
 
     @staticmethod
@@ -137,10 +141,15 @@ class FakeCluster:
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         if kind == "Deployment":
             return self.deployment
+        if kind == "Pod":
+            if isinstance(self.pod, Exception):
+                raise self.pod
+            return self.pod  # type: ignore[no-any-return]  # as the test gave it
         return next((one for one in self.sets if one["metadata"]["name"] == name), None)
 
     def find(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         if kind == "ReplicaSet":
+            self._look()
             return self.sets
         assert selector.endswith("pod-template-hash=old")
         return [{"metadata": {"name": "old-pod", "labels": OLD_LABELS}, "status": {}}]
@@ -149,9 +158,19 @@ class FakeCluster:
         self.done.append(f"{name}: {next(iter(fields.values()))}")
 
     def delete(self, kind: str, name: str, *, alone: bool = False) -> bool:
-        self.sets = [one for one in self.sets if one["metadata"]["name"] != name]
         self.done.append(f"delete {kind} {name}" + (" alone" if alone else ""))
+        self.leaving = name
         return True
+
+    def _look(self) -> None:
+        """Let what was deleted go once it was looked for often enough."""
+        if not self.leaving:
+            return
+        self.looks_until_gone -= 1
+        if self.looks_until_gone <= 0:
+            self.sets = [one for one in self.sets if one["metadata"]["name"] != self.leaving]
+            self.done.append(f"ReplicaSet {self.leaving} is gone")
+            self.leaving = ""
 
 
 def session(cluster: FakeCluster, busy: list[Any]) -> Any:
@@ -190,6 +209,7 @@ def test_an_older_replica_gets_no_more_requests_before_it_ends(said: list[str]):
     assert cluster.done == [
         "old-pod: {'labels': {'vllm-flows.io/draining': 'true'}}",
         "delete ReplicaSet old alone",
+        "ReplicaSet old is gone",
         f"old-pod: {{'labels': {gone}}}",
         "delete Pod old-pod",
     ]
@@ -206,11 +226,58 @@ def test_an_older_replica_that_never_comes_to_an_end_is_ended(said: list[str]):
     assert "VLLM_DRAIN_TIMEOUT" in said[-1]
 
 
-def test_an_older_replica_that_does_not_tell_what_it_does_ends_at_once(said: list[str]):
+def test_an_older_replica_that_does_not_tell_what_it_does_may_be_answering(said: list[str]):
     cluster = FakeCluster()
-    tasks_overlap.drain.fn(session(cluster, [ClusterError("gone")]), "q", NAME)
+    found = session(cluster, [2, SilentError("no byte for 5 s"), 2, 0])
+    tasks_overlap.drain.fn(found, "q", NAME)
     assert cluster.done[-1] == "delete Pod old-pod"
+    assert found.clock.time == 3.5
+    assert "1 older replicas do not tell what they answer (no byte for 5 s)" in said
+
+
+def test_what_is_not_known_when_an_older_replica_is_ended_is_said(said: list[str]):
+    cluster = FakeCluster()
+    found = session(cluster, [CompletionError("/metrics tells of no requests")])
+    tasks_overlap.drain.fn(found, "q", NAME)
+    assert cluster.done[-1] == "delete Pod old-pod"
+    assert found.clock.time >= 60
+    assert said[-1] == (
+        "1 older replicas do not tell what they answer (/metrics tells of no requests): they "
+        "end all the same after 1 min 0 s (VLLM_DRAIN_TIMEOUT)"
+    )
+
+
+@pytest.mark.parametrize("pod", [None, {"status": {"phase": "Failed"}}])
+def test_an_older_replica_that_is_gone_has_no_requests(said: list[str], pod: Any):
+    cluster = FakeCluster()
+    cluster.pod = pod
+    found = session(cluster, [UnreachedError("no answer")])
+    tasks_overlap.drain.fn(found, "q", NAME)
+    assert found.clock.time == 2.0
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("kind", [ClusterError, ClusterUnavailableError])
+def test_a_silent_api_server_does_not_say_that_an_older_replica_is_gone(
+    said: list[str], kind: type[ClusterError]
+):
+    cluster = FakeCluster()
+    cluster.pod = kind("the Kubernetes API does not answer")
+    found = session(cluster, [UnreachedError("no answer"), 1, 0])
+    tasks_overlap.drain.fn(found, "q", NAME)
+    assert found.clock.time == 3.0
+    assert said[1].endswith("do not tell what they answer (the Kubernetes API does not answer)")
+
+
+def test_older_pods_lose_their_labels_only_once_nobody_makes_others_in_their_place(
+    said: list[str],
+):
+    del said
+    cluster = FakeCluster()
+    cluster.looks_until_gone = 3
+    tasks_overlap.drain.fn(session(cluster, [0]), "q", NAME)
+    labels = next(at for at, step in enumerate(cluster.done) if "'model': None" in step)
+    assert cluster.done.index("ReplicaSet old is gone") < labels
 
 
 def test_a_rollout_is_held_once_all_new_pods_were_made():

@@ -126,3 +126,28 @@ def test_a_model_that_is_gone_cannot_be_tried():
     session: Any = SimpleNamespace(cluster=SimpleNamespace(get=lambda *_: None))
     with pytest.raises(NotDeployedError):
         tasks_trial.begin_trial.fn(session, "qwen", OLD, NEW)
+
+
+@contextmanager
+def _begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """Yield what is deleted while a commit is tried."""
+    deleted: list[tuple[str, str]] = []
+    cluster = SimpleNamespace(delete=lambda *one: deleted.append(one))
+    session: Any = SimpleNamespace(cluster=cluster)
+    monkeypatch.setattr(tasks_trial, "begin_trial", lambda *_: None)
+    with tasks_trial.tried(session, a_model(), OLD, NEW) as name:
+        assert name == "vllm-trial-qwen"
+        assert deleted == []
+        yield deleted
+
+
+def test_a_trial_is_gone_when_it_is_over(monkeypatch: pytest.MonkeyPatch):
+    with _begun(monkeypatch) as deleted:
+        pass
+    assert deleted == [("Deployment", "vllm-trial-qwen")]
+
+
+def test_a_trial_is_gone_also_when_the_commit_does_not_do(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(CompletionError), _begun(monkeypatch) as deleted:
+        raise CompletionError("the answer has no text")
+    assert deleted == [("Deployment", "vllm-trial-qwen")]
