@@ -69,12 +69,13 @@ class Outage:
 
     @property
     def load(self) -> str:
-        """What became of the questions; empty when none could be asked."""
+        """What became of the questions that could be asked; empty when none could."""
         if not self.asked:
             return ""
-        lost = str(self.lost) if self.lost else "none"
-        slowest = human_seconds(self.slowest)
-        return f"of {self.asked} requests while it changed {lost} was lost; {slowest} at most"
+        lost = f"{self.lost or 'none'} {'were' if self.lost > 1 else 'was'} lost"
+        slowest = f"{human_seconds(self.slowest)} at most"
+        told = [f"of {self.asked} requests while it changed {lost}", slowest, self.not_measured]
+        return "; ".join(filter(None, told))
 
     @property
     def not_measured(self) -> str:

@@ -145,7 +145,13 @@ def test_every_question_that_could_be_asked_is_counted_also_the_second_of_two(
         model.over.wait(5)
     told = outages["qwen"].load
     assert outages["qwen"].lost == 1
-    assert told.endswith("requests while it changed 1 was lost; 1 s at most")
+    assert "requests while it changed 1 was lost; 1 s at most; not measured for" in told
+
+
+@pytest.mark.parametrize(("lost", "told"), [(0, "none was"), (1, "1 was"), (50, "50 were")])
+def test_how_many_requests_were_lost_is_told_as_people_say_it(lost: int, told: str):
+    found = Outage(asked=57, lost=lost, slowest=0.2).load
+    assert found == f"of 57 requests while it changed {told} lost; 0.2 s at most"
     assert Outage().load == ""
 
 
