@@ -28,12 +28,7 @@ from vllm_flows.common_changes import key_changes
 from vllm_flows.completions import Answer
 from vllm_flows.differences import entries
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import (
-    CompletionError,
-    EngineFailedError,
-    TimedOutError,
-    VllmFlowsError,
-)
+from vllm_flows.errors import VllmFlowsError
 from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
 from vllm_flows.metrics import of_rollout
 from vllm_flows.models import Model, answers_prompts
@@ -41,13 +36,12 @@ from vllm_flows.names import engine_deployment
 from vllm_flows.outage import Outage
 from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
+from vllm_flows.refusing import held_against_tried
 from vllm_flows.rollout import AT_REST
 from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves, with_strategy
 
-OF_THE_COMMIT = (CompletionError, EngineFailedError, TimedOutError)
-"""Failures that another try with the same weights would most likely end in again."""
 _GOES_ON = "the next run asks these first (vllm-flows upgrade)"
 
 
@@ -133,8 +127,8 @@ class Rolling:
                 say(f"{name}: {outage.load}")
         self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
-            self._refuse(failed)
-            raise failure(failed, self.gone_back, self.silence, way)
+            refused = self._refuse(way, failed) if way else ()
+            raise failure(failed, self.gone_back, self.silence, way, refused)
 
     @contextmanager
     def _overlap(self, names: Collection[str]) -> Iterator[Overlap]:
@@ -219,20 +213,21 @@ class Rolling:
             together=self.run.plan.together,
         )
 
-    def _refuse(self, failed: Failures) -> None:
-        """Note on their claims which commits did not do, of models that serve another one again."""
-        tried = {
-            step.model: step.commit
-            for step in self.run.plan.steps
-            if step.action is Action.UPDATE and isinstance(self.gone_back.get(step.model), str)
-        }
+    def _refuse(self, way: WayBack, failed: Failures) -> Collection[str]:
+        """Note on their claims which commits did not do, of models that serve another one again.
+
+        Return these models.
+        """
+        again = [name for name in failed if isinstance(self.gone_back.get(name), str)]
+        found = {name: held_against_tried(self.run, way, name, failed[name]) for name in again}
+        refused = {name: why for name, why in found.items() if why}
         results(
             remember_refused.submit(
-                self.run.session, self.run.claim(name), tried[name], failed[name].what
+                self.run.session, self.run.claim(name), self.run.commit(name), why
             )
-            for name in tried.keys() & failed.keys()
-            if isinstance(failed[name], OF_THE_COMMIT)
+            for name, why in refused.items()
         )
+        return refused
 
     def _reason(self, wave: Wave) -> str:
         if not wave.models:

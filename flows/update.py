@@ -8,20 +8,22 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.deploy import bring_weights, publish, table_shown
 from flows.outcomes import outcomes, table_of_failure
 from flows.permitting import permitted
-from flows.rolling import OF_THE_COMMIT, Rolling
+from flows.rolling import Rolling
 from flows.running import locked_in_turn, run_name, session_for
-from flows.waits import wait_trial
+from flows.waits import OF_NO_MODEL, wait_trial
 from tasks.access import check_access
 from tasks.masked_pickle import RESULTS
 from tasks.planning import observe_cluster, show_plan
 from tasks.running import say
 from tasks.trial import compare, tried
 from tasks.weights import remember_refused
-from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.errors import RolloutError, TimedOutError, VllmFlowsError
+from vllm_flows.going_back import TRY_AGAIN
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import load_models, named
 from vllm_flows.observed import Verdict
 from vllm_flows.planning import Decision, decide_update
+from vllm_flows.refusing import held_against, reason
 from vllm_flows.report import Report, outcome_rows
 from vllm_flows.rollout import Strategy
 from vllm_flows.session import Session
@@ -115,6 +117,7 @@ def _try(rolling: Rolling, model: Model) -> None:
     """Try the commit on its own. Raises RolloutError when it does not do; nothing was changed then.
 
     What is not the commit's fault, such as a volume that another node has, is said and no more.
+    Unless it took all the time that there is: the rollout would wait for the same again.
     """
     run, commit = rolling.run, rolling.run.commit(model.name)
     served = run.state.deployments[model.name].revision
@@ -122,22 +125,36 @@ def _try(rolling: Rolling, model: Model) -> None:
         with tried(run.session, model, served, commit) as deployment:
             wait_trial(run.session, run.desired, model, deployment)
             compare(run.session, model)
-    except OF_THE_COMMIT as error:
-        remember_refused(run.session, run.claim(model.name), commit, error.what)
-        rolling.failed[model.name] = error
-        raise _did_not_do(model, served, commit, error) from error
+    except OF_NO_MODEL:
+        raise
     except VllmFlowsError as error:
+        why = held_against(run, model.name, served, error)
+        if why:
+            remember_refused(run.session, run.claim(model.name), commit, why)
+            rolling.failed[model.name] = error
+            raise _did_not_do(model, served, commit, error) from error
         if error.retryable:
             raise
-        say(f"{model.name}: it could not be tried on its own: {error.what}")
+        if isinstance(error, TimedOutError):
+            raise _not_tried(served, commit, error) from error
+        say(f"{model.name}: it could not be tried on its own: {reason(error)}")
     else:
         say(f"{model.name}: {commit[:8]} does on its own")
+
+
+def _not_tried(served: str, commit: str, error: TimedOutError) -> TimedOutError:
+    return TimedOutError(
+        f"{commit[:8]} could not be tried on its own; {served[:8]} serves on, untouched",
+        why=f"{error.what}: {error.why}",
+        next_command=error.next_command,
+        model=error.model,
+    )
 
 
 def _did_not_do(model: Model, served: str, commit: str, error: VllmFlowsError) -> RolloutError:
     return RolloutError(
         f"{commit[:8]} was tried on its own and does not do; {served[:8]} serves on, untouched",
         why=f"{error.what}" + (f" ({error.why})" if error.why else ""),
-        next_command=f"vllm-flows update {model.name} --again   (it is not tried again by itself)",
+        next_command=TRY_AGAIN.format(model=model.name),
         model=model.name,
     )

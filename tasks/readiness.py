@@ -14,8 +14,9 @@ from vllm_flows.errors import NoRightError, NotReadyError
 from vllm_flows.models import Model
 from vllm_flows.overlap import new_are_ready
 from vllm_flows.proof import EarlyProof
-from vllm_flows.readiness import ready_or_why, too_late
+from vllm_flows.readiness import NOT_ANSWERING, ready_or_why, too_late
 from vllm_flows.session import Session
+from vllm_flows.sizes import human_seconds
 from vllm_flows.standing_aside import LACKS_ROOM, in_the_way
 from vllm_flows.waiting import Pending, wait_for
 
@@ -47,17 +48,17 @@ def wait_ready(
     autoscaling = session.settings.autoscaling
     watch = ReadinessWatch(session.cluster, clock.now, autoscaling=autoscaling)
     early = EarlyProof(session, asked, patient=beside) if asked else None
-    begin = clock.now()
+    limit, begin = max(budget, session.settings.helm_timeout.total_seconds()), clock.now()
     wait_for(
         lambda: _look(session, watch, subject, deployment, early, back=back, beside=beside),
-        seconds=max(budget, session.settings.helm_timeout.total_seconds()),
+        seconds=limit,
         every=_POLL_SECONDS,
         say=say,
         out_of_time=lambda said: too_late(
             subject,
             watch,
             said,
-            session.settings.helm_timeout,
+            human_seconds(limit),
             "VLLM_HELM_TIMEOUT sets the limit",
         ),
         clock=clock,
@@ -113,7 +114,7 @@ def _look(
     if early and (beside or not rollout_complete(deployment)):
         answering = early.ask(newest)
     if beside and new_are_ready(deployment, newest):
-        return answering or Pending("ready, and does not answer yet")
+        return answering or Pending(NOT_ANSWERING)
 
     def make_way(diagnosis: Diagnosis) -> bool:
         lacks_room = diagnosis.category in LACKS_ROOM

@@ -66,7 +66,7 @@ def compare(session: Session, model: Model) -> None:
 def compare_with_before(session: Session, model: Model, before: str) -> None:
     """Compare what was just changed with what a check saw of the configuration `before`.
 
-    Raises CompletionError when its answers are worse.
+    Raises WorseError when its answers are worse.
     """
     speaker(model.name)(compared(session, model, before))
 

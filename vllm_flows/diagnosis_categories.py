@@ -54,22 +54,6 @@ class Category(StrEnum):
     STARTING = "starting"
 
 
-OF_THE_ENGINE = {
-    Category.ENGINE_ARGUMENT,
-    Category.CONTEXT_TOO_LONG,
-    Category.TENSOR_PARALLEL,
-    Category.UNSUPPORTED_MODEL,
-    Category.CODE_NOT_TRUSTED,
-    Category.ENGINE_CONFIGURATION,
-    Category.KV_CACHE,
-    Category.GPU_MEMORY,
-    Category.HOST_MEMORY,
-    Category.PROBE_KILL,
-    Category.CRASH_LOOP,
-}
-"""What the engine itself says, of what it was given to serve; not of nodes or volumes."""
-
-
 _LOGS = "kubectl -n {namespace} logs {pod}{previous}"
 _POD = "kubectl -n {namespace} describe pod {pod}"
 _THEN = ", then: vllm-flows upgrade"

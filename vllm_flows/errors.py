@@ -27,10 +27,10 @@
     │   └── ReleaseUnavailableError         helm could not reach the cluster, or waits (retryable)
     ├── WeightsError              exit  1   a weights Job failed
     ├── NotReadyError             exit  1   a pod can never become ready
-    │   └── EngineFailedError     exit  1   the engine ends with what it was given to serve
     ├── NotDeployedError          exit  1   what was asked about does not run in the namespace
     ├── TimedOutError             exit  4   a wait reached its end
     ├── CompletionError           exit  1   a model does not answer as it should
+    │   └── WorseError            exit  1   it answers, and far worse than what served before
     ├── RolloutError              exit  1   a changed model does not answer; what became of it
     ├── RouterError               exit  1   what stands before all models answers nobody
     └── StoppedError              exit 130  the run was interrupted
@@ -46,12 +46,16 @@ from typing import ClassVar
 
 from vllm_flows.redaction import redacted
 
+NO_ANSWER = "no-answer"
+"""The category of an engine that is ready, and by itself gave no answer in time."""
+
 
 class VllmFlowsError(Exception):
     """Something failed that the reader can act on.
 
     `what` is a sentence without a full stop; `why` explains it; `next_command` is
     something to run or open; `model` is the model's name when the error is about one.
+    `category` is that of the diagnosis of what is not ready, or NO_ANSWER; empty for what has none.
     `table` has a row for each model when it ended a run that was bringing them. No text of it shows
     a secret that was collected, be it later.
     """
@@ -60,7 +64,13 @@ class VllmFlowsError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, what: str, *, why: str = "", next_command: str = "", model: str | None = None
+        self,
+        what: str,
+        *,
+        why: str = "",
+        next_command: str = "",
+        model: str | None = None,
+        category: str = "",
     ) -> None:
         what, why, next_command = redacted(what), redacted(why), redacted(next_command)
         super().__init__(what, why, next_command, model)
@@ -68,11 +78,13 @@ class VllmFlowsError(Exception):
         self.why = why
         self.next_command = next_command
         self.model = model
+        self.category = category
         self.table: list[dict[str, str | int]] = []
 
     def __reduce__(self) -> tuple[object, ...]:
         """Prefect pickles exceptions between processes; keyword arguments must survive."""
-        return (_rebuild, (type(self), self.what, self.why, self.next_command, self.model))
+        told = (self.what, self.why, self.next_command, self.model, self.category)
+        return (_rebuild, (type(self), *told))
 
     def __str__(self) -> str:
         subject = f"{self.model}: {self.what}" if self.model else self.what
@@ -90,9 +102,14 @@ def _indented(label: str, text: str) -> str:
 
 
 def _rebuild(
-    kind: type[VllmFlowsError], what: str, why: str, next_command: str, model: str | None
+    kind: type[VllmFlowsError],
+    what: str,
+    why: str,
+    next_command: str,
+    model: str | None,
+    category: str,
 ) -> VllmFlowsError:
-    return kind(what, why=why, next_command=next_command, model=model)
+    return kind(what, why=why, next_command=next_command, model=model, category=category)
 
 
 class ConfigurationError(VllmFlowsError):
@@ -211,10 +228,6 @@ class NotReadyError(VllmFlowsError):
     """A pod ended in a way from which waiting cannot bring it back."""
 
 
-class EngineFailedError(NotReadyError):
-    """The engine itself does not start with the model, the options or the memory that it has."""
-
-
 class NotDeployedError(VllmFlowsError):
     """The model, or the router, does not run in this namespace."""
 
@@ -227,6 +240,10 @@ class TimedOutError(VllmFlowsError):
 
 class CompletionError(VllmFlowsError):
     """A model did not answer a request, or answered wrongly."""
+
+
+class WorseError(CompletionError):
+    """A model answers, and far worse than what served before."""
 
 
 class RolloutError(VllmFlowsError):

@@ -7,12 +7,12 @@ every model that was in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vllm_flows.differences import entries
-from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.errors import RolloutError, VllmFlowsError, WorseError
 from vllm_flows.observed import REVISION_ANNOTATION
 from vllm_flows.outage import Outage
 from vllm_flows.sizes import human_seconds
@@ -28,6 +28,11 @@ _LOOK_INTO_IT = (
     "to be looked into"
 )
 """What was wrong went with the pods that were wrong."""
+TRY_AGAIN = "vllm-flows update {model} --again   (it is not tried again by itself)"
+_LOOK_INTO_THE_COMMIT = (
+    "or name the commit in models.yaml, with onFailure: keep, and run vllm-flows upgrade: its pods "
+    "stay to be looked into"
+)
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,17 @@ def failure(
     gone_back: GoneBack,
     silence: Mapping[str, Outage],
     way: WayBack | None = None,
+    refused: Collection[str] = (),
 ) -> RolloutError:
-    """Say of each model what it failed by, what serves now, and how long nobody answered."""
+    """Say of each model what it failed by, what serves now, and how long nobody answered.
+
+    Of the models in `refused` the commit is not tried again by itself.
+    """
     name, first = next(iter(failed.items()))
-    mend = [_LOOK_INTO_IT] if name in gone_back else []
+    if name in refused:
+        mend = [TRY_AGAIN.format(model=name), _LOOK_INTO_THE_COMMIT]
+    else:
+        mend = [_LOOK_INTO_IT] if name in gone_back else []
     lines = [
         f"{model}: {error.what}" + (f" ({error.why})" if error.why else "")
         for model, error in failed.items()
@@ -100,11 +112,16 @@ def failure(
     lines += _came_along(way) if way else []
     what = "; ".join(_what_serves(model, gone_back, silence) for model in failed)
     return RolloutError(
-        f"after its change it does not answer: {what}",
+        f"after its change {_how(failed)}: {what}",
         why="\n".join(lines),
         next_command="\n".join(filter(None, [first.next_command, *mend])),
         model=name if len(failed) == 1 else None,
     )
+
+
+def _how(failed: Failures) -> str:
+    worse = all(isinstance(error, WorseError) for error in failed.values())
+    return "it answers worse than before" if worse else "it does not answer"
 
 
 def _along(model: str, state: VllmFlowsError | str) -> str:

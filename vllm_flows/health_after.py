@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vllm_flows import health_beside as beside
-from vllm_flows.errors import CompletionError
+from vllm_flows.errors import WorseError
 from vllm_flows.health import Finding, Kind
 from vllm_flows.health_asking import Asker
 from vllm_flows.health_baseline import fitting
@@ -27,7 +27,7 @@ def compared(session: Session, model: Model, before: str) -> str:
     """Ask each ready replica, and say how its answers are beside the baseline.
 
     `before` is the `configuration` that served until now, whose baseline it is. Raises
-    CompletionError when an answer is far slower, or no text.
+    WorseError when an answer is far slower, or no text.
     """
     seen = look(session, [model.name])
     baseline = fitting(seen.memories.get(model.name, NOTHING).baseline, before)
@@ -53,8 +53,8 @@ def compared(session: Session, model: Model, before: str) -> str:
     return f"no slower than before: {_speeds(best(one.speed for one in asked.own), baseline.speed)}"
 
 
-def _worse(session: Session, model: Model, found: list[Finding]) -> CompletionError:
-    return CompletionError(
+def _worse(session: Session, model: Model, found: list[Finding]) -> WorseError:
+    return WorseError(
         f"its answers are worse than before: {'; '.join(one.text for one in found)}",
         next_command=f"kubectl -n {session.settings.namespace} logs "
         f"deployment/{engine_deployment(model.name)}",

@@ -20,7 +20,7 @@ from vllm_flows.completions import (
     NotYetError,
     SilentError,
 )
-from vllm_flows.errors import CompletionError, RouterError, TimedOutError, VllmFlowsError
+from vllm_flows.errors import NO_ANSWER, CompletionError, RouterError, TimedOutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.replicas import Replica, ready_replicas
@@ -94,7 +94,8 @@ def examine(api: ModelsApi, model: Model) -> Answer:
 class Proof:
     """What of one model is proven so far; asked again while it is not all.
 
-    `api` is as for `prove_model`.
+    `api` is as for `prove_model`. `unheard` is the replica whose own answer did not come, when that
+    was the last that was asked for.
     """
 
     api: ModelsApi
@@ -102,6 +103,7 @@ class Proof:
     model: Model
     proven: set[str] = field(default_factory=set)
     broken: int = 0
+    unheard: str = ""
 
     def ask(self) -> Answer | Pending:
         """Ask for what is not proven yet; raises NotYetError when asking again can help."""
@@ -124,7 +126,8 @@ class Proof:
 
     def out_of_time(self, last: str) -> VllmFlowsError:
         """Return what is wrong when no answer came in time."""
-        return self._nobody(last) or no_completion(self.session, self.model, last)
+        category = NO_ANSWER if self.unheard else ""
+        return self._nobody(last) or no_completion(self.session, self.model, last, category)
 
     def _nobody(self, last: str) -> RouterError | None:
         """Return that nobody answers for any model, if that is so: this one is not at fault."""
@@ -160,13 +163,16 @@ class Proof:
 
     def _ask_replicas(self) -> int:
         """Ask each ready replica that was not asked yet; return how many there are."""
+        self.unheard = ""
         replicas = self.session.ready_replicas(self.model.name)
         if not replicas:
             raise NotYetError("no replica is ready", model=self.model.name)
         for replica in replicas:
             if replica.pod in self.proven:
                 continue
+            self.unheard = replica.pod
             _ask_replica(self.session, self.model, replica, self.api.api_key)
+            self.unheard = ""
             self.proven.add(replica.pod)
         return len(replicas)
 
@@ -239,7 +245,7 @@ def _placed(session: Session, model: Model, pod: str = "") -> Iterator[None]:
         ) from error
 
 
-def no_completion(session: Session, model: Model, last: str) -> TimedOutError:
+def no_completion(session: Session, model: Model, last: str, category: str = "") -> TimedOutError:
     """Return the error for a model that was ready and did not answer in time."""
     routed = session.settings.router_enabled
     deployment = ROUTER_DEPLOYMENT if routed else engine_deployment(model.name)
@@ -248,4 +254,5 @@ def no_completion(session: Session, model: Model, last: str) -> TimedOutError:
         why=last,
         next_command=f"kubectl -n {session.settings.namespace} logs deployment/{deployment}",
         model=model.name,
+        category=category,
     )

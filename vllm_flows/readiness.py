@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
-from vllm_flows.diagnosis_categories import OF_THE_ENGINE, Diagnosis
+from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.diagnosis_watch import ReadinessWatch
-from vllm_flows.errors import EngineFailedError, NotReadyError, TimedOutError
+from vllm_flows.errors import NO_ANSWER, NotReadyError, TimedOutError
 from vllm_flows.waiting import Pending
+
+NOT_ANSWERING = "ready, and does not answer yet"
 
 
 def ready_or_why(
@@ -29,26 +31,33 @@ def ready_or_why(
     if make_way(diagnosis):
         return Pending(f"{diagnosis.summary}; older pods end")
     if diagnosis.definite:
-        kind = EngineFailedError if diagnosis.category in OF_THE_ENGINE else NotReadyError
-        raise kind(
+        raise NotReadyError(
             f"{diagnosis.summary} [{diagnosis.category}]",
             why=diagnosis.detail,
             next_command=diagnosis.next_command,
             model=subject,
+            category=diagnosis.category,
         )
     return Pending(diagnosis.summary)
 
 
 def too_late(
-    subject: str, watch: ReadinessWatch, said: str, limit: object, setting: str
+    subject: str, watch: ReadinessWatch, said: str, limit: str, setting: str
 ) -> TimedOutError:
-    """Return the error for the end of a wait, with the last diagnosis and its next command."""
+    """Return the error for the end of a wait, with the last diagnosis and its next command.
+
+    `said` is what was waited for then, which may be something else than that diagnosis.
+    """
     last = watch.last
+    still = last is not None and said.startswith(last.summary)
+    category = str(last.category) if last and still else ""
+    told = f"{said} [{category}]\n{last.detail}".strip() if last and still else said
     return TimedOutError(
         f"not ready after {limit}",
-        why=f"{said} [{last.category}]\n{last.detail}".strip() if last else said,
+        why=told,
         next_command=f"{last.next_command if last else 'kubectl cluster-info'}   ({setting})",
         model=subject,
+        category=NO_ANSWER if said == NOT_ANSWERING else category,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support import VirtualClock
 from vllm_flows.completions import Answer, Limits, ModelsApi
 from vllm_flows.errors import (
+    NO_ANSWER,
     ClusterUnavailableError,
     CompletionError,
     RouterError,
@@ -176,6 +177,20 @@ def test_a_router_that_has_not_met_the_model_is_given_two_minutes(serve: Serve):
     assert session.clock.time == 120
     assert "/v1/models lists nothing" in caught.value.why
     assert caught.value.next_command == "kubectl -n ns logs deployment/vllm-deployment-router"
+
+
+@pytest.mark.parametrize(
+    ("own", "away", "category"), [("", 0, ""), ("no", 0, NO_ANSWER), ("no", 60, "")]
+)
+def test_only_an_engine_that_is_asked_itself_can_be_one_that_gives_no_answer(
+    serve: Serve, own: str, away: float, category: str
+):
+    told = {COMPLETION: (503, b"no")}
+    session = FakeSession(serve(told), {"pod-1": serve(told if own else {})})
+    session.away = [0.0, *[away] * 200]
+    with pytest.raises(TimedOutError) as caught:
+        prove(session)
+    assert caught.value.category == category
 
 
 def test_while_the_router_is_silent_about_a_model_a_rotten_replica_is_found(serve: Serve):

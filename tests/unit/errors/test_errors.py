@@ -15,10 +15,13 @@ def test_further_lines_of_a_reason_stand_below_its_first():
 
 
 def test_an_error_survives_the_way_between_two_processes():
-    error = errors.TimedOutError("late", why="slow", next_command="again", model="m")
+    error = errors.TimedOutError(
+        "late", why="slow", next_command="again", model="m", category="loading"
+    )
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own bytes
     assert type(copy) is errors.TimedOutError
     assert str(copy) == str(error)
+    assert copy.category == "loading"
 
 
 def test_every_error_has_a_documented_exit_code():

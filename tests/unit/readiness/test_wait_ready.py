@@ -11,7 +11,7 @@ import pytest
 
 from tasks import readiness
 from tests.support import VirtualClock
-from vllm_flows.errors import CompletionError, TimedOutError
+from vllm_flows.errors import NO_ANSWER, CompletionError, TimedOutError
 from vllm_flows.models import Model
 
 if TYPE_CHECKING:
@@ -38,9 +38,12 @@ def test_the_longer_of_the_limit_and_what_the_models_size_takes_counts(
     settings = SimpleNamespace(autoscaling=False, helm_timeout=timedelta(seconds=limit))
     clock = VirtualClock()
     session: Any = SimpleNamespace(cluster=cluster, clock=clock, settings=settings)
-    with pytest.raises(TimedOutError):
+    with pytest.raises(TimedOutError) as caught:
         readiness.wait_ready.fn(session, "q", "vllm-q-deployment-vllm", budget)
     assert clock.time == waited
+    assert caught.value.what == f"not ready after {waited // 60:.0f} min 0 s"
+    assert caught.value.category == "loading"
+    assert "[loading]" in caught.value.why
 
 
 def test_a_wrong_answer_of_one_of_several_replicas_ends_the_wait(
@@ -93,3 +96,26 @@ def test_a_trial_is_ready_once_it_has_answered_though_nothing_stands_beside_it(
     with nullcontext() if answers else pytest.raises(CompletionError):
         readiness.wait_ready.fn(session, "q", "vllm-trial-q", beside=True, asked=model)
     assert asked == ["trial"]
+
+
+def test_what_was_ready_and_gave_no_answer_is_told_from_what_still_loads(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes
+):
+    monkeypatch.setattr(readiness, "speaker", lambda _subject: lambda _text: None)
+    monkeypatch.setattr(readiness.EarlyProof, "ask", lambda *_: False)
+    loading = kubernetes.with_container(state={"running": {}})
+    ready = kubernetes.pod("trial", conditions=[{"type": "Ready", "status": "True"}])
+    clock = VirtualClock()
+    cluster = SimpleNamespace(
+        get=lambda *_: kubernetes.deployment(),
+        find=lambda kind, *_, **__: [loading if clock.time < 5 else ready] if kind == "Pod" else [],
+        log=lambda *_, **__: "",
+    )
+    settings = SimpleNamespace(autoscaling=False, helm_timeout=timedelta(seconds=20))
+    session: Any = SimpleNamespace(cluster=cluster, clock=clock, settings=settings)
+    with pytest.raises(TimedOutError, match="not ready after 20 s") as caught:
+        readiness.wait_ready.fn(
+            session, "q", "vllm-trial-q", beside=True, asked=Model(name="q", modelURL="org/q")
+        )
+    assert caught.value.category == NO_ANSWER
+    assert caught.value.why == "ready, and does not answer yet"

@@ -18,11 +18,7 @@ from vllm_flows.completions import Answer
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.drift import Drift
-from vllm_flows.errors import (
-    CompletionError,
-    NotReadyError,
-    RolloutError,
-)
+from vllm_flows.errors import CompletionError, NotReadyError, RolloutError, WorseError
 from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
@@ -56,13 +52,18 @@ def a_model(name: str = "qwen", **fields: Any) -> Model:
 
 
 def aim(
-    *models: Model, commit: str = NEW, size: int = 1000, key: str | None = "one", **shared: Any
+    *models: Model,
+    commit: str = NEW,
+    size: int = 1000,
+    key: str | None = "one",
+    chart: str = "0.1.8",
+    **shared: Any,
 ) -> Desired:
     files = (HubFile("model.safetensors", size),)
     verdicts = {m.name: Verdict(m.name, m.model_url, commit, files=files) for m in models}
     settings = load_settings(**shared)
-    values = release_values([PinnedModel(model, commit) for model in models], settings, key)
-    return Desired(models, verdicts, values, Chart("vllm-stack", (), "0.1.8"), settings)
+    values = release_values([PinnedModel(model, commit) for model in models], settings, key, chart)
+    return Desired(models, verdicts, values, Chart("vllm-stack", (), chart), settings)
 
 
 def digests(desired: Desired) -> dict[str, str]:
@@ -99,7 +100,7 @@ class Tasks:
     failing: dict[str, list[Exception]] = field(default_factory=dict)
     kept: dict[str, Past] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
-    worse: dict[str, CompletionError] = field(default_factory=dict)
+    worse: dict[str, WorseError] = field(default_factory=dict)
     interrupted: Exception | None = None
     router: Exception | None = None
     router_starts: bool = False

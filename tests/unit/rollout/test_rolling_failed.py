@@ -28,7 +28,7 @@ from tests.unit.rollout.stand_ins import (
 )
 from vllm_flows.chart import Chart
 from vllm_flows.differences import entries
-from vllm_flows.errors import EngineFailedError, NotReadyError, RolloutError, VllmFlowsError
+from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.going_back import Past
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
 from vllm_flows.waves import Wave, stops_pods, with_strategy
@@ -244,43 +244,3 @@ def test_a_setting_of_all_engines_goes_back_with_all_of_them_when_some_do_not_an
     first, second, along = told.why.splitlines()
     assert (first, second) == ("a: crash loop (exit code 1)", "b: the answer has no text")
     assert along.startswith("c: went back too")
-
-
-def test_a_commit_that_did_not_do_is_remembered_with_why(tasks: Tasks):
-    tasks.failing = {"qwen": [RUBBISH]}
-    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
-    assert tasks.refused == {"qwen": (NEW, "the answer has no text")}
-
-
-@pytest.mark.parametrize(
-    ("error", "refused"),
-    [
-        (EngineFailedError("CUDA out of memory [gpu-memory]"), True),
-        (NotReadyError("no GPU is free [no-free-gpu]"), False),
-    ],
-)
-def test_what_is_not_the_commits_fault_is_not_held_against_it(
-    tasks: Tasks,
-    error: NotReadyError,
-    refused: bool,  # noqa: FBT001 -- a column of the table
-):
-    tasks.failing = {"qwen": [error]}
-    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
-    assert bool(tasks.refused) is refused
-
-
-def test_a_commit_is_refused_only_where_another_one_serves_again(tasks: Tasks):
-    tasks.failing = {"qwen": [RUBBISH, RUBBISH]}
-    failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
-    assert tasks.refused == {}
-    tasks.failing = {"qwen": [RUBBISH]}
-    kept = a_model(onFailure="keep")
-    failure(tasks, aim(kept), serving(aim(kept, commit=OLD)))
-    assert tasks.refused == {}
-
-
-def test_another_configuration_that_did_not_do_is_not_held_against_the_commit(tasks: Tasks):
-    tasks.failing = {"qwen": [RUBBISH]}
-    changed = a_model(vllmConfig={"maxModelLen": 512})
-    failure(tasks, aim(changed), serving(aim(a_model())))
-    assert tasks.refused == {}

@@ -21,15 +21,19 @@ from tests.unit.rollout.stand_ins import (
     revision,
     serving,
 )
+from vllm_flows.diagnosis_categories import Category
 from vllm_flows.differences import entries
 from vllm_flows.errors import (
     BlockedError,
     ClusterUnavailableError,
-    CompletionError,
     ConfigurationError,
+    LockLostError,
     NotDeployedError,
     NotReadyError,
     RolloutError,
+    StoppedError,
+    TimedOutError,
+    WorseError,
 )
 from vllm_flows.observed import ClusterState, Verdict
 from vllm_flows.planning import Decision, decide_update
@@ -212,10 +216,47 @@ def test_a_trial_that_finds_no_place_is_said_and_holds_nothing_up(trial: Trial):
     assert trial.refused == {}
 
 
-def test_answers_are_compared_with_what_served_and_worse_ones_give_way(trial: Trial):
-    trial.tasks.worse["a"] = CompletionError("its answers are worse than before: slow")
-    with pytest.raises(RolloutError, match="bbbbbbbb serves again, as before"):
+@pytest.mark.parametrize("category", [Category.ENGINE_ARGUMENT, Category.KV_CACHE])
+def test_what_the_trial_shows_of_other_things_is_not_held_against_the_commit(
+    trial: Trial, category: Category
+):
+    trial.failing = NotReadyError(f"so [{category}]", why="told", category=category)
+    assert update.update.fn("a").changed
+    assert f"a: it could not be tried on its own: so [{category}]: told" in trial.tasks.said
+    assert trial.refused == {}
+
+
+def test_a_trial_that_waited_for_room_all_the_time_ends_the_update_and_no_more(trial: Trial):
+    why, category = "no node has 2 free GPUs [no-free-gpu]", Category.NO_FREE_GPU
+    trial.failing = TimedOutError("not ready after 20 s", why=why, category=category)
+    with pytest.raises(TimedOutError, match="could not be tried on its own; bbbbbbbb serves on"):
         update.update.fn("a")
+    assert trial.tasks.done == ["lock for update", "weights", "try a", "trial ends"]
+    assert trial.refused == {}
+
+
+def test_a_trial_that_never_gets_through_its_load_is_remembered_with_what_it_was_at(trial: Trial):
+    why = "loading weights: 40 %, 2/5 files [loading]\nmore"
+    trial.failing = TimedOutError("not ready after 20 s", why=why, category=Category.LOADING)
+    with pytest.raises(RolloutError):
+        update.update.fn("a")
+    told = "not ready after 20 s: loading weights: 40 %, 2/5 files [loading]"
+    assert trial.refused == {NEW: told}
+
+
+@pytest.mark.parametrize("error", [StoppedError("interrupted"), LockLostError("lost")])
+def test_a_trial_that_is_interrupted_ends_the_update(trial: Trial, error: Exception):
+    trial.failing = error
+    with pytest.raises(type(error)):
+        update.update.fn("a")
+    assert trial.tasks.done[-1] == "trial ends"
+
+
+def test_answers_are_compared_with_what_served_and_worse_ones_give_way(trial: Trial):
+    trial.tasks.worse["a"] = WorseError("its answers are worse than before: slow")
+    with pytest.raises(RolloutError, match="answers worse than before: bbbbbbbb serves") as caught:
+        update.update.fn("a")
+    assert "vllm-flows update a --again" in caught.value.next_command
     steps = [one.split(":")[0] for one in trial.tasks.done]
     compared = steps.index(f"compare a with {OLD[:12]}")
     assert steps[compared - 1] == "ask a"
