@@ -17,10 +17,13 @@ from vllm_flows.holding import RELEASED, held
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.overlap import (
+    UNMARKED,
     has_both,
     held_models,
+    is_marked,
     leftovers,
     mark,
+    marked_in_vain,
     out_of_reach,
     runs,
     still_answering,
@@ -156,9 +159,12 @@ def _requests(session: Session, pod: Object) -> int | str:
 
 
 def delete_leftovers(session: Session) -> None:
-    """Delete what an interrupted run left, and what serves nobody."""
+    """Delete what an interrupted run left and serves nobody; take the mark from what serves."""
     find = session.cluster.find
-    found = leftovers(find("Pod", ENGINE_SELECTOR), find("Deployment", ENGINE_SELECTOR))
-    for kind, name in found:
+    pods = find("Pod", ENGINE_SELECTOR)
+    if any(map(is_marked, pods)):
+        for name in marked_in_vain(pods, find("ReplicaSet")):
+            session.cluster.merge("Pod", name, UNMARKED)
+    for kind, name in leftovers(pods, find("Deployment", ENGINE_SELECTOR)):
         if session.cluster.delete(kind, name):
             say(f"{kind} {name} was left by an interrupted run, and serves nobody: deleted")

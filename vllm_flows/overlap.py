@@ -62,6 +62,10 @@ def mark() -> dict[str, Any]:
     return {"metadata": {"labels": {DRAINING_LABEL: "true"}}}
 
 
+UNMARKED: Object = {"metadata": {"labels": {DRAINING_LABEL: None}}}
+"""The fields that take the mark away again."""
+
+
 def out_of_reach(*owners: Object) -> dict[str, Any]:
     """Return the fields that take a pod away from its owners, and so from router and Services.
 
@@ -72,9 +76,14 @@ def out_of_reach(*owners: Object) -> dict[str, Any]:
     return {"metadata": {"labels": dict.fromkeys(sorted(labels))}}
 
 
+def is_marked(pod: Object) -> bool:
+    """Say whether a run was about to take a pod away from who owns it, or did."""
+    return DRAINING_LABEL in _labels(pod)
+
+
 def is_draining(pod: Object) -> bool:
     """Say whether a pod was left to finish what it was answering, and belongs to nobody."""
-    return DRAINING_LABEL in _labels(pod) and not pod["metadata"].get("ownerReferences")
+    return is_marked(pod) and not pod["metadata"].get("ownerReferences")
 
 
 def held_models(deployments: Iterable[Object]) -> frozenset[str]:
@@ -112,6 +121,21 @@ def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tu
     draining = [("Pod", pod) for pod in pods if is_draining(pod)]
     trials = [("Deployment", one) for one in deployments if TRIAL_LABEL in _labels(one)]
     return tuple((kind, str(one["metadata"]["name"])) for kind, one in [*draining, *trials])
+
+
+def marked_in_vain(pods: Iterable[Object], replica_sets: Iterable[Object]) -> tuple[str, ...]:
+    """Return the names of pods that were marked, and whose ReplicaSet stays: they serve on.
+
+    Those of one that is being deleted soon belong to nobody.
+    """
+    found = [one["metadata"] for one in replica_sets]
+    stay = {str(one["uid"]) for one in found if "deletionTimestamp" not in one}
+    return tuple(
+        str(pod["metadata"]["name"])
+        for pod in pods
+        if is_marked(pod)
+        and stay.intersection(one["uid"] for one in pod["metadata"].get("ownerReferences") or ())
+    )
 
 
 def _labels(item: Object) -> Mapping[str, str]:

@@ -37,14 +37,25 @@ TRIAL = deployment("vllm-trial-q", {"vllm-flows.io/trial": "q"})
 DRAINING = {"metadata": {"name": "old", "labels": {"vllm-flows.io/draining": "true"}}}
 
 
+STAYS, GOES = {"uid": "stays"}, {"uid": "goes", "deletionTimestamp": "now"}
+
+
+def owned(name: str, owner: dict[str, str]) -> dict[str, Any]:
+    """Return a marked pod that its ReplicaSet has still."""
+    marked = {"name": name, "labels": {"vllm-flows.io/draining": "true"}}
+    return {"metadata": {**marked, "ownerReferences": [{"uid": owner["uid"]}]}}
+
+
 class FakeCluster:
     """Has these objects; notes what is written."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.pods: list[Any] = [DRAINING]
 
     def find(self, kind: str, _selector: str = "") -> list[Any]:
-        return [HELD, FREE, TRIAL] if kind == "Deployment" else [DRAINING]
+        sets = [{"metadata": one} for one in (STAYS, GOES)]
+        return {"Deployment": [HELD, FREE, TRIAL], "ReplicaSet": sets, "Pod": self.pods}[kind]
 
     def get(self, _kind: str, name: str) -> Any:
         return next(one for one in (HELD, FREE) if one["metadata"]["name"] == name)
@@ -54,7 +65,7 @@ class FakeCluster:
         return True
 
     def merge(self, _kind: str, name: str, fields: Any) -> None:
-        self.done.append(f"{name}: {fields['spec']}")
+        self.done.append(f"{name}: {fields.get('spec') or fields['metadata']}")
 
 
 @pytest.fixture
@@ -67,6 +78,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
 def test_what_serves_nobody_is_deleted(cluster: FakeCluster):
     overlap.delete_leftovers(SimpleNamespace(cluster=cluster))  # type: ignore[arg-type]  # a stand-in
     assert cluster.done == ["delete Pod old", "delete Deployment vllm-trial-q"]
+
+
+def test_a_pod_that_was_marked_and_serves_on_is_marked_no_more(cluster: FakeCluster):
+    cluster.pods = [owned("serves", STAYS), owned("soon nobody's", GOES)]
+    overlap.delete_leftovers(SimpleNamespace(cluster=cluster))  # type: ignore[arg-type]  # a stand-in
+    unmarked, *deleted = cluster.done
+    assert unmarked == "serves: {'labels': {'vllm-flows.io/draining': None}}"
+    assert deleted == ["delete Deployment vllm-trial-q"]
 
 
 def test_rollouts_that_are_held_go_on_and_no_others(cluster: FakeCluster):
