@@ -98,9 +98,12 @@ def serves_nobody(pod: Object) -> bool:
 
 
 def runs(pod: Object | None) -> bool:
-    """Say whether a pod may still be at work: it is there, and its containers did not all end."""
-    over = {"Failed", "Succeeded"}
-    return pod is not None and (pod.get("status") or {}).get("phase") not in over
+    """Say whether a pod may still be at work: a container of it runs, and has come to serve.
+
+    One that still loads, or crashes again and again, never took a request.
+    """
+    found = ((pod or {}).get("status") or {}).get("containerStatuses") or []
+    return any("running" in (one.get("state") or {}) and one.get("started", True) for one in found)
 
 
 def still_answering(requests: Sequence[int | str]) -> str:

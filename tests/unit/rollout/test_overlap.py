@@ -115,13 +115,18 @@ vllm:kv_cache_usage_perc 0.1
         requests_in("# nothing")
 
 
+def container(state: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a pod whose container is in this state."""
+    return {"status": {"containerStatuses": [{"state": state, **fields}]}}
+
+
 class FakeCluster:
     """Stands for a cluster with one Deployment: notes what is written, in its order."""
 
     def __init__(self, **changes: Any) -> None:
         self.deployment: dict[str, Any] | None = deployment(**changes)
         self.sets = [self._set("old", 1), self._set("new", 2)]
-        self.pod: Any = {"status": {"phase": "Running"}}
+        self.pod: Any = container({"running": {}}, started=True)
         self.looks_until_gone = 0
         self.leaving = ""
         self.done: list[str] = []
@@ -247,8 +252,18 @@ def test_what_is_not_known_when_an_older_replica_is_ended_is_said(said: list[str
     )
 
 
-@pytest.mark.parametrize("pod", [None, {"status": {"phase": "Failed"}}])
-def test_an_older_replica_that_is_gone_has_no_requests(said: list[str], pod: Any):
+@pytest.mark.parametrize(
+    "pod",
+    [
+        None,
+        {"status": {"phase": "Pending"}},
+        container({"terminated": {}}),
+        container({"waiting": {"reason": "CrashLoopBackOff"}}),
+        container({"running": {}}, started=False),
+    ],
+    ids=["gone", "without a node", "ended", "crashing", "loading"],
+)
+def test_an_older_replica_that_does_not_serve_has_no_requests(said: list[str], pod: Any):
     cluster = FakeCluster()
     cluster.pod = pod
     found = session(cluster, [UnreachedError("no answer")])
