@@ -29,6 +29,7 @@ LEASE_SECONDS = 38.0
 """A hold and the grace after it, and a little more."""
 _PATIENCE = 120.0
 _SLOW = 700_000
+_GONE_SECONDS = 30.0
 """Bytes per second of a Hub that leaves the time to do something while weights are fetched."""
 
 
@@ -250,4 +251,9 @@ def test_an_unfinished_install_can_be_removed_at_once(product: Product):
     assert product.release_statuses() == ["pending-install"]
     said = product.run("uninstall", "--yes", "--delete-weights").stderr
     assert "release removed" in said
-    assert not product.objects("deployments,pods,secrets,pvc")
+    end = time.monotonic() + _GONE_SECONDS
+    while left := product.objects("deployments,pods,secrets,pvc"):
+        # What was deleted may still be ending.
+        assert all("deletionTimestamp" in one["metadata"] for one in left), left
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
