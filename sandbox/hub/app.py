@@ -12,7 +12,7 @@
   owner chooses, without a commit
 - POST /_sandbox/behave: no limit any more, and no failure or fault that is still to come; no
   webhook, and every owner's first choice
-- POST /_sandbox/rewind: every repository is at its first commit again
+- POST /_sandbox/rewind: every repository is as it began
 - GET /_sandbox/requests: how many requests of each kind came, and how many bytes went
 """
 

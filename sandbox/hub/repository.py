@@ -64,6 +64,7 @@ class Repository:
     """A sample with its history, oldest commit first; `config` was merged into its config.json.
 
     `gated` and `private` are what its owner has chosen since; neither is part of a commit.
+    `begun`: so many commits are the sample's own.
     """
 
     sample: Sample
@@ -73,6 +74,7 @@ class Repository:
     config: dict[str, object] = field(default_factory=dict)
     gated: str | bool = False
     private: bool = False
+    begun: int = 1
 
     def __post_init__(self) -> None:
         """Begin with the sample's gate."""
@@ -84,15 +86,15 @@ class Repository:
         return self.commits[-1]
 
     def take_back(self) -> Commit:
-        """Forget the newest commit, but never the first; return the newest of then."""
+        """Forget the newest commit, but none of the sample's; return the newest of then."""
         return self._keep(len(self.commits) - 1)
 
     def rewind(self) -> Commit:
-        """Forget all commits but the first; return it."""
-        return self._keep(1)
+        """Forget all commits but the sample's; return the newest of these."""
+        return self._keep(self.begun)
 
     def _keep(self, count: int) -> Commit:
-        del self.commits[max(1, count) :]
+        del self.commits[max(self.begun, count) :]
         self.versions, self.config = Counter(self.head.changes), dict(self.head.config)
         return self.head
 
@@ -156,6 +158,7 @@ class Store:
         if sample.tagged:
             repository.tags[sample.tagged] = repository.head
             self._add(repository, "weights", {})
+        repository.begun = len(repository.commits)
 
     def _add(
         self, repository: Repository, kind: ChangeKind, config: Mapping[str, object]

@@ -22,6 +22,7 @@ from sandbox.hub.repository import Store
 from sandbox.hub.samples import SAMPLES
 
 SMALL = "microsoft/Phi-4-mini-instruct"
+TAGGED = "Qwen/Qwen3-4B"
 TOKEN = "hf_sandbox_test"
 
 
@@ -51,7 +52,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    small = [replace(one, shards=(1,)) for one in SAMPLES if one.repo_id == SMALL]
+    small = [replace(one, shards=(1,)) for one in SAMPLES if one.repo_id in {SMALL, TAGGED}]
     hub = Hub(Store(tmp_path, small), TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(build_app(hub), log_level="warning", lifespan="off")
@@ -100,12 +101,13 @@ def test_a_forced_push_takes_a_commit_away_and_the_same_one_can_come_back(runnin
     assert running.commit("weights") == second
 
 
-def test_a_hub_can_be_rewound_to_its_first_commits(running: Running):
-    first = running.api.model_info(SMALL).sha
+def test_a_hub_can_be_rewound_to_how_it_began(running: Running):
+    first = [running.api.model_info(one).sha for one in (SMALL, TAGGED)]
     running.commit("weights")
     running.commit("docs")
     running.control("rewind")
-    assert running.api.model_info(SMALL).sha == first
+    assert [running.api.model_info(one).sha for one in (SMALL, TAGGED)] == first
+    assert running.api.model_info(TAGGED, revision="v1.0").sha != first[1]
 
 
 def test_an_owner_gates_hides_and_shows_without_a_commit(running: Running):
