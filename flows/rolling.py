@@ -174,7 +174,7 @@ class Rolling:
         return failed
 
     def _relieve(self, names: Sequence[str], overlap: Overlap, *, router: bool = False) -> None:
-        """End the older pods of these, once a `router` that follows, or may, is ready."""
+        """End the older pods of these; a `router` that was changed has to be ready before."""
         if router or overlap.held.intersection(names):
             wait_router(self.run.session)
         overlap.relieve(names)

@@ -93,7 +93,7 @@ def held_models(deployments: Iterable[Object]) -> frozenset[str]:
 
 
 def serves_nobody(pod: Object) -> bool:
-    """Say whether a pod is one that the next run deletes first, or that is ending."""
+    """Say whether a pod is one that the next run deletes before it places anything."""
     return is_draining(pod) or TRIAL_LABEL in _labels(pod)
 
 
