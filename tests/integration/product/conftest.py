@@ -25,6 +25,7 @@ from sandbox.hub.safetensors import safetensors_bytes
 from sandbox.progress import silent
 from sandbox.state import SandboxState
 from sandbox.vault.running import Keys
+from tests import prefect_api
 from tests.integration.product.diagnosis_bench import Bench
 from vllm_flows.cluster import Cluster
 
@@ -279,10 +280,9 @@ class Product:
         url = f"{self.sandbox.hub_url}/_sandbox/{verb}"
         return httpx.post(url, json=body, trust_env=False).raise_for_status().json()
 
-    def prefect(self, path: str, **body: object) -> Any:
+    def prefect(self, path: str, method: str = "POST", **body: object) -> Any:
         """Ask the Prefect API."""
-        url = f"{self.sandbox.prefect_url}/api/{path}"
-        return httpx.post(url, json=body, trust_env=False).raise_for_status().json()
+        return prefect_api.ask(f"{self.sandbox.prefect_url}/api", path, method, **body)
 
     def deployment(self) -> str:
         """Return the id of the flow `deploy` as it is served, once it is."""

@@ -19,6 +19,7 @@ import psutil
 
 from deployments import automating
 from sandbox.ports import unused
+from tests import prefect_api
 from tests.integration.product.changing_models import REPOSITORY
 
 if TYPE_CHECKING:
@@ -119,18 +120,8 @@ class Restless:
         until(lambda: self.deployment("watch", begin))
 
     def ask(self, path: str, method: str = "POST", **body: object) -> Any:
-        """Ask the server's API; one whose SQLite is busy is asked again."""
-        end = time.monotonic() + _PATIENCE
-        while True:
-            answer = httpx.request(
-                method, f"{self.api}/{path}", json=body, trust_env=False, timeout=90
-            )
-            busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            if not busy or time.monotonic() > end:
-                break
-            time.sleep(0.5)
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else None
+        """Ask the server's API."""
+        return prefect_api.ask(self.api, path, method, **body)
 
     def deployment(self, name: str, since: datetime | None = None) -> str:
         """Return a deployment's id; "" when it was not registered since then."""

@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import httpx
 import psutil
 import pytest
 
@@ -78,14 +77,8 @@ def scheduled_run(product: Product) -> str:
 
 
 def set_schedules(product: Product, schedules: list[object]) -> None:
-    """Give the flow `deploy` these schedules; a server whose SQLite is busy is asked again."""
-    url = f"{product.sandbox.prefect_url}/api/deployments/{product.deployment()}"
-    end = time.monotonic() + _PATIENCE
-    answer = httpx.patch(url, json={"schedules": schedules}, trust_env=False)
-    while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and time.monotonic() < end:
-        time.sleep(0.5)
-        answer = httpx.patch(url, json={"schedules": schedules}, trust_env=False)
-    answer.raise_for_status()
+    """Give the flow `deploy` these schedules."""
+    product.prefect(f"deployments/{product.deployment()}", "PATCH", schedules=schedules)
 
 
 def started(product: Product) -> str:

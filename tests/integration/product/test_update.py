@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,6 +16,7 @@ from huggingface_hub import HfApi
 
 from sandbox.ports import unused
 from tasks.update_runs import AUTOMATION
+from tests import prefect_api
 from tests.integration.product.changing_models import REPOSITORY, phi, served, session_of
 from tests.integration.product.test_revisions import SECRET, receiving
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 180.0
 _QUIET_SECONDS = 15.0
-_TRIES = 10
 ENDS = {"COMPLETED", "FAILED", "CRASHED"}
 
 
@@ -36,13 +35,8 @@ class Prefect:
     url: str
 
     def ask(self, path: str, **body: object) -> Any:
-        """Ask the Prefect API; again where it says that its database is locked."""
-        for _ in range(_TRIES):
-            answer = httpx.post(f"{self.url}/api/{path}", json=body, trust_env=False)
-            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(1)
-        return answer.raise_for_status().json()
+        """Ask the Prefect API."""
+        return prefect_api.ask(f"{self.url}/api", path, **body)
 
     def updates(self) -> list[dict[str, Any]]:
         """Return the runs of `update`, the oldest first."""

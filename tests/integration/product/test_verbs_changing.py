@@ -188,5 +188,4 @@ def test_the_flows_are_registered_twice_for_a_pool_that_was_missing(product: Pro
             assert directory == str(product.folder)
     finally:
         for one in found:
-            url = f"{product.sandbox.prefect_url}/api/deployments/{one['id']}"
-            httpx.delete(url, trust_env=False).raise_for_status()
+            product.prefect(f"deployments/{one['id']}", "DELETE")
