@@ -135,7 +135,7 @@ def without_the_refused(model: Model, verdict: Verdict, state: ClusterState) -> 
     note = (
         f"{model.revision} is {verdict.commit[:8]}, which was tried and did not do "
         f"({claim.refused[verdict.commit]}): stays at {deployed.revision[:8]} until it is another; "
-        "to try it again, name the commit in models.yaml"
+        f"`vllm-flows update {model.name} --again` tries it again"
     )
     return replace(_at(verdict, deployed.revision, claim, note), access=Access.STAYS)
 

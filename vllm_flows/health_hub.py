@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.health import HUB, Checked, Finding, Kind
@@ -12,16 +13,24 @@ OF_THE_TOKEN = {Access.EXPIRED, Access.INVALID, Access.NO_SCOPE}
 """Refusals that all models share: they are told once."""
 
 
-def judge_verdict(verdict: Verdict, served: str) -> list[Finding]:
-    """Judge what the Hub says of a model that serves a commit; its silence is not the model's."""
+def judge_verdict(
+    verdict: Verdict, served: str, refused: Mapping[str, str] = MappingProxyType({})
+) -> list[Finding]:
+    """Judge what the Hub says of a model that serves a commit; its silence is not the model's.
+
+    `refused` are the commits that did not do when they were tried, and why.
+    """
     if verdict.access is Access.SILENT or verdict.access in OF_THE_TOKEN:
         return []
-    refused = verdict.access not in {Access.OPEN, Access.GRANTED}
-    if refused and verdict.problems:
+    closed = verdict.access not in {Access.OPEN, Access.GRANTED}
+    if closed and verdict.problems:
         problem = verdict.problems[0]
         return [Finding(Kind.ACCESS, problem.what, problem.why, problem.next_command)]
     if verdict.described and served and verdict.commit != served:
         what = f"a newer revision is out: {verdict.commit[:8]}, and {served[:8]} is served"
+        if why := refused.get(verdict.commit):
+            again = f"vllm-flows update {verdict.model} --again"
+            return [Finding(Kind.NEWER, f"{what}: it was tried and did not do", why, again)]
         return [Finding(Kind.NEWER, what)]
     return []
 

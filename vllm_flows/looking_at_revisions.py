@@ -118,7 +118,8 @@ def _judged(
         tip = tips.found.get(key)
         if tip is None:
             raise tips.silence or HubUnavailableError("the Hub was not asked")
-        seen = replace(seen, now=tip.commit)
+        refused = serving.claim.refused.get(tip.commit, "")
+        seen = replace(seen, now=tip.commit, refused=refused)
         if tip.commit == serving.commit:
             return replace(seen, reasons=_called_otherwise(model, tip))
         if told := remembered(memory, model, seen.served, seen.now):

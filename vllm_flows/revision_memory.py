@@ -92,7 +92,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Seen:
-    """One model at one look: what is served, what its revision stands for, and what that means."""
+    """One model at one look: what is served, what its revision stands for, and what that means.
+
+    `refused`: why the commit that it stands for did not do when it was tried, empty where it was
+    not.
+    """
 
     model: str
     repository: str
@@ -103,6 +107,7 @@ class Seen:
     reasons: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rules: str = ""
+    refused: str = ""
 
     @property
     def to_roll_out(self) -> bool:

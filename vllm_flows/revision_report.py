@@ -25,6 +25,7 @@ def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             "class": str(one.change),
             "reasons": list(one.reasons),
             "files": list(one.files),
+            "refused": one.refused or None,
         }
         for one in seen
     ]
@@ -40,7 +41,7 @@ def revision_rows(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "served": one["served"][:_SHORT] or "-",
             "now": one["tracked"][:_SHORT] or "-",
             "change": one["class"],
-            "what": "; ".join(one["reasons"] or one["files"]) or "-",
+            "what": "; ".join(_tried(one["refused"]) + (one["reasons"] or one["files"])) or "-",
         }
         for one in data
     ]
@@ -58,8 +59,12 @@ def revision_lines(seen: Sequence[Seen]) -> list[str]:
     ]
 
 
+def _tried(refused: str | None) -> list[str]:
+    return [f"was tried and did not do: {refused}"] if refused else []
+
+
 def _because(seen: Seen) -> str:
-    texts = seen.reasons or seen.files
+    texts = [*_tried(seen.refused), *(seen.reasons or seen.files)]
     return f" ({'; '.join(texts)})" if texts else ""
 
 

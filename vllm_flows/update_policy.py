@@ -29,15 +29,16 @@ class Permission:
     until: datetime | None = None
 
 
-def may_update(model: Model, change: Change, now: datetime, zone: tzinfo) -> Permission:
+def may_update(
+    model: Model, change: Change, now: datetime, zone: tzinfo, refused: str = ""
+) -> Permission:
     """Say whether a change of this class may be rolled out now.
 
     `now` is a moment with a time zone; `zone` is the one that the model's window is written in.
+    `refused`: why the commit did not do when it was tried, empty where it was not.
     """
-    if change not in {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}:
-        return Permission(May.NO, f"nothing to update: {change}")
-    if model.update == "never":
-        return Permission(May.NO, "models.yaml says update: never")
+    if why := _why_not(model, change, refused):
+        return Permission(May.NO, why)
     if change is Change.ASK:
         return Permission(May.ASK, "what changed is for a person to decide")
     if model.update == "approve":
@@ -46,3 +47,17 @@ def may_update(model: Model, change: Change, now: datetime, zone: tzinfo) -> Per
     if until:
         return Permission(May.WAIT, f"its window is {model.update_window}", until)
     return Permission(May.NOW, f"models.yaml says update: {model.update}")
+
+
+def _why_not(model: Model, change: Change, refused: str) -> str:
+    if change not in {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}:
+        return f"nothing to update: {change}"
+    if model.update == "never":
+        return "models.yaml says update: never"
+    return did_not_do(model.name, refused) if refused else ""
+
+
+def did_not_do(model: str, why: str) -> str:
+    """Say that a commit was tried before and did not do, and how it is tried again."""
+    again = f"`vllm-flows update {model} --again` tries it again"
+    return f"was tried before and did not do ({why}); {again}"

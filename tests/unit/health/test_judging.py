@@ -224,6 +224,15 @@ def test_a_newer_revision_is_worth_knowing_and_no_fault():
     assert judge_verdict(Verdict("qwen", "org/qwen", commit=COMMIT), COMMIT) == []
 
 
+def test_a_newer_revision_that_did_not_do_is_not_praised():
+    verdict = Verdict("qwen", "org/qwen", commit="b" * 40)
+    (found,) = judge_verdict(verdict, COMMIT, {"b" * 40: "the answer has no text"})
+    assert found.what.endswith("aaaaaaaa is served: it was tried and did not do")
+    assert found.why == "the answer has no text"
+    assert found.next_command == "vllm-flows update qwen --again"
+    assert judge_verdict(verdict, COMMIT, {COMMIT: "slow"})[0].why == ""
+
+
 def test_a_license_that_was_withdrawn_is_the_model_s_and_a_bad_token_nobody_s():
     refused = AccessError("access was refused", next_command="open it")
     gone = Verdict("qwen", "org/qwen", access=Access.REFUSED, problems=(refused,))

@@ -44,6 +44,7 @@ def test_a_branch_at_a_commit_that_did_not_do_stays_where_it_is_and_says_so():
     (note,) = found.notes
     assert "main is bbbbbbbb, which was tried and did not do (the answer has no text)" in note
     assert "stays at aaaaaaaa until it is another" in note
+    assert "`vllm-flows update qwen --again` tries it again" in note
 
 
 def test_the_next_commit_of_the_branch_is_tried():

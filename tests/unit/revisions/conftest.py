@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from vllm_flows.looking_at_revisions import Look, look_at_revisions
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     MODEL_LABEL,
+    REFUSED_ANNOTATION,
     REQUESTED_ANNOTATION,
     REVISION_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -100,6 +102,11 @@ class Place:
         """Let the claim have a record of its commits."""
         claim = self.objects["PersistentVolumeClaim", name]
         claim["metadata"]["annotations"][WEIGHTS_ANNOTATION] = text
+
+    def refuse(self, commit: str, why: str, name: str = "m") -> None:
+        """Let the claim know of a commit that did not do."""
+        claim = self.objects["PersistentVolumeClaim", name]
+        claim["metadata"]["annotations"][REFUSED_ANNOTATION] = json.dumps({commit: why})
 
     def find(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         """Find all of a kind, or of them those that have a label of the selector's name."""

@@ -11,6 +11,7 @@ from vllm_flows.claims import record_with
 from vllm_flows.observed import Verdict
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import Memory, claimed
+from vllm_flows.revision_report import revision_data, revision_lines, revision_rows
 from vllm_flows.revision_store import Stored, store
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ def test_a_commit_is_what_it_changed(place: Place, hub: LocalHub, kind: str, cha
     seen = place.sees()
     assert (seen.change, seen.now) == (change, commit)
     assert bool(seen.reasons) == (change is Change.ASK)
+
+
+def test_a_commit_that_was_tried_and_did_not_do_is_seen_as_that(place: Place, hub: LocalHub):
+    commit = hub.commit("weights")
+    assert place.sees().refused == ""
+    place.refuse(commit, "the answer has no text")
+    seen = place.sees()
+    assert (seen.change, seen.refused) == (Change.WEIGHTS, "the answer has no text")
+    (row,) = revision_rows(revision_data([seen]))
+    assert str(row["what"]).startswith("was tried and did not do: the answer has no text; ")
+    assert "was tried and did not do" in revision_lines([seen])[0]
 
 
 def test_several_commits_are_judged_together(place: Place, hub: LocalHub):

@@ -54,6 +54,15 @@ def test_the_policy_and_the_class_decide(update: str, change: Change, answer: Ma
     assert may_update(model(update, window), change, THURSDAY, UTC).answer is answer
 
 
+@pytest.mark.parametrize("change", [Change.WEIGHTS, Change.ASK])
+def test_a_commit_that_did_not_do_is_not_rolled_out_whatever_the_policy(change: Change):
+    for update in ("auto", "approve"):
+        found = may_update(model(update), change, THURSDAY, UTC, "the answer has no text")
+        assert found.answer is May.NO
+        assert "did not do (the answer has no text)" in found.why
+        assert "vllm-flows update m --again" in found.why
+
+
 @pytest.mark.parametrize(
     ("window", "now", "zone", "until"),
     [
