@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event, Thread
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import httpx
 from prefect import pause_flow_run
 from prefect.client.orchestration import get_client
-from prefect.exceptions import FlowPauseTimeout
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
@@ -17,13 +23,24 @@ from tasks.running import say
 from vllm_flows.models import Model
 from vllm_flows.planning import Decision
 from vllm_flows.redaction import redacted
-from vllm_flows.report import plan_notes
+from vllm_flows.report import question_text
 from vllm_flows.revision_class import Change
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
-from vllm_flows.update_policy import May, may_update
+from vllm_flows.update_policy import May, Permission, may_update
 
 _POLL_SECONDS = 10
+_LONGER_SECONDS = 3600
+"""By how much Prefect's own limit is the later one: it fails the run, and a no is no failure."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What an event told: the class of the change, why a person decides, files that differ."""
+
+    change: Change
+    reasons: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class Approval(RunInput):
@@ -32,14 +49,43 @@ class Approval(RunInput):
     approve: bool = Field(default=False, description="Roll this revision out?")
 
 
-def permitted(session: Session, model: Model, run: Decision, change: str) -> bool:
-    """Say whether to go on; where it is not yet time, this run is begun again then."""
+def permission(session: Session, model: Model, news: News | None) -> Permission:
+    """Return what models.yaml says of an update now; without news somebody asked for it."""
+    if news is None:
+        return Permission(May.NOW, "somebody asked for it")
     zone = ZoneInfo(session.settings.timezone)
-    found = may_update(model, Change(change), datetime.now(UTC), zone)
-    say(f"{model.name}: {found.why}")
+    return may_update(model, news.change, datetime.now(UTC), zone)
+
+
+def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
+    """Return NOW, ASK once somebody agreed, or NO; a run like this one is begun when it is time."""
+    found = permission(session, model, news)
+    say(f"{model.name}: {'; '.join([found.why, *news.reasons])}")
+    if news.files:
+        say(f"{model.name}: other files: {', '.join(news.files)}")
     if found.answer is May.WAIT and found.until:
         _begin_again(model.name, run.commit(model.name), found.until)
-    return found.answer is May.NOW or (found.answer is May.ASK and _approved(session, model, run))
+        return May.NO
+    if found.answer is May.ASK and not _approved(session, model, run, news):
+        return May.NO
+    return found.answer
+
+
+def still_permitted(
+    session: Session, model: Model, run: Decision, news: News, *, agreed: bool
+) -> bool:
+    """Say whether models.yaml and the clock let it begin after it has waited.
+
+    `agreed`: somebody did. Where it is to wait, or to be asked about, by now, a run like this one
+    is begun for that: whoever waits for a person holds no lock.
+    """
+    found = permission(session, model, news)
+    if found.answer is May.NOW or (found.answer is May.ASK and agreed):
+        return True
+    say(f"{model.name}: {found.why}")
+    if found.answer is not May.NO:
+        _begin_again(model.name, run.commit(model.name), found.until or datetime.now(UTC))
+    return False
 
 
 def _begin_again(model: str, commit: str, until: datetime) -> None:
@@ -58,21 +104,46 @@ def _begin_again(model: str, commit: str, until: datetime) -> None:
     say(f"{model}: a run is scheduled for {when}")
 
 
-def _approved(session: Session, model: Model, run: Decision) -> bool:
+def _approved(session: Session, model: Model, run: Decision, news: News) -> bool:
     """Wait with a form in the Prefect UI that shows the plan; nobody's answer is a no."""
     limit = int(session.settings.approval_timeout.total_seconds())
     say(f"{model.name}: waits for somebody to agree, in the Prefect UI (Resume)")
-    form = Approval.with_initial_data(description=_form_text(model, run))
-    try:
-        answer = pause_flow_run(wait_for_input=form, timeout=limit, poll_interval=_POLL_SECONDS)
-    except FlowPauseTimeout:
+    form = Approval.with_initial_data(
+        description=redacted(question_text(run.plan, news.reasons, news.files))
+    )
+    with _answered_in_time(limit) as nobody:
+        answer = pause_flow_run(
+            wait_for_input=form, timeout=limit + _LONGER_SECONDS, poll_interval=_POLL_SECONDS
+        )
+    if nobody.is_set():
         say(f"{model.name}: nobody agreed within {human_seconds(limit)}: it stays as it is")
-        return False
-    say(f"{model.name}: {'somebody agreed' if answer.approve else 'somebody said no'}")
+    else:
+        say(f"{model.name}: {'somebody agreed' if answer.approve else 'somebody said no'}")
     return bool(answer.approve)
 
 
-def _form_text(model: Model, run: Decision) -> str:
-    (step,) = run.plan.steps
-    lines = [f"{model.name}: {step.action}, {step.reason}", *plan_notes(run.plan)]
-    return redacted("\n\n".join(lines))
+@contextmanager
+def _answered_in_time(seconds: float) -> Iterator[Event]:
+    """Answer no for the paused run when nobody has after that time; the event says that it was so.
+
+    A pause that ends by itself would end the run as failed.
+    """
+    nobody, over = Event(), Event()
+    thread = Thread(target=_say_no, args=(UUID(flow_run.id), seconds, nobody, over), daemon=True)
+    thread.start()
+    try:
+        yield nobody
+    finally:
+        over.set()
+        thread.join()
+
+
+def _say_no(run: UUID, seconds: float, nobody: Event, over: Event) -> None:
+    """Resume the run without an approval; a server that is away meanwhile is asked again."""
+    while not over.wait(seconds):
+        seconds = _POLL_SECONDS
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            told = client.resume_flow_run(run, run_input={"approve": False})
+            if told.status is SetStateStatus.ACCEPT:
+                nobody.set()
+                return

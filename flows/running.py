@@ -153,9 +153,10 @@ def raise_if_locked(session: Session) -> None:
 
 
 def run_name() -> str:
-    """Name a run after its flow and the namespace it works on."""
-    namespace = flow_run.parameters.get("namespace")
-    return f"{flow_run.flow_name}-{load_settings(namespace=namespace).namespace}"
+    """Name a run after its flow, the namespace it works on, and its one model where it has one."""
+    given = flow_run.parameters
+    namespace = load_settings(namespace=given.get("namespace")).namespace
+    return "-".join(filter(None, [flow_run.flow_name, namespace, given.get("model")]))
 
 
 def results(futures: Iterable[PrefectFuture[Result]]) -> list[Result]:

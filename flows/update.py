@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deploy import bring_weights, publish, table_shown
 from flows.outcomes import outcomes, table_of_failure
-from flows.permitting import permitted
+from flows.permitting import News, permission, permitted, still_permitted
 from flows.rolling import Rolling
 from flows.running import locked_in_turn, run_name, session_for
 from flows.waits import OF_NO_MODEL, wait_trial
@@ -21,13 +23,24 @@ from vllm_flows.errors import RolloutError, TimedOutError, VllmFlowsError
 from vllm_flows.going_back import TRY_AGAIN
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import load_models, named
-from vllm_flows.observed import Verdict
 from vllm_flows.planning import Decision, decide_update
 from vllm_flows.refusing import held_against, reason
 from vllm_flows.report import Report, outcome_rows
+from vllm_flows.revision_class import Change
 from vllm_flows.rollout import Strategy
 from vllm_flows.session import Session
+from vllm_flows.update_policy import May
 from vllm_flows.updating import why_not
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """What is to be brought: the model's name, what an event told, None when somebody asked."""
+
+    model: str
+    news: News | None
+    again: bool
+    allow_downtime: bool
 
 
 @flow(
@@ -44,6 +57,8 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
     namespace: str | None = None,
     kube_context: str | None = None,
     *,
+    reasons: list[str] | None = None,
+    files: list[str] | None = None,
     again: bool = False,
     allow_downtime: bool = False,
 ) -> Report:
@@ -62,45 +77,80 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
         models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
         namespace: Kubernetes namespace; leave out for VLLM_NAMESPACE.
         kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
+        reasons: Why a person is to decide, as it was announced.
+        files: Some files that are other ones now, as it was announced.
         again: Try a commit that did not do before.
         allow_downtime: Stop the model before its successor starts, unless both surely fit.
 
     """
+    news = News(Change(change), tuple(reasons or ()), tuple(files or ())) if change else None
+    sought = _Sought(model, news, again, allow_downtime)
     with (
         table_shown(),
         session_for(
             models_file=models_file, namespace=namespace, kube_context=kube_context
         ) as session,
     ):
-        wanted = named(load_models(session.settings.models_file), model)
-        (verdict,) = check_access(session, [wanted])
-        run = _decided(session, wanted, verdict, allow_downtime=allow_downtime)
-        if reason := why_not(run, revision, again=again):
-            say(f"{model}: {reason}")
-            return Report([], changed=False)
-        if change and not permitted(session, wanted, run, change):
+        run = _decided(session, sought, revision)
+        may = _first_word(session, run, news) if run else May.NO
+        if not run or may is May.NO:
             return Report([], changed=False)
         with locked_in_turn(session, "update") as guarded:
-            run = _decided(guarded, wanted, verdict, allow_downtime=allow_downtime)
-            if reason := why_not(run, verdict.commit, again=again):
-                say(f"{model}: {reason}")
+            run = _decided(guarded, sought, revision or run.commit(model))
+            if not run or not _last_word(guarded, run, news, agreed=may is May.ASK):
                 return Report([], changed=False)
             rolling = Rolling(run, session, comparing=True)
             with table_of_failure(rolling):
-                _bring(rolling, wanted)
+                _bring(rolling, _model(run))
             rolling.remember([model])
             found = outcomes(rolling)
     publish(outcome_rows(found), "Models that answer")
     return Report(found, changed=True)
 
 
-def _decided(session: Session, model: Model, verdict: Verdict, *, allow_downtime: bool) -> Decision:
-    """Look at the cluster, make the plan and show it; raises what stands against it."""
+def _decided(session: Session, sought: _Sought, announced: str | None) -> Decision | None:
+    """Read models.yaml, ask the Hub and the cluster, make the plan and show it.
+
+    None where there is nothing to do, which is said. What may not be touched is not looked at.
+    """
+    wanted = named(load_models(session.settings.models_file), sought.model)
+    found = permission(session, wanted, sought.news)
+    if found.answer is May.NO:
+        say(f"{wanted.name}: {found.why}")
+        return None
+    (verdict,) = check_access(session, [wanted])
     state = observe_cluster(session)
-    run = decide_update(session, model, verdict, state, allow_downtime=allow_downtime)
+    run = decide_update(session, wanted, verdict, state, allow_downtime=sought.allow_downtime)
     show_plan(run.plan)
-    run.plan.raise_if_blocked()
+    if reason := why_not(run, announced, again=sought.again):
+        say(f"{wanted.name}: {reason}")
+        return None
     return run
+
+
+def _first_word(session: Session, run: Decision, news: News | None) -> May:
+    """Return NOW, ASK once somebody agreed, or NO. Raises what stands against the plan.
+
+    Whoever was asked has seen it, and may have dealt with it.
+    """
+    may = permitted(session, _model(run), run, news) if news else May.NOW
+    if may is May.NOW:
+        run.plan.raise_if_blocked()
+    return may
+
+
+def _last_word(session: Session, run: Decision, news: News | None, *, agreed: bool) -> bool:
+    """Say whether it may still begin, now that it can. Raises what stands against the plan."""
+    if news and not still_permitted(session, _model(run), run, news, agreed=agreed):
+        return False
+    run.plan.raise_if_blocked()
+    return True
+
+
+def _model(run: Decision) -> Model:
+    """Return the one model of an update, as models.yaml had it."""
+    (model,) = run.desired.models
+    return model
 
 
 def _bring(rolling: Rolling, model: Model) -> None:

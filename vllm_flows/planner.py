@@ -41,6 +41,7 @@ from vllm_flows.placement import Placement
 from vllm_flows.plan import STAYING, Action, ClaimAction, Plan, Step
 from vllm_flows.quantities import parse_quantity
 from vllm_flows.release_rules import check_release
+from vllm_flows.revisions import other_terms
 from vllm_flows.rollout import Rollout
 from vllm_flows.rooms import Room, find_rooms
 from vllm_flows.selectors import to_replace
@@ -140,7 +141,16 @@ def _draft(
     findings = check_model(model, verdict, desired, state, runs=action in STAYING)
     if action is Action.RESTART and not verdict.config and not findings.problems:
         findings = replace(findings, notes=(*findings.notes, _NOT_CHECKED))
+    if action is Action.UPDATE:
+        findings = replace(findings, notes=(*findings.notes, *_terms(model, verdict, state)))
     return _Draft(model, verdict, action, reason + note, claim_action, findings)
+
+
+def _terms(model: Model, verdict: Verdict, state: ClusterState) -> tuple[str, ...]:
+    """Say which terms of the repository are other ones than those of what is served."""
+    claim, deployed = state.claims.get(model.name), state.deployments.get(model.name)
+    served = claim.described.get(deployed.revision) if claim and deployed else None
+    return other_terms(served, verdict) if served else ()
 
 
 def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterState) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_flows.chart import CHART_NAME
@@ -152,6 +153,26 @@ def plan_notes(plan: Plan) -> list[str]:
     notes = [f"{step.model}: {note}" for step in plan.steps for note in step.notes]
     release = [f"the release: {plan.release_reason}"] if plan.release_reason else []
     return [*notes, *release, *(f"note: {note}" for note in plan.notes)]
+
+
+def question_text(plan: Plan, reasons: Sequence[str], files: Sequence[str]) -> str:
+    """Return what a person should know to agree to an update of one model, or not.
+
+    `reasons` are why a person is asked, `files` some that are other ones than what is served.
+    """
+    (step,) = plan.steps
+    known = [note for note in plan_notes(plan) if not any(reason in note for reason in reasons)]
+    refusal = [str(plan.refusal)] if plan.refusal else []
+    return "\n\n".join(
+        [
+            f"{step.model}: {step.action}, {step.reason}",
+            *(f"for a person to decide: {reason}" for reason in reasons),
+            *([f"other files: {', '.join(files)}"] if files else []),
+            *(f"stands against it: {problem}" for problem in step.problems),
+            *(f"stands against it: {text}" for text in refusal),
+            *known,
+        ]
+    )
 
 
 def outcome_rows(outcomes: list[Outcome]) -> list[Row]:

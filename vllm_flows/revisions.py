@@ -10,7 +10,7 @@ from vllm_flows.checks import trust
 from vllm_flows.claims import blob_name
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.models import Model
-from vllm_flows.observed import HubFile, Verdict
+from vllm_flows.observed import Description, HubFile, Verdict
 from vllm_flows.repository_facts import plain
 from vllm_flows.repository_files import is_weights, license_files, needed_files
 from vllm_flows.revision_class import Change
@@ -64,6 +64,17 @@ def assess(
     change = Change.ASK if reasons else _class_of(old, new, changed, code=code)
     shown = tuple(plain(name)[:_LONGEST_NAME] for name in changed[:_MOST_FILES])
     return Assessment(change, tuple(map(plain, reasons[:_MOST_REASONS])), shown)
+
+
+def other_terms(served: Description, verdict: Verdict) -> tuple[str, ...]:
+    """Say how the terms differ from those that what is served was brought under, if both are known.
+
+    The Hub's verdict tells of the license by its id and of the gate, not of the license's text.
+    """
+    if served.license is None or not verdict.described:
+        return ()
+    old = Contents(license=served.license, gated=served.gated)
+    return tuple(_other_terms(old, Contents(license=verdict.license, gated=verdict.gated)))
 
 
 def _untrusted(model: Model, verdict: Verdict) -> Iterator[str]:

@@ -72,13 +72,14 @@ def until(is_so: Callable[[], object]) -> None:
 
 
 @contextmanager
-def serving(product: Product) -> Iterator[Prefect]:
-    """Run `vllm-flows serve` with a server of its own."""
+def serving(product: Product, **more: str) -> Iterator[Prefect]:
+    """Run `vllm-flows serve` with a server of its own, and with more variables."""
     port = unused()
     environ = {
         "PREFECT_API_URL": "",
         "PREFECT_HOME": str(product.folder / "prefect"),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        **more,
     }
     with product.start("serve", "--port", str(port), **environ) as process:
         found = Prefect(f"http://127.0.0.1:{port}")
@@ -114,6 +115,9 @@ def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
         (first,) = prefect.ended(1)
         assert (first["state_type"], first["created_by"]["type"]) == ("COMPLETED", "AUTOMATION")
         assert first["parameters"]["revision"] == good
+        assert first["name"].endswith("-phi4")
+        assert first["parameters"]["reasons"] == []
+        assert "model.safetensors" in " ".join(first["parameters"]["files"])
         assert served(session) == good[:8]
         assert f"phi4: {good[:8]} does on its own" in prefect.said(first)
         product.hub("commit", repo=REPOSITORY, kind="docs")
@@ -129,7 +133,8 @@ def test_a_commit_is_served_and_a_bad_one_is_not_with_nobody_touching_anything(
             in (second["state"]["message"])
         )
         assert served(session) == good[:8]
-        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        said = product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        assert "was tried and did not do" in said.stdout
         time.sleep(_QUIET_SECONDS)
         assert len(prefect.updates()) == 2
     said = product.run("update", "phi4", "--yes").stderr
@@ -145,34 +150,64 @@ def test_somebody_is_asked_and_a_window_is_waited_for(
     before = served(session)
     with serving(product) as prefect:
 
-        def tell() -> str:
-            sha = str(product.hub("commit", repo=REPOSITORY, kind="weights")["sha"])
+        def tell(kind: str = "weights") -> str:
+            sha = str(product.hub("commit", repo=REPOSITORY, kind=kind)["sha"])
             product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
             return sha
 
-        tell()
-        for word in (False, True):
-            run = prefect.paused()
+        def answer(run: dict[str, Any], *, approve: bool) -> str:
+            """Return what the form said."""
             form = run["state"]["state_details"]["run_input_keyset"]
             shown = httpx.get(
                 f"{prefect.url}/api/flow_runs/{run['id']}/input/{form['description']}"
             )
-            assert "phi4: update, revision" in shown.text
-            answer = {"run_input": {"approve": word}}
-            assert prefect.ask(f"flow_runs/{run['id']}/resume", **answer)["status"] == "ACCEPT"
+            given = {"run_input": {"approve": approve}}
+            assert prefect.ask(f"flow_runs/{run['id']}/resume", **given)["status"] == "ACCEPT"
+            return shown.text
+
+        tell()
+        for word in (False, True):
+            run = prefect.paused()
+            form = answer(run, approve=word)
+            assert "phi4: update, revision" in form
+            assert "other files: model" in form
             *_, ended = prefect.ended(1 + word)
             assert ended["state_type"] == "COMPLETED"
             if not word:
                 assert served(session) == before
                 asked = tell()
         assert served(session) == asked[:8]
+        tell("license")
+        run = prefect.paused()
+        product.models(phi("main", "update: never"))
+        form = answer(run, approve=True)
+        assert "its license was mit and is" in form
+        *_, ended = prefect.ended(3)
+        assert ended["state_type"] == "COMPLETED"
+        until(lambda: "models.yaml says update: never" in prefect.said(ended))
+        assert served(session) == asked[:8]
+        product.hub("commit", repo=REPOSITORY, kind="reset")
         opens = datetime.now(UTC) + timedelta(days=2)
         product.models(phi("main", "update: window", f"updateWindow: {opens:%a} 02:00-05:00"))
         tell()
-        *_, waiting = prefect.ended(3)
+        *_, waiting = prefect.ended(4)
         assert waiting["state_type"] == "SCHEDULED"
         assert waiting["expected_start_time"].startswith(f"{opens:%Y-%m-%d}T02:00:00")
         assert served(session) == asked[:8]
+
+
+@pytest.mark.timeout(600)
+def test_nobodys_answer_is_a_no_and_no_failure(product: Product, monkeypatch: pytest.MonkeyPatch):
+    product.install(phi("main", "update: approve"))
+    session = session_of(product, monkeypatch)
+    before = served(session)
+    with serving(product, VLLM_APPROVAL_TIMEOUT="20s") as prefect:
+        product.hub("commit", repo=REPOSITORY, kind="weights")
+        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        (run,) = prefect.ended(1)
+        assert run["state_type"] == "COMPLETED"
+        until(lambda: "nobody agreed within 20 s: it stays as it is" in prefect.said(run))
+    assert served(session) == before
 
 
 def test_a_commit_that_answers_far_more_slowly_gives_way_to_the_one_that_served(

@@ -273,3 +273,13 @@ def test_a_form_that_asks_a_charts_folder_for_another_version_is_refused(
     with pytest.raises(ConfigurationError), running.session_for(**asked):
         pass
     assert not opened.patience
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [({}, "update-vllm"), ({"namespace": "n", "model": "m"}, "update-n-m")]
+)
+def test_a_run_is_named_for_what_it_works_on(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], name: str
+):
+    monkeypatch.setattr(running, "flow_run", SimpleNamespace(flow_name="update", parameters=given))
+    assert running.run_name() == name

@@ -19,7 +19,7 @@ from tests.unit.plan.desired_and_deployed import (
 )
 from vllm_flows.chart import Chart
 from vllm_flows.models import Model
-from vllm_flows.observed import EnginePod, WeightsClaim
+from vllm_flows.observed import Description, EnginePod, WeightsClaim
 from vllm_flows.plan import Action, ClaimAction
 from vllm_flows.planner import make_plan
 from vllm_flows.report import models_data
@@ -67,6 +67,33 @@ def test_a_model_that_was_not_seen_to_answer_as_it_is_deployed_is_to_be_proven(
     assert told in step.reason
     assert ("not proven" in step.reason) is plan.changes is (action is Action.PROVE)
     assert not plan.release_reason
+
+
+@pytest.mark.parametrize(
+    ("served", "license_", "gated", "told"),
+    [
+        (
+            Description(license="mit", gated="no"),
+            "sandbox-1",
+            "auto",
+            (
+                "its license was mit and is sandbox-1 now",
+                "its gate was 'no' and is 'auto' now",
+            ),
+        ),
+        (Description(license="mit", gated="no"), "mit", "no", ()),
+        (Description(), "sandbox-1", "auto", ()),
+    ],
+)
+def test_a_plan_says_when_the_terms_of_the_new_commit_are_other_ones(
+    served: Description, license_: str, gated: str, told: tuple[str, ...]
+):
+    model = a_model("a")
+    state = as_deployed(desired(model))
+    claim = replace(state.claims["a"], described={SHA: served})
+    found = verdict(model, OTHER_SHA, license=license_, gated=gated)
+    (step,) = make_plan(desired(model, verdicts=[found]), replace(state, claims={"a": claim})).steps
+    assert tuple(note for note in step.notes if note.startswith("its ")) == told
 
 
 def test_to_be_proven_is_no_change_of_the_release_even_beside_one():
