@@ -27,7 +27,7 @@ Exit codes:
     2  changes present (plan --detailed-exitcode)
     4  timed out
     5  locked by another run
-    6  unhealthy (status)
+    6  unhealthy (status, check)
    64  wrong usage or configuration
   130  interrupted
 """

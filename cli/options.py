@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from vllm_flows.models import Model
     from vllm_flows.settings import Settings
+
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take over what another cluster registered for a namespace of this name.",
+)
+
+
+def named_apart(namespace: str, suffix: str) -> str:
+    """Say why the deployments of a namespace have other names than those of the first one."""
+    return f"another namespace is on this server: those of {namespace} end in {suffix}"
 
 
 @dataclass(frozen=True)

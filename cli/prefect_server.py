@@ -158,12 +158,16 @@ def health(api: str, seconds: float = _HEALTH_SECONDS) -> int | str:
 
 
 def _start(api: str, port: int, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    """Start the server. Its UI asks port 4200 unless it is told its own address."""
+    """Start the server.
+
+    Its UI asks port 4200, and its messages have no links, unless it is told its own address.
+    """
     host = urlsplit(api).hostname or "127.0.0.1"
     server = [sys.executable, "-m", "prefect", "server", "start", *options]
     return subprocess.Popen(
         [*server, "--host", host, "--port", str(port)],
-        env={**_for_prefect(), "PREFECT_SERVER_UI_API_URL": api},
+        env=_for_prefect()
+        | {"PREFECT_SERVER_UI_API_URL": api, "PREFECT_UI_URL": api.removesuffix("/api")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.confirming import confirm, yes_option
-from cli.options import Options
+from cli.options import Options, named_apart, take_over_option
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import LOCAL_API, prefect_is_configured, prepare_environment
 from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from deployments.places import Place
+
 
 @click.command("deploy-flows")
 @click.option("--work-pool", metavar="NAME", help="Work pool, made when it is missing (vllm).")
 @click.option("--notify", metavar="TYPE/NAME", help="Notification block that is told of incidents.")
+@take_over_option
 @yes_option
 @click.pass_obj
-def deploy_flows(options: Options, *, work_pool: str | None, notify: str | None, yes: bool) -> None:
+def deploy_flows(
+    options: Options, *, work_pool: str | None, notify: str | None, take_over: bool, yes: bool
+) -> None:
     """Register the flows on the configured Prefect server, for workers of a work pool.
 
     Doing it again updates them; schedules that were made in the UI stay. With --notify, as
     slack-webhook/ops, people are told of what fails, falls ill or waits for them. Workers run the
     flows in the folder that VLLM_FLOWS_DIR names, else in the current one: models.yaml and .env
-    are there.
+    are there. Each namespace on a server needs a work pool of its own; the second one's
+    deployments are called after it.
     """
     if not prefect_is_configured():
         raise ConfigurationError(
@@ -39,22 +47,44 @@ def deploy_flows(options: Options, *, work_pool: str | None, notify: str | None,
     from prefect.settings import PREFECT_API_URL
 
     from deployments.automating import automate
-    from deployments.registering import DIRECTORY, catalogue, pools_of, register
+    from deployments.registering import catalogue, pools_of, register
+    from deployments.steps import DIRECTORY
 
-    document = catalogue(work_pool, options.as_environment())
+    directory = Path(os.environ.get(DIRECTORY) or Path.cwd()).absolute()
+    with explained():
+        place = _place(options, work_pool, take_over=take_over)
+    document = catalogue(directory, work_pool, options.as_environment(), place)
     names = ", ".join(entry["name"] for entry in document["deployments"])
     (pool,) = pools_of(document)
-    directory = Path(os.environ.get(DIRECTORY) or Path.cwd()).absolute()
     server = without_credentials(str(PREFECT_API_URL.value()))
-    note(f"deployments {names} for work pool {pool} on {server}")
+    note(f"deployments {names} of namespace {place.namespace} for work pool {pool} on {server}")
     note(f"workers run them in {directory}")
     if not yes:
         confirm("Register them?")
     with explained():
-        made = register(document, directory)
+        made = register(document)
         automated = automate(notify)
     for name in made:
         note(f"work pool {name} made")
     for name in automated:
         note(f"automation {name}")
     note(f"registered; next: prefect worker start --pool {pool}")
+
+
+def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place:
+    """Return the namespace with its names on the server, and say what another one has there.
+
+    Raises ConfigurationError when the work pool or the namespace is another's.
+    """
+    from deployments.catalogue import names, pool_of_the_file
+    from deployments.places import insist_on_own_pool, moved_from, place_of, registered, settled
+
+    there = registered()
+    place = settled(place_of(options.settings()), names(), there, take_over=take_over)
+    pool = work_pool or pool_of_the_file()
+    insist_on_own_pool(place, pool, there)
+    if place.suffix:
+        note(named_apart(place.namespace, place.suffix))
+    for old in moved_from(place, pool, there):
+        note(f"they leave work pool {old}: its workers get no more runs of {place.namespace}")
+    return place

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import Options
+from cli.options import Options, named_apart, take_over_option
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import (
@@ -19,15 +21,25 @@ from cli.prefect_server import (
     prepare_environment,
 )
 from vllm_flows.addresses import without_credentials
+from vllm_flows.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from vllm_flows.settings import Settings
+
+_RUNS_AT_ONCE = 24
+"""Each is a process of some 128 MB, also while it waits for somebody's word or for the lock."""
 
 
 @click.command()
 @click.option("--port", default=4200, show_default=True, help="Port of the local Prefect server.")
+@take_over_option
 @click.pass_obj
-def serve(options: Options, port: int) -> None:
+def serve(options: Options, *, port: int, take_over: bool) -> None:
     """Serve the flows to the Prefect UI, to schedules and to events, on this machine.
 
-    Uses the Prefect server that is configured; without one, starts a local server (SQLite).
+    Uses the Prefect server that is configured, or one that answers on the port; without one,
+    starts a local server (SQLite). Where another namespace is served on it too, the deployments
+    have names of their own.
     """
     prepare_environment()
     os.environ.update(options.as_environment())
@@ -37,7 +49,7 @@ def serve(options: Options, port: int) -> None:
         os.environ["PREFECT_API_URL"] = api
         note(f"Prefect UI: {without_credentials(api.removesuffix('/api'))}")
         with explained():
-            _serve_deployments()
+            _serve_deployments(options.settings(), take_over=take_over)
 
 
 @contextmanager
@@ -47,8 +59,10 @@ def _server(port: int) -> Iterator[str]:
     if prefect_is_configured():
         yield _configured_address()
     elif answers(local):
+        note(f"using the Prefect server that answers on port {port}")
         yield local
     else:
+        _insist_on_free_port(port)
         note("starting a local Prefect server")
         with own_server(port) as api:
             yield api
@@ -60,11 +74,27 @@ def _configured_address() -> str:
     return str(PREFECT_API_URL.value() or LOCAL_API)
 
 
-def _serve_deployments() -> None:
+def _insist_on_free_port(port: int) -> None:
+    """Raise ConfigurationError when something that is no Prefect server listens on the port."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"a Prefect server cannot listen on port {port}",
+            why=getattr(error, "strerror", None) or str(error),
+            next_command="vllm-flows serve --port N   (one that is free)",
+        ) from None
+
+
+def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     from prefect import serve as serve_forever
 
     from deployments.automating import automate
-    from deployments.catalogue import deployments
+    from deployments.catalogue import deployments, names
+    from deployments.places import place_of, registered, settled
 
+    place = settled(place_of(settings), names(), registered(), take_over=take_over)
+    if place.suffix:
+        note(named_apart(place.namespace, place.suffix))
     automate()
-    serve_forever(*deployments(), pause_on_shutdown=False)
+    serve_forever(*deployments(place), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)

@@ -1,13 +1,14 @@
 """The deployments of `prefect.yaml`, for one process without a work pool.
 
 `prefect.yaml` is the one list: names, entrypoints, parameters, schedules and tags are read from it.
+What is `{{ here.… }}` in it follows from the namespace that the deployments are for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from prefect import Flow
@@ -15,15 +16,16 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter
 
+from deployments.places import Place
 from vllm_flows.settings import load_settings
 
 _INSTALLED = Path(__file__).with_name("prefect.yaml")
 PREFECT_FILE = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "prefect.yaml"
 """At the root of a clone; in an installed package beside this module."""
 _TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
-_DEFAULT_ZONE = "UTC"
 _SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
     "interval": Interval,
@@ -31,23 +33,47 @@ _SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }
 
 
-def deployments() -> list[RunnerDeployment]:
+def deployments(place: Place | None = None) -> list[RunnerDeployment]:
     """Return every deployment of prefect.yaml, ready to be served."""
-    return [_deployment(entry) for entry in read()["deployments"]]
+    return [_deployment(entry) for entry in read(place)["deployments"]]
 
 
-def read() -> dict[str, Any]:
-    """Return what prefect.yaml says, its schedules in the time zone of the settings.
+def names() -> set[str]:
+    """Return the names in prefect.yaml: the first namespace on a server has them."""
+    return {entry["name"] for entry in _document()["deployments"]}
 
-    Raises ConfigurationError for settings that are wrong.
+
+def pool_of_the_file() -> str:
+    """Return the work pool that prefect.yaml names."""
+    return str(_document()["definitions"]["pool"]["name"])
+
+
+def read(place: Place | None = None, directory: str = "") -> dict[str, Any]:
+    """Return what prefect.yaml says for a place; without one, for the settings' namespace.
+
+    Runs of workers begin in `directory`. Raises ConfigurationError for settings that are wrong.
     """
-    document: dict[str, Any] = yaml.safe_load(PREFECT_FILE.read_text())
-    zone = load_settings().timezone
+    place = place or Place(load_settings().namespace)
+    here = {"here": outputs(place, directory)}
+    document = cast("dict[str, Any]", apply_values(_document(), here, remove_notset=False))
+    del document["build"]
     for entry in document["deployments"]:
-        for schedule in entry.get("schedules") or []:
-            # An interval has no hour of the day, and an explicit other zone its reason.
-            if schedule.get("timezone") == _DEFAULT_ZONE:
-                schedule["timezone"] = zone
+        entry["name"] += place.suffix
+    return document
+
+
+def outputs(place: Place, directory: str) -> dict[str, Any]:
+    """Return what stands in place of `{{ here.… }}`."""
+    return {
+        "directory": directory,
+        "namespace": place.namespace,
+        "tags": place.tags,
+        "timezone": load_settings().timezone,
+    }
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(PREFECT_FILE.read_text())
     return document
 
 

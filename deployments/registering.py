@@ -17,18 +17,25 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.catalogue import read
+from deployments.places import Place
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.settings import environment_for_others
 
-DIRECTORY = "VLLM_FLOWS_DIR"
-"""Names the folder where workers run the flows: models.yaml and .env are looked for there."""
 _SECONDS = 300
 _LAST_LINES = 12
 
 
-def catalogue(pool: str | None = None, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what prefect.yaml says, with another work pool and more variables for its runs."""
-    document = read()
+def catalogue(
+    directory: Path,
+    pool: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    place: Place | None = None,
+) -> dict[str, Any]:
+    """Return what prefect.yaml says, with another work pool and more variables for its runs.
+
+    They begin in `directory` on the worker.
+    """
+    document = read(place, str(directory))
     document.pop("definitions", None)
     for entry in document["deployments"]:
         there = entry["work_pool"]
@@ -48,18 +55,18 @@ def pools_of(document: Mapping[str, Any]) -> list[str]:
     return sorted({entry["work_pool"]["name"] for entry in document["deployments"]})
 
 
-def register(document: Mapping[str, Any], directory: Path) -> list[str]:
+def register(document: Mapping[str, Any]) -> list[str]:
     """Make the work pools that are missing, then make or update the deployments.
 
-    Returns the names of the pools that were made. Runs begin in `directory` on the worker. Raises
-    ConfigurationError with Prefect's own words when it refuses.
+    Returns the names of the pools that were made. Raises ConfigurationError with Prefect's own
+    words when it refuses.
     """
     with get_client(sync_client=True) as client:
         made = [name for name in pools_of(document) if _made(client, name)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(document), sort_keys=False))
-        _deploy_all(file, directory)
+        _deploy_all(file)
     return made
 
 
@@ -78,13 +85,13 @@ def _made(client: SyncPrefectClient, name: str) -> bool:
     return False
 
 
-def _deploy_all(file: Path, directory: Path) -> None:
+def _deploy_all(file: Path) -> None:
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "prefect", *command],
         # In a folder of its own: it reads what lies in the working directory.
         cwd=file.parent,
-        env={**environment_for_others(os.environ), DIRECTORY: str(directory)},
+        env=environment_for_others(os.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -99,7 +99,7 @@ def _died(
     asked = may_have_died(seen, told, now)
     if not asked:
         return frozenset()
-    runs = updates_since(min(one.since for one in asked.values()), now)
+    runs = updates_since(namespace, min(one.since for one in asked.values()), now)
     return frozenset() if runs is None else died(asked, runs, namespace, now)
 
 

@@ -10,27 +10,36 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events.schemas.automations import Automation
 
 from vllm_flows.update_runs import UpdateRun
 
 AUTOMATION = "update on a new revision"
 """Begins an update for an event, by its name in prefect.yaml."""
 _FLOW = "update"
+_NAMESPACE = "vllm-flows.namespace"
 _PAGE = 200
 _APART_SECONDS = 300.0
 """By how much the server's clock may be behind."""
 
 
-def updates_since(moment: float, now: float) -> list[UpdateRun] | None:
+def updates_since(namespace: str, moment: float, now: float) -> list[UpdateRun] | None:
     """Return the updates that were to begin after `moment` (both are seconds since the epoch).
 
-    None where no event begins any: the automation is not there, or was disabled.
+    None where no event of the namespace begins any: its automation is not there, or was disabled.
     """
     with get_client(sync_client=True) as client:
-        if not any(one.enabled for one in client.read_automations_by_name(AUTOMATION)):
+        if not any(begins(one, namespace) for one in client.read_automations_by_name(AUTOMATION)):
             return None
         runs = map(_update_run, _runs(client, moment - _APART_SECONDS))
         return [_heard(client, run) if run.may_be_dead(now) else run for run in runs]
+
+
+def begins(automation: Automation, namespace: str) -> bool:
+    """Say whether an automation of that name hears the events of the namespace."""
+    match = getattr(automation.trigger, "match", None)
+    heard = match.model_dump().get(_NAMESPACE, namespace) if match else namespace
+    return automation.enabled and namespace in ([heard] if isinstance(heard, str) else heard)
 
 
 def _runs(client: SyncPrefectClient, moment: float) -> Iterator[FlowRun]:

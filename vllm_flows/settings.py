@@ -201,7 +201,9 @@ class Settings(BaseModel):
         None, description="Wrapping token of a SecretID, which is unwrapped once"
     )
     vault_allow_root: bool = Field(default=False, description="Accept a root token of Vault")
-    timezone: str = Field("UTC", description="Time zone of `updateWindow` and of the schedules")
+    timezone: str = Field(
+        "UTC", description="Time zone of `updateWindow` and of the schedules; empty for UTC"
+    )
     kube_context: str = Field("", description="kubeconfig context; empty for the current one")
     webhook_secret: SecretStr | None = Field(
         None, description="Secret that the Hub's webhooks carry, for `vllm-flows webhook`"
@@ -281,6 +283,8 @@ class Settings(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _is_time_zone(cls, value: str) -> str:
+        if not value.strip():
+            return "UTC"
         try:
             return ZoneInfo(value).key
         except (KeyError, OSError, ValueError):  # unknown, a folder's name, or no name at all

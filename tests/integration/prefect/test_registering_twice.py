@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,9 +17,10 @@ import pytest
 
 from cli.prefect_server import own_server
 from deployments import automating
-from deployments.catalogue import PREFECT_FILE, deployments
+from deployments.catalogue import deployments
 from sandbox import ports
 
+ROOT = Path(__file__).parents[3]
 ZONE = "Asia/Tokyo"
 _SECONDS = 240
 
@@ -28,14 +30,14 @@ class Server:
     """A Prefect server that nothing was registered on before, and whoever registers there."""
 
     api: str
-    folder: Path
 
-    def run(self, *command: str) -> str:
-        """Run a program without a terminal, insist that it succeeds, and return what it said."""
+    def run(self, *command: str, code: int = 0, **environ: str) -> str:
+        """Run a program without a terminal, insist on how it ends, and return what it said."""
+        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
             command,
-            cwd=self.folder,
-            env={**os.environ, "PREFECT_API_URL": self.api, "VLLM_FLOWS_DIR": str(self.folder)},
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": self.api, "PATH": programs, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,12 +45,8 @@ class Server:
             timeout=_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == code, done.stdout
         return done.stdout
-
-    def prefect(self, *words: str) -> str:
-        """Run Prefect's own command line."""
-        return self.run(sys.executable, "-P", "-m", "prefect", *words)
 
     def list(self, what: str) -> list[dict[str, Any]]:
         """Return all that there are of deployments, automations or work pools."""
@@ -64,8 +62,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     monkeypatch.setenv("VLLM_TIMEZONE", ZONE)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("VLLM_FLOWS_DIR", raising=False)
     with own_server(ports.unused(), "--no-services") as api:
-        yield Server(api, tmp_path)
+        yield Server(api)
 
 
 def assert_once(server: Server, *others: str) -> dict[str, str]:
@@ -96,6 +96,19 @@ def triggers(server: Server, names: list[str]) -> list[dict[str, Any]]:
     return [one["trigger"] for one in server.list("automations") if one["name"] in names]
 
 
+def documented() -> str:
+    """Return the commands of the page that says how Prefect's own command registers it all."""
+    page = (ROOT / "docs" / "in-cluster.md").read_text()
+    (block,) = re.findall(r"## By Prefect's own command\n.*?```sh\n(.*?)```", page, re.DOTALL)
+    return str(block)
+
+
+def directories(server: Server) -> set[str]:
+    """Return the folders in which workers run the flows."""
+    steps = [step for one in server.list("deployments") for step in one["pull_steps"]]
+    return {options["directory"] for step in steps for options in step.values()}
+
+
 def zones(server: Server) -> set[str]:
     """Return the time zones of all schedules that name an hour of the day."""
     schedules = [
@@ -107,10 +120,9 @@ def zones(server: Server) -> set[str]:
 @pytest.mark.timeout(_SECONDS)
 def test_deploy_flows_twice_leaves_everything_there_once(server: Server):
     others = [one.name for one in automating.read("zombies")]
-    command = str(Path(sys.executable).with_name("vllm-flows"))
-    assert "work pool vllm made" in server.run(command, "deploy-flows", "--yes")
+    assert "work pool vllm made" in server.run("vllm-flows", "deploy-flows", "--yes")
     before, waiting = assert_once(server, *others), triggers(server, others)
-    assert "made" not in server.run(command, "deploy-flows", "--yes")
+    assert "made" not in server.run("vllm-flows", "deploy-flows", "--yes")
     assert assert_once(server, *others) == before
     assert triggers(server, others) == waiting
     assert [one["name"] for one in server.list("work_pools")] == ["vllm"]
@@ -118,10 +130,41 @@ def test_deploy_flows_twice_leaves_everything_there_once(server: Server):
 
 
 @pytest.mark.timeout(_SECONDS)
-def test_prefects_own_command_twice_leaves_everything_there_once(server: Server):
-    server.prefect("work-pool", "create", "vllm", "--type", "process", "--overwrite")
-    command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
-    server.prefect(*command)
+def test_the_documented_commands_twice_leave_everything_there_once(server: Server):
+    server.run("sh", "-ec", documented())
     before = assert_once(server)
-    server.prefect(*command)
+    server.run("sh", "-ec", documented())
     assert assert_once(server) == before
+    assert directories(server) == {str(ROOT)}
+    assert zones(server) == {ZONE}
+
+
+@pytest.mark.timeout(_SECONDS)
+def test_prefects_own_command_without_the_folder_registers_nothing_and_says_what_to_type(
+    server: Server,
+):
+    commands = [line for line in documented().splitlines() if "VLLM_FLOWS_DIR" not in line]
+    said = server.run("sh", "-ec", "\n".join(commands), code=1)
+    assert "next: export VLLM_FLOWS_DIR=$PWD" in said
+    assert "Traceback" not in said
+    assert server.list("deployments") == []
+
+
+@pytest.mark.timeout(_SECONDS)
+def test_a_second_namespace_takes_nothing_of_the_first_one(server: Server):
+    server.run("vllm-flows", "deploy-flows", "--yes")
+    first = assert_once(server, *[one.name for one in automating.read("zombies")])
+    for command in (documented(), "vllm-flows deploy-flows --yes"):
+        code = 64 if "deploy-flows" in command else 1
+        said = server.run("sh", "-ec", command, code=code, VLLM_NAMESPACE="second")
+        assert "next: vllm-flows deploy-flows --work-pool vllm-second" in said
+    words = ["deploy-flows", "--yes", "--work-pool", "vllm-second"]
+    server.run("vllm-flows", *words, VLLM_NAMESPACE="second")
+    there = {one["name"]: one for one in server.list("deployments")}
+    assert there.keys() == {*first, *(f"{name}-second" for name in first)}
+    for name, one in there.items():
+        namespace = "second" if name.endswith("-second") else "vllm"
+        assert one["parameters"] == {"namespace": namespace}
+        assert f"namespace:{namespace}" in one["tags"]
+        assert one["work_pool_name"] == ("vllm-second" if namespace == "second" else "vllm")
+    assert {name: there[name]["id"] for name in first} == first

@@ -115,7 +115,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
         with temporary_settings({PREFECT_API_URL: api}):
             _make_block(address)
             for _ in range(2):
-                register(catalogue(), tmp_path)
+                register(catalogue(tmp_path))
                 automating.automate("custom-webhook/ops")
             yield Told(api, inbox)
 

@@ -47,6 +47,11 @@ def test_the_readme_lists_every_setting_with_its_default():
         assert field.description, name
 
 
+def test_the_readme_names_every_deployment_that_serve_offers():
+    (offered,) = re.findall(r"serves the deployments\n(.*?);", (ROOT / "README.md").read_text())
+    assert re.findall(r"`(\w+)`", offered) == [entry["name"] for entry in DEPLOYMENTS]
+
+
 def test_the_readme_names_every_verb():
     readme = (ROOT / "README.md").read_text()
     for verb in VERBS:

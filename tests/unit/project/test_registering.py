@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Self
@@ -15,7 +14,7 @@ from vllm_flows.errors import ConfigurationError
 
 
 def test_every_deployment_is_registered_for_the_pool_of_the_file():
-    found = registering.catalogue()
+    found = registering.catalogue(Path("/work"))
     assert [one["name"] for one in found["deployments"]] == [one.name for one in deployments()]
     assert registering.pools_of(found) == ["vllm"]
     assert found["pull"]
@@ -23,7 +22,7 @@ def test_every_deployment_is_registered_for_the_pool_of_the_file():
 
 
 def test_another_pool_and_the_options_before_the_verb_reach_every_deployment():
-    found = registering.catalogue("mine", {"VLLM_NAMESPACE": "other"})
+    found = registering.catalogue(Path("/work"), "mine", {"VLLM_NAMESPACE": "other"})
     assert registering.pools_of(found) == ["mine"]
     for one in found["deployments"]:
         environ = one["work_pool"]["job_variables"]["env"]
@@ -55,16 +54,17 @@ def test_a_pool_that_is_missing_is_made_once_and_prefect_hears_where_runs_begin(
 ):
     pools = Pools()
     program = tmp_path / "python"
-    program.write_text('#!/bin/sh\necho "$VLLM_FLOWS_DIR $*" >> "$0.log"\ncat "$8" >> "$0.log"\n')
+    program.write_text('#!/bin/sh\necho "$*" >> "$0.log"\ncat "$8" >> "$0.log"\n')
     program.chmod(0o755)
     monkeypatch.setattr(registering, "get_client", lambda **_: pools)
     monkeypatch.setattr(sys, "executable", str(program))
-    found = registering.catalogue()
-    assert registering.register(found, Path("/work")) == ["vllm"]
-    assert registering.register(found, Path("/work")) == []
+    found = registering.catalogue(Path("/work"))
+    assert registering.register(found) == ["vllm"]
+    assert registering.register(found) == []
     asked = Path(f"{program}.log").read_text()
-    assert asked.startswith("/work -P -m prefect --no-prompt deploy --all --prefect-file ")
+    assert asked.startswith("-P -m prefect --no-prompt deploy --all --prefect-file ")
     assert "flows.rollback.rollback" in asked
+    assert "directory: /work" in asked
 
 
 def test_what_prefect_says_when_it_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -74,6 +74,5 @@ def test_what_prefect_says_when_it_refuses_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registering, "get_client", lambda **_: Pools("vllm"))
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(ConfigurationError) as refused:
-        registering.register(registering.catalogue(), tmp_path)
+        registering.register(registering.catalogue(tmp_path))
     assert "no such flow" in refused.value.why
-    assert os.environ.get(registering.DIRECTORY) is None

@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
     monkeypatch.setattr(revisions, "send_events", made.send)
     monkeypatch.setattr(revisions, "known_events", made.known)
-    monkeypatch.setattr(revisions, "updates_since", lambda _moment, _now: made.updates)
+    monkeypatch.setattr(revisions, "updates_since", lambda *_: made.updates)
     monkeypatch.setattr(revisions, "say", lambda _text: None)
     return made
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
+from prefect.events.schemas.automations import Automation
 
 from deployments import catalogue
-from tasks.update_runs import AUTOMATION
+from deployments.places import Place
+from tasks.update_runs import AUTOMATION, begins
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Seen, Told
 from vllm_flows.update_runs import SILENT_SECONDS, UpdateRun, died, may_have_died
@@ -56,6 +59,20 @@ def test_only_what_arrived_some_time_ago_and_is_to_be_rolled_out_may_have_died()
     assert not may(SEEN, replace(TOLD, sent=NOW - HOLD_SECONDS + 1))
     assert not may(replace(SEEN, change=Change.DOCUMENTATION), TOLD)
     assert not may(replace(SEEN, model="other"), TOLD)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "enabled", "so"),
+    [("vllm", True, True), ("second", True, False), ("vllm", False, False)],
+)
+def test_an_automation_begins_updates_of_its_own_namespace_while_it_is_enabled(
+    namespace: str, *, enabled: bool, so: bool
+):
+    (update,) = [one for one in catalogue.deployments(Place("vllm")) if one.name == "update"]
+    (trigger,) = update.triggers
+    trigger.set_deployment_id(uuid4())
+    found = Automation(id=uuid4(), **trigger.as_automation().model_dump())
+    assert begins(found.model_copy(update={"enabled": enabled}), namespace) is so
 
 
 def test_the_automation_that_begins_updates_is_called_as_in_prefect_yaml():

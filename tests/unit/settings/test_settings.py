@@ -50,6 +50,11 @@ def test_no_representation_shows_a_secret(monkeypatch: pytest.MonkeyPatch):
     assert settings.hf_token.get_secret_value() == "hf_canary"
 
 
+def test_an_empty_time_zone_is_the_default(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLLM_TIMEZONE", "")
+    assert load_settings().timezone == "UTC"
+
+
 def test_an_empty_token_is_no_token(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VLLM_HF_TOKEN", " ")
     assert load_settings().hf_token is None
