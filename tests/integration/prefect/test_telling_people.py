@@ -146,6 +146,7 @@ def test_one_message_for_each_incident(told: Told):
         "ns: 2 now down",
     }
     assert said["my-deploy: Failed"].startswith("it did not do")
+    assert f"{told.api.removesuffix('/api')}/runs/" in said["my-deploy: Failed"]
     assert said["ns: 2 now down"].splitlines()[0].startswith("model-0: green -> down")
 
 

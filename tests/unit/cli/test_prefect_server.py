@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from cli import prefect_server
+from cli.main import cli
 from cli.prefect_server import answers, configured_address, health
+from vllm_flows.errors import ConfigurationError
 
 PROFILES = """\
 active = "team"
@@ -81,6 +84,26 @@ def test_a_server_is_asked_with_the_login_that_prefect_has(
 def test_what_does_not_answer_is_said_why(address: str):
     assert health(address)
     assert not answers(address)
+
+
+def test_a_server_of_our_own_is_told_where_its_links_lead(monkeypatch: pytest.MonkeyPatch):
+    asked: dict[str, str] = {}
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, env, **__: asked.update(env))
+    prefect_server._start("http://127.0.0.1:4321/api", 4321, ())  # noqa: SLF001 -- no server is started for it
+    assert asked["PREFECT_SERVER_UI_API_URL"] == "http://127.0.0.1:4321/api"
+    assert asked["PREFECT_UI_URL"] == "http://127.0.0.1:4321"
+
+
+def test_a_port_that_is_in_use_is_said_with_the_option_that_helps(
+    profiles: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert not profiles.exists()
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        with pytest.raises(ConfigurationError, match=f"cannot listen on port {port}") as refused:
+            cli(["serve", "--port", port], standalone_mode=False)
+    assert refused.value.next_command.startswith("vllm-flows serve --port ")
 
 
 def test_a_server_ends_when_who_started_it_is_gone():
