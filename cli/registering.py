@@ -47,6 +47,7 @@ def deploy_flows(
     from prefect.settings import PREFECT_API_URL
 
     from deployments.automating import automate
+    from deployments.places import claim, insist_on_own_pool, read_server
     from deployments.registering import catalogue, pools_of, register
     from deployments.steps import DIRECTORY
 
@@ -62,7 +63,10 @@ def deploy_flows(
     if not yes:
         confirm("Register them?")
     with explained():
+        claim(place)
         made = register(document)
+        # Another namespace may have registered for the pool at the same time.
+        insist_on_own_pool(place, pool, read_server())
         automated = automate(notify)
     for name in made:
         note(f"work pool {name} made")
@@ -76,11 +80,11 @@ def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place
 
     Raises ConfigurationError when the work pool or the namespace is another's.
     """
-    from deployments.catalogue import names, pool_of_the_file
-    from deployments.places import insist_on_own_pool, moved_from, place_of, registered, settled
+    from deployments.catalogue import pool_of_the_file
+    from deployments.places import insist_on_own_pool, moved_from, place_of, read_server, settled
 
-    there = registered()
-    place = settled(place_of(options.settings()), names(), there, take_over=take_over)
+    there = read_server()
+    place = settled(place_of(options.settings()), there, take_over=take_over)
     pool = work_pool or pool_of_the_file()
     insist_on_own_pool(place, pool, there)
     if place.suffix:

@@ -90,10 +90,11 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     from prefect import serve as serve_forever
 
     from deployments.automating import automate
-    from deployments.catalogue import deployments, names
-    from deployments.places import place_of, registered, settled
+    from deployments.catalogue import deployments
+    from deployments.places import claim, place_of, read_server, settled
 
-    place = settled(place_of(settings), names(), registered(), take_over=take_over)
+    place = settled(place_of(settings), read_server(), take_over=take_over)
+    claim(place)
     if place.suffix:
         note(named_apart(place.namespace, place.suffix))
     automate()

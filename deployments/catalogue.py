@@ -38,11 +38,6 @@ def deployments(place: Place | None = None) -> list[RunnerDeployment]:
     return [_deployment(entry) for entry in read(place)["deployments"]]
 
 
-def names() -> set[str]:
-    """Return the names in prefect.yaml: the first namespace on a server has them."""
-    return {entry["name"] for entry in _document()["deployments"]}
-
-
 def pool_of_the_file() -> str:
     """Return the work pool that prefect.yaml names."""
     return str(_document()["definitions"]["pool"]["name"])

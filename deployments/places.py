@@ -6,11 +6,14 @@ namespace, each has deployments of its own, and its work pools for itself; tags 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import VariableCreate
 from prefect.client.schemas.filters import DeploymentFilter
+from prefect.exceptions import ObjectAlreadyExists
 
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
@@ -19,6 +22,7 @@ from vllm_flows.settings import Settings
 _TAG = "vllm"
 _NAMESPACE = "namespace:"
 _CLUSTER = "cluster:"
+_FIRST = "vllm_flows_first_namespace"
 _PAGE = 200
 _CLUSTER_SECONDS = 10.0
 
@@ -70,10 +74,24 @@ def place_of(settings: Settings) -> Place:
     return Place(settings.namespace, "" if "://" in identity else identity)
 
 
-def registered() -> list[Registered]:
-    """Return the deployments of all namespaces on the Prefect server."""
+@dataclass(frozen=True)
+class There:
+    """What is on the Prefect server, of all namespaces."""
+
+    first: str = ""
+    """The namespace whose deployments are called as in prefect.yaml; "" while there is none."""
+    deployments: Sequence[Registered] = ()
+
+
+def read_server() -> There:
+    """Ask the Prefect server whose the names are, and which deployments there are."""
     with get_client(sync_client=True) as client:
-        return list(_read(client))
+        return There(_first(client), tuple(_read(client)))
+
+
+def _first(client: SyncPrefectClient) -> str:
+    found = client.read_variable_by_name(_FIRST)
+    return str(found.value) if found else ""
 
 
 def _read(client: SyncPrefectClient) -> Iterator[Registered]:
@@ -85,29 +103,42 @@ def _read(client: SyncPrefectClient) -> Iterator[Registered]:
         offset += len(page)
 
 
-def settled(
-    here: Place, names: Collection[str], there: Sequence[Registered], *, take_over: bool = False
-) -> Place:
+def settled(here: Place, there: There, *, take_over: bool = False) -> Place:
     """Return the place with the names that its deployments have, or are to have.
 
     Raises ConfigurationError when another cluster has a namespace of this name there, unless that
     is to be taken over.
     """
-    own = [one for one in there if one.namespace == here.namespace]
-    known = next((one.cluster for one in own if one.cluster), "")
+    own = [one.cluster for one in there.deployments if one.namespace == here.namespace]
+    known = next(filter(None, own), "")
     if known and here.cluster not in {"", known} and not take_over:
         raise _of_another_cluster(here, known)
-    apart = f"-{here.namespace}"
-    others = {one.name for one in there if one.namespace not in {"", here.namespace}}
-    mine = {one.name for one in own}
-    stays_apart = any(name + apart in mine for name in names) and not mine & set(names)
-    suffix = apart if others & set(names) or stays_apart else ""
+    suffix = "" if there.first in {"", here.namespace} else f"-{here.namespace}"
     return replace(here, cluster=here.cluster or known, suffix=suffix)
 
 
-def insist_on_own_pool(here: Place, pool: str, there: Sequence[Registered]) -> None:
+def claim(here: Place) -> None:
+    """Make the names of prefect.yaml the place's, unless it has other ones.
+
+    The server makes a variable of a name once: of two at the same time one gets it. Raises
+    ConfigurationError for the other one.
+    """
+    if here.suffix:
+        return
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_variable(VariableCreate(name=_FIRST, value=here.namespace, tags=[_TAG]))
+        first = _first(client)
+    if first != here.namespace:
+        raise ConfigurationError(
+            f"namespace {first} has registered its deployments meanwhile",
+            next_command=f"the same command again: those of {here.namespace} get other names",
+        )
+
+
+def insist_on_own_pool(here: Place, pool: str, there: There) -> None:
     """Raise ConfigurationError when deployments of another namespace are for this work pool."""
-    for one in there:
+    for one in there.deployments:
         if one.pool == pool and one.namespace not in {"", here.namespace}:
             raise ConfigurationError(
                 f"work pool {pool} is for namespace {one.namespace}, not for {here.namespace}",
@@ -116,9 +147,9 @@ def insist_on_own_pool(here: Place, pool: str, there: Sequence[Registered]) -> N
             )
 
 
-def moved_from(here: Place, pool: str, there: Sequence[Registered]) -> list[str]:
+def moved_from(here: Place, pool: str, there: There) -> list[str]:
     """Return the work pools that deployments of the namespace are for, but for this one."""
-    own = {one.pool for one in there if one.namespace == here.namespace}
+    own = {one.pool for one in there.deployments if one.namespace == here.namespace}
     return sorted(own - {pool, ""})
 
 

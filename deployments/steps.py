@@ -6,8 +6,8 @@ import os
 from functools import cache
 from typing import Any
 
-from deployments.catalogue import names, outputs
-from deployments.places import insist_on_own_pool, place_of, registered, settled
+from deployments.catalogue import outputs
+from deployments.places import claim, insist_on_own_pool, place_of, read_server, settled
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.settings import load_settings
 
@@ -36,12 +36,13 @@ def _here(pool: str, directory: str) -> dict[str, Any]:
             why="workers run the flows in that folder: models.yaml and .env are there",
             next_command=f"export {DIRECTORY}=$PWD   (or the folder's path on the worker)",
         )
-    there = registered()
-    place = settled(place_of(load_settings()), names(), there)
+    there = read_server()
+    place = settled(place_of(load_settings()), there)
     if place.suffix:
         raise ConfigurationError(
             f"the names of prefect.yaml are another namespace's here, not {place.namespace}'s",
             next_command=f"vllm-flows deploy-flows --work-pool {pool}{place.suffix}",
         )
     insist_on_own_pool(place, pool, there)
+    claim(place)
     return outputs(place, directory)

@@ -14,7 +14,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cli.prefect_server import own_server
-from deployments.places import Place, registered, settled
+from deployments.places import Place, claim, read_server, settled
 from deployments.registering import catalogue, register
 from sandbox import ports
 from vllm_flows.revision_class import Change
@@ -37,7 +37,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("PREFECT_API_URL", address)
         with temporary_settings({PREFECT_API_URL: address}):
             for namespace in ("vllm", "second"):
-                place = settled(Place(namespace), {"update"}, registered())
+                place = settled(Place(namespace), read_server())
+                claim(place)
                 register(catalogue(tmp_path, namespace, place=place))
             yield address
 

@@ -175,13 +175,13 @@ def test_the_device_plugin_is_a_release_of_its_own_made_only_where_none_is(produ
 
 
 def test_the_flows_are_registered_twice_for_a_pool_that_was_missing(product: Product):
+    product.deployment()  # the sandbox's own `vllm-flows serve` was first, and has the names
     for made in (True, False):
         said = product.run("deploy-flows", "--yes", "--work-pool", "workers").stderr
         assert ("work pool workers made" in said) is made
     found = product.prefect("deployments/filter", work_pools={"name": {"any_": ["workers"]}})
     try:
         declared = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
-        # The sandbox's own `vllm-flows serve` has the names as they are.
         apart = f"-{product.namespace}"
         assert {one["name"] for one in found} == {one["name"] + apart for one in declared}
         for one in found:

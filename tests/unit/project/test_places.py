@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from prefect.client.schemas.actions import VariableCreate
+from prefect.exceptions import ObjectAlreadyExists
 
 from deployments import catalogue, places, steps
-from deployments.places import Place, Registered, insist_on_own_pool, moved_from, settled
+from deployments.places import Place, Registered, There, insist_on_own_pool, moved_from, settled
 from vllm_flows.errors import ClusterUnavailableError, ConfigurationError
 from vllm_flows.settings import Settings
 
@@ -16,40 +18,67 @@ FIRST = Place("vllm", "uid-1")
 SECOND = Place("second", "uid-1")
 
 
-def there(place: Place, pool: str = "vllm", suffix: str = "") -> list[Registered]:
-    return [Registered.of(name + suffix, pool, place.tags) for name in NAMES]
+def there(place: Place, pool: str = "vllm") -> There:
+    return There(place.namespace, [Registered.of(name, pool, place.tags) for name in NAMES])
 
 
 def test_the_first_namespace_has_the_names_of_prefect_yaml_again_and_again():
-    assert settled(FIRST, NAMES, []).suffix == ""
-    assert settled(FIRST, NAMES, there(FIRST)).suffix == ""
-    both = [*there(FIRST), *there(SECOND, "second", "-second")]
-    assert settled(FIRST, NAMES, both).suffix == ""
+    assert settled(FIRST, There()).suffix == ""
+    assert settled(FIRST, there(FIRST)).suffix == ""
 
 
-def test_the_second_one_has_names_of_its_own_and_keeps_them():
-    assert settled(SECOND, NAMES, there(FIRST)).suffix == "-second"
-    alone = there(SECOND, "second", "-second")
-    assert settled(SECOND, NAMES, alone).suffix == "-second"
+def test_the_second_one_has_names_of_its_own():
+    assert settled(SECOND, there(FIRST)).suffix == "-second"
+
+
+class Variables:
+    """Stands for Prefect's client: a variable of a name is made once."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, VariableCreate] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def create_variable(self, wanted: VariableCreate) -> None:
+        if wanted.name in self.there:
+            raise ObjectAlreadyExists(Exception())
+        self.there[wanted.name] = wanted
+
+    def read_variable_by_name(self, name: str) -> VariableCreate | None:
+        return self.there.get(name)
+
+
+def test_of_two_that_register_at_once_one_gets_the_names(monkeypatch: pytest.MonkeyPatch):
+    server = Variables()
+    monkeypatch.setattr(places, "get_client", lambda **_: server)
+    for _ in range(2):
+        places.claim(FIRST)
+    with pytest.raises(ConfigurationError) as refused:
+        places.claim(SECOND)
+    assert refused.value.next_command.startswith("the same command again")
+    places.claim(settled(SECOND, there(FIRST)))
 
 
 def test_what_was_registered_for_nobody_is_taken_up():
-    old = [Registered.of(name, "vllm", ["vllm"]) for name in NAMES]
-    assert settled(SECOND, NAMES, old) == SECOND
+    old = There("", [Registered.of(name, "vllm", ["vllm"]) for name in NAMES])
+    assert settled(SECOND, old) == SECOND
     insist_on_own_pool(SECOND, "vllm", old)
 
 
 def test_another_cluster_with_the_same_namespace_is_refused_unless_it_is_taken_over():
     other = Place("vllm", "uid-2")
     with pytest.raises(ConfigurationError) as refused:
-        settled(other, NAMES, there(FIRST))
+        settled(other, there(FIRST))
     assert "--take-over" in refused.value.next_command
-    assert settled(other, NAMES, there(FIRST), take_over=True) == other
+    assert settled(other, there(FIRST), take_over=True) == other
 
 
 def test_a_cluster_that_cannot_be_asked_is_the_one_that_was_known():
-    assert settled(Place("vllm"), NAMES, there(FIRST)) == FIRST
-    assert settled(FIRST, NAMES, there(Place("vllm"))) == FIRST
+    assert settled(Place("vllm"), there(FIRST)) == FIRST
+    assert settled(FIRST, there(Place("vllm"))) == FIRST
 
 
 def test_a_work_pool_of_another_namespace_is_refused_with_the_command_that_does():
@@ -91,8 +120,9 @@ def test_without_a_cluster_the_namespace_alone_says_whose_they_are(
     assert places.place_of(Settings(namespace="second")) == Place("second")
 
 
-def asked_by_prefect(monkeypatch: pytest.MonkeyPatch, *others: Registered) -> dict[str, Any]:
-    monkeypatch.setattr(steps, "registered", lambda: list(others))
+def asked_by_prefect(monkeypatch: pytest.MonkeyPatch, there: There | None = None) -> dict[str, Any]:
+    monkeypatch.setattr(steps, "read_server", lambda: there or There())
+    monkeypatch.setattr(steps, "claim", lambda _place: None)
     monkeypatch.setattr(steps, "place_of", lambda settings: Place(settings.namespace))
     steps.here.cache_clear()
     return steps.here("vllm")
@@ -111,6 +141,6 @@ def test_prefects_own_command_takes_no_names_of_another_namespace(monkeypatch: p
     monkeypatch.setenv(steps.DIRECTORY, "/work")
     monkeypatch.setenv("VLLM_NAMESPACE", "second")
     assert asked_by_prefect(monkeypatch)["directory"] == "/work"
-    for other in (Registered.of("deploy", "x", FIRST.tags), Registered.of("x", "vllm", FIRST.tags)):
+    for other in (There("vllm"), There("second", there(FIRST).deployments)):
         with pytest.raises(SystemExit, match="vllm-flows deploy-flows --work-pool vllm-second"):
             asked_by_prefect(monkeypatch, other)
