@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,9 +47,7 @@ def deploy_flows(
     prepare_environment()
     from prefect.settings import PREFECT_API_URL
 
-    from deployments.automating import automate
-    from deployments.places import claim, insist_on_own_pool, read_server
-    from deployments.registering import catalogue, pools_of, register
+    from deployments.registering import catalogue, pools_of
     from deployments.steps import DIRECTORY
 
     directory = Path(os.environ.get(DIRECTORY) or Path.cwd()).absolute()
@@ -63,15 +62,7 @@ def deploy_flows(
     if not yes:
         confirm("Register them?")
     with explained():
-        claim(place)
-        made = register(document)
-        # Another namespace may have registered for the pool at the same time.
-        insist_on_own_pool(place, pool, read_server())
-        automated = automate(notify)
-    for name in made:
-        note(f"work pool {name} made")
-    for name in automated:
-        note(f"automation {name}")
+        _register(document, place, pool, notify)
     note(f"registered; next: prefect worker start --pool {pool}")
 
 
@@ -92,3 +83,17 @@ def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place
     for old in moved_from(place, pool, there):
         note(f"they leave work pool {old}: its workers get no more runs of {place.namespace}")
     return place
+
+
+def _register(document: Mapping[str, Any], place: Place, pool: str, notify: str | None) -> None:
+    from deployments.automating import automate
+    from deployments.places import claim, insist_on_own_pool, read_server
+    from deployments.registering import register
+
+    claim(place)
+    for name in register(document):
+        note(f"work pool {name} made")
+    # Another namespace may have registered for the pool at the same time.
+    insist_on_own_pool(place, pool, read_server())
+    for name in automate(notify):
+        note(f"automation {name}")
