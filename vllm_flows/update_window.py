@@ -2,19 +2,22 @@
 
 `Sun 02:00-05:00`, `Mon-Fri 22:00-02:00` (over midnight), `Sat,Sun 00:00-24:00`, or without days
 for every day. Hours are those of a time zone; an hour that a change of clocks leaves out is no
-hour of that day.
+hour of that day: what begins or ends in it does so when the clocks change.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_SHORTEST = 3
 _WEEK = len(_DAYS)
-_TEXT = re.compile(r"(?:(\S+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)")
+_TEXT = re.compile(r"(?:(\S+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)", re.ASCII)
+_MINUTE = timedelta(minutes=1)
 _HOURS = 24
 _MINUTES = 60
 _EXAMPLES = "write it as Sun 02:00-05:00, Mon-Fri 22:00-02:00 or 01:00-04:00"
@@ -48,12 +51,27 @@ class Window:
             if day.weekday() not in self.days:
                 continue
             last = day if self.end > self.begin else day + timedelta(days=1)
-            begin, end = (
-                datetime.combine(one, hour, zone).astimezone(UTC)
-                for one, hour in ((day, self.begin), (last, self.end))
-            )
+            begin, end = _moment(day, self.begin, zone), _moment(last, self.end, zone)
             if begin < end:
                 yield begin, end
+
+
+def _moment(day: date, hour: time, zone: tzinfo) -> datetime:
+    """Return when it is that hour of the day, in UTC: the first time, if the clocks go back.
+
+    For one that the clocks leave out `fold` reads it in the time from before and after the change,
+    between which the change itself lies.
+    """
+    local = datetime.combine(day, hour, zone)
+    usual, early = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if usual <= early:
+        return usual
+    changed = local.replace(fold=1).utcoffset()
+    minutes = [early + _MINUTE * count for count in range((usual - early) // _MINUTE)]
+    found = bisect_left(
+        minutes, 1, key=lambda one: int(one.astimezone(zone).utcoffset() == changed)
+    )
+    return early + _MINUTE * found
 
 
 def parse_window(text: str) -> Window:
@@ -95,8 +113,10 @@ def _days(text: str) -> frozenset[int]:
 
 
 def _day(text: str) -> int:
-    word = text[:3].capitalize()
-    if word not in _DAYS:
-        message = f"{text[:20]!r} is no day of the week; days are {', '.join(_DAYS)}"
+    word = text.capitalize()
+    found = [number for number, day in enumerate(_DAYS) if day.startswith(word)]
+    if len(word) < _SHORTEST or not found:
+        days = ", ".join(day[:_SHORTEST] for day in _DAYS)
+        message = f"{text[:20]!r} is no day of the week; days are {days}"
         raise ValueError(message)
-    return _DAYS.index(word)
+    return found[0]

@@ -85,7 +85,12 @@ def test_a_commit_that_did_not_do_is_not_rolled_out_whatever_the_policy(change: 
         # The clocks of 2027-03-28 go from 02:00 to 03:00: that Sunday has no such hour.
         ("Sun 02:00-03:00", "2027-03-28T00:30", BERLIN, "2027-04-04T00:00"),
         ("Sun 01:30-03:30", "2027-03-28T00:30", BERLIN, None),
-        ("Sun 02:30-03:30", "2027-03-27T12:00", BERLIN, "2027-04-04T00:30"),
+        ("Sun 02:30-02:45", "2027-03-28T00:00", BERLIN, "2027-04-04T00:30"),
+        ("Sun 02:30-03:30", "2027-03-27T12:00", BERLIN, "2027-03-28T01:00"),
+        ("Sun 02:30-05:00", "2027-03-28T00:59", BERLIN, "2027-03-28T01:00"),
+        ("Sun 02:30-05:00", "2027-03-28T01:00", BERLIN, None),
+        ("Sun 01:00-02:30", "2027-03-28T00:59", BERLIN, None),
+        ("Sun 01:00-02:30", "2027-03-28T01:00", BERLIN, "2027-04-03T23:00"),
         # Those of 2027-10-31 go back from 03:00 to 02:00: the window is an hour longer.
         ("Sun 01:00-04:00", "2027-10-31T02:30", BERLIN, None),
     ],
@@ -110,6 +115,10 @@ def test_a_window_opens_at_its_hours_in_its_time_zone(
         "24:30-02:00",
         "Sun, 02:00-05:00",
         "5:00-5:00",
+        "Sun\N{EN DASH}Mon 01:00-02:00",
+        "Sundae 01:00-02:00",
+        "Su 01:00-02:00",
+        "Sun \N{ARABIC-INDIC DIGIT ZERO}\N{ARABIC-INDIC DIGIT ONE}:00-02:00",
     ],
 )
 def test_what_is_no_window_is_refused_with_an_example(text: str):
