@@ -8,6 +8,7 @@ from types import MappingProxyType
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.health import HUB, Checked, Finding, Kind
 from vllm_flows.observed import Access, Verdict
+from vllm_flows.sizes import human_count
 
 OF_THE_TOKEN = {Access.EXPIRED, Access.INVALID, Access.NO_SCOPE}
 """Refusals that all models share: they are told once."""
@@ -43,7 +44,7 @@ def judge_hub(
     quiet = [one for one in verdicts if one.access is Access.SILENT]
     if quiet or silent:
         error = silent or quiet[0].problems[0]
-        many = f"{len(quiet)} models: " if quiet else ""
+        many = f"{human_count(len(quiet), 'model')}: " if quiet else ""
         found.append(_finding(Kind.NOT_MEASURED, error, f"{many}{error.what}"))
     if token:
         found.append(_finding(Kind.TOKEN, token, token.what))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from vllm_flows.errors import AccessError, HubUnavailableError, VllmFlowsError
 from vllm_flows.health import HUB, Checked
 from vllm_flows.health_hub import judge_hub
-from vllm_flows.health_looking import unlisted
+from vllm_flows.health_looking import is_listed
 from vllm_flows.hub_token import account_of, shortcoming
 from vllm_flows.models import Model
 from vllm_flows.observed import Description, Verdict
@@ -33,7 +33,7 @@ def ask_hub(
     `known` has by model what its commits are like. Of a model that is deployed and no longer listed
     the repository is not known.
     """
-    models = [one for one in models if one.model_url != unlisted(one.name).model_url]
+    models = [one for one in models if is_listed(one)]
     first = {(one.model_url, one.revision): one for one in reversed(models)}
     with asking_hub(session.hub(), list(first.values()), known) as answers:
         verdicts = dict(zip(first, answers, strict=True))

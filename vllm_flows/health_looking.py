@@ -135,3 +135,8 @@ def why_not_ready(session: Session, seen: Look, model: str) -> Diagnosis | None:
 def unlisted(name: str) -> Model:
     """Return a deployed model that models.yaml does not have: it is asked what all are asked."""
     return Model(name=name, model_url=f"unknown/{name}")
+
+
+def is_listed(model: Model) -> bool:
+    """Say whether models.yaml has the model."""
+    return model.model_url != unlisted(model.name).model_url

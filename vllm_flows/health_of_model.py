@@ -13,7 +13,7 @@ from vllm_flows.health_judging import (
     judge_ways,
     restart_counts,
 )
-from vllm_flows.health_looking import Look, why_not_ready
+from vllm_flows.health_looking import Look, is_listed, why_not_ready
 from vllm_flows.health_memory import NOTHING, Memory
 from vllm_flows.health_router import Counts, judge_errors
 from vllm_flows.health_speed import best
@@ -34,7 +34,8 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
     begin = session.clock.now()
     status, memory = seen.statuses[name], seen.memories.get(name, NOTHING)
     why = why_not_ready(session, seen, name)
-    findings = judge_replicas(status, why, changing=seen.changing)
+    listed = model.replica_count if is_listed(model) else 0
+    findings = judge_replicas(status, why, wanted=listed, changing=seen.changing)
     findings += judge_restarts(seen.pods.get(name, ()), memory)
     findings += judge_errors(name, asker.counts, memory)
     asked, replicas = Asked(), seen.replicas(name)
@@ -47,7 +48,7 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
     checked = Checked(
         name,
         ready=status.ready,
-        wanted=status.wanted,
+        wanted=status.wanted or listed,
         first_token_seconds=speed.first,
         tokens_per_second=speed.rate,
         seconds=session.clock.now() - begin - asked.waited,

@@ -26,9 +26,11 @@ def _names(model: str) -> tuple[str, ...]:
 
 
 def judge_release(release: Release) -> list[Finding]:
-    """Judge the state that helm left the release in; none is no finding: no model is there."""
-    if release.state in {ReleaseState.DEPLOYED, ReleaseState.ABSENT}:
+    """Judge the state that helm left the release in."""
+    if release.state is ReleaseState.DEPLOYED:
         return []
+    if release.state is ReleaseState.ABSENT:
+        return [Finding(Kind.NOT_DEPLOYED, "there is no release in the namespace")]
     return [Finding(Kind.UNFINISHED, f"the release is {release.state}")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vllm_flows.health import Checked, Health, State
-from vllm_flows.sizes import human_seconds
+from vllm_flows.sizes import human_count, human_seconds
 
 Row = dict[str, Any]
 
@@ -73,7 +73,10 @@ def sentence(health: Health) -> str:
     """Say it in a line."""
     counts = health.counts()
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
-    return f"{sum(counts.values())} models checked in {human_seconds(health.seconds)}: {told}"
+    at_fault = [one for one in health.checked if one.shared and one.state is not State.GREEN]
+    shared = "".join(f"; {one.name} {one.state}" for one in at_fault)
+    many = human_count(sum(counts.values()), "model")
+    return f"{many} checked in {human_seconds(health.seconds)}: {told}{shared}"
 
 
 def health_data(health: Health) -> dict[str, Any]:

@@ -31,3 +31,8 @@ def human_age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def human_count(count: int, noun: str) -> str:
+    """Return the count with its noun, as `1 model` or `2 models`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

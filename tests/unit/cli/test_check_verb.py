@@ -42,7 +42,7 @@ def test_check_exits_with_0_when_all_are_green_also_with_what_is_worth_knowing(
     assert asked == [{"names": ("qwen",), "deep": True}]
     shown = capsys.readouterr()
     assert json.loads(shown.out)["state"] == "green"
-    assert "1 models checked" in shown.err
+    assert "1 model checked" in shown.err
 
 
 def test_repair_runs_the_flow(monkeypatch: pytest.MonkeyPatch):

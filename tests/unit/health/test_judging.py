@@ -149,6 +149,17 @@ def test_while_a_run_changes_the_namespace_nobody_is_down_who_is_not_ready():
     assert judge_replicas(ready, None, changing=True) == []
 
 
+def test_a_model_that_was_scaled_to_none_in_spite_of_models_yaml_is_down():
+    gone = Status("a", Health.AT_REST)
+    (found,) = judge_replicas(gone, None, wanted=2)
+    assert (found.kind, found.state) == (Kind.NO_REPLICA, State.DOWN)
+    assert found.text == "it was scaled to 0 replicas, and models.yaml wants 2"
+    (found,) = judge_replicas(gone, None, wanted=2, changing=True)
+    assert found.state is State.INCONCLUSIVE
+    (found,) = judge_replicas(gone, None, changing=True)
+    assert found.state is State.GREEN
+
+
 @pytest.mark.parametrize("health", [Health.READY, Health.UNPROVEN])
 def test_ready_replicas_are_no_finding(health: Health):
     assert judge_replicas(Status("a", health, wanted=2, ready=2), None) == []
@@ -269,6 +280,9 @@ def test_a_change_from_outside_is_told_of_the_model_that_it_is_about():
 
 def test_a_release_that_helm_did_not_finish_is_told():
     assert judge_release(Release(ReleaseState.DEPLOYED)) == []
+    (found,) = judge_release(Release(ReleaseState.ABSENT))
+    assert (found.kind, found.state) == (Kind.NOT_DEPLOYED, State.DOWN)
+    assert found.next_for(RELEASE) == "vllm-flows install"
     assert kinds(judge_release(Release(ReleaseState.PENDING_UPGRADE))) == [Kind.UNFINISHED]
 
 

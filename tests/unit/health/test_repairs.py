@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from vllm_flows.errors import ClusterError
-from vllm_flows.health import Checked, Finding, Health, Kind, State
+from vllm_flows.health import HUB, ROUTER, Checked, Finding, Health, Kind, State
 from vllm_flows.health_memory import Memory, Run
 from vllm_flows.health_picture import as_address, trend
 from vllm_flows.health_repairs import Repairs, Way, choose
@@ -170,6 +170,12 @@ def test_a_person_sees_the_worst_of_each_and_what_to_run():
     assert rows[1]["found"] == ("silent: replica a-1: no byte; weights-damaged: 1 file; and 1 more")
     assert next_lines(HEALTH) == ["phi: next: vllm-flows check phi --repair"]
     assert sentence(HEALTH) == "2 models checked in 12 s: 1 green, 1 down"
+
+
+def test_a_router_that_is_down_is_said_beside_models_that_are_green():
+    router = Checked(ROUTER, (Finding(Kind.ROUTER_DOWN, "answers nobody"),))
+    health = Health(0.0, 1.0, (Checked("a"), router, Checked(HUB)))
+    assert sentence(health) == "1 model checked in 1 s: 1 green; (router) down"
 
 
 def test_what_others_wrote_is_no_markdown_on_the_page():
