@@ -19,7 +19,7 @@ from vllm_flows.health_choosing import chosen
 from vllm_flows.health_events import changes
 from vllm_flows.health_keeping import with_repairs
 from vllm_flows.health_memory import runs_with
-from vllm_flows.health_repairs import Repair, choose
+from vllm_flows.health_repairs import Repair, Result, choose
 from vllm_flows.metrics import of_health
 from vllm_flows.models import Model
 from vllm_flows.session import Session
@@ -78,28 +78,27 @@ def _repaired(session: Session, models: Sequence[Model], outcome: Outcome, at_mo
         outcome.health.at,
         at_most,
     )
-    lines, done = list(wanted.refused), list[Repair]()
-    by_name = {model.name: model for model in models}
+    results, by_name = list(wanted.refused), {model.name: model for model in models}
+    for result in results:
+        say(f"repair: {result.text}")
+    waiting = list(wanted.chosen)
     try:
-        if wanted.chosen:
+        if waiting:
             with locked(session, "health") as guarded:
-                for one in wanted.chosen:
-                    error = _mended(guarded, by_name[one.model], one)
-                    lines.append(one.outcome(error))
-                    done.append(one)
+                while waiting:
+                    results.append(_mended(guarded, by_name[waiting[0].model], waiting[0]))
+                    waiting.pop(0)
     except LockedError as error:
-        lines += [one.outcome(error) for one in wanted.chosen]
-    for line in wanted.refused:
-        say(f"repair: {line}")
-    return with_repairs(outcome, done, lines)
+        results += [one.left(error.what) for one in waiting]
+    return with_repairs(outcome, results)
 
 
-def _mended(session: Session, model: Model, repair: Repair) -> VllmFlowsError | None:
+def _mended(session: Session, model: Model, repair: Repair) -> Result:
     """Do one repair; what keeps it from coming about concerns no other."""
     try:
         mend(session, model, repair)
     except LockedError:
         raise
     except VllmFlowsError as error:
-        return error
-    return None
+        return repair.failed(error)
+    return Result(repair, tried=True)

@@ -41,7 +41,7 @@ def mend(session: Session, model: Model, repair: Repair) -> None:
         session.cluster.delete("Pod", repair.pod)
     else:
         _fetch_anew(session, model)
-    say(f"repair: {repair.text}")
+    say(f"repair: {repair.model}: {repair.text}")
 
 
 def _fetch_anew(session: Session, model: Model) -> None:

@@ -247,7 +247,8 @@ class Health:
     """What one check found of all: models in their order, then what they share.
 
     `at` is when it began, in seconds since the epoch, `seconds` how long it took. `repairs` says
-    what was done about it, a line each; `notes` what a reader should know beside.
+    what was done about it, a line each, `mended` of which models it came about; `notes` what a
+    reader should know beside.
     """
 
     at: float
@@ -255,6 +256,7 @@ class Health:
     checked: tuple[Checked, ...]
     deep: bool = False
     repairs: tuple[str, ...] = field(default=())
+    mended: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -9,7 +9,7 @@ from vllm_flows.errors import ConflictError, VllmFlowsError
 from vllm_flows.health_checking import Outcome
 from vllm_flows.health_events import Change, with_told
 from vllm_flows.health_memory import CONFIG_MAP, Memory, config_map, to_write
-from vllm_flows.health_repairs import Repair
+from vllm_flows.health_repairs import Result
 from vllm_flows.session import Session
 
 
@@ -39,14 +39,20 @@ def keep(session: Session, outcome: Outcome, told: Sequence[Change] | None, *, w
     return Kept(memories)
 
 
-def with_repairs(outcome: Outcome, done: Sequence[Repair], lines: Sequence[str]) -> Outcome:
-    """Return the outcome with what was done about it: how often is remembered too."""
-    memories = dict(outcome.memories)
-    for repair in done:
-        memory = memories[repair.model]
-        repairs = (*memory.repairs, (outcome.health.at, str(repair.way)))
-        memories[repair.model] = replace(memory, repairs=repairs)
-    health = replace(outcome.health, repairs=tuple(lines))
+def with_repairs(outcome: Outcome, results: Sequence[Result]) -> Outcome:
+    """Return the outcome with what came of repairs: how often is remembered too."""
+    memories, of = dict(outcome.memories), {one.repair.model: one for one in results}
+    for name, one in of.items():
+        if one.tried:
+            done = (outcome.health.at, str(one.repair.way))
+            memories[name] = replace(memories[name], repairs=(*memories[name].repairs, done))
+    checked = (of[one.name].on(one) if one.name in of else one for one in outcome.health.checked)
+    health = replace(
+        outcome.health,
+        checked=tuple(checked),
+        repairs=tuple(one.text for one in results),
+        mended=tuple(name for name, one in of.items() if not one.why),
+    )
     return replace(outcome, memories=memories, health=health)
 
 

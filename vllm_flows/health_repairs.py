@@ -7,7 +7,7 @@ two models of one node never have one at the same time. What most models have is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows.errors import VllmFlowsError
@@ -42,20 +42,56 @@ class Repair:
     def text(self) -> str:
         """Say what was done."""
         if self.way is Way.RESTART:
-            return f"{self.model}: pod {self.pod} was ended, another takes its place"
-        return f"{self.model}: the damaged files on its volume were fetched anew"
+            return f"pod {self.pod} was ended, another takes its place"
+        return "the damaged files on its volume were fetched anew"
 
-    def outcome(self, error: VllmFlowsError | None) -> str:
-        """Say what came of it."""
-        return self.text if error is None else f"{self.model}: not repaired: {error.what}"
+    def failed(self, error: VllmFlowsError) -> Result:
+        """Return that it was tried and did not come about."""
+        return Result(self, f"not repaired: {error.what}", error.next_command, tried=True)
+
+    def left(self, why: str, next_command: str = "") -> Result:
+        """Return that nothing was done; `next_command` where another try would end the same."""
+        return Result(self, f"left alone: {why}", next_command)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a repair that would help: `why` nothing was done or it failed, "" when done."""
+
+    repair: Repair
+    why: str = ""
+    next_command: str = ""
+    tried: bool = False
+
+    @property
+    def text(self) -> str:
+        """Say it in a line."""
+        return f"{self.repair.model}: {self.why or self.repair.text}"
+
+    def on(self, one: Checked) -> Checked:
+        """Return what was found of the model with what came of it, and what to run now."""
+        next_command = self.next_command if self.why else f"vllm-flows check {one.name}"
+        kinds = {Kind.WEIGHTS} if self.repair.way is Way.REFETCH else _RESTARTED
+        said = self.why or f"since then {self.repair.text}"
+        findings = tuple(
+            replace(
+                each,
+                why="; ".join(filter(None, [each.why, said])),
+                next_command=next_command or each.next_command,
+            )
+            if each.kind in kinds
+            else each
+            for each in one.findings
+        )
+        return replace(one, findings=findings)
 
 
 @dataclass(frozen=True)
 class Repairs:
-    """What is to be done, and lines that say what is not."""
+    """What is to be done, and what is not."""
 
     chosen: tuple[Repair, ...] = ()
-    refused: tuple[str, ...] = ()
+    refused: tuple[Result, ...] = ()
 
 
 def choose(
@@ -70,16 +106,17 @@ def choose(
     Models that do not answer come before those that do. `now` is in seconds since the epoch.
     """
     chosen: list[Repair] = []
-    refused: list[str] = []
+    refused: list[Result] = []
     models = [one for one in checked if not one.shared]
     for one in sorted(models, key=lambda one: -one.state.badness):
         repair = _wanted(one, nodes.get(one.name, {}))
         if repair is None:
             continue
         why = _obstacle(repair, one, models, memories.get(one.name, NOTHING), now)
-        why = why or _beside(repair, chosen, at_most)
         if why:
-            refused.append(f"{one.name}: left alone: {why}")
+            refused.append(repair.left(why, f"vllm-flows logs {one.name}"))
+        elif why := _beside(repair, chosen, at_most):
+            refused.append(repair.left(why))
         else:
             chosen.append(repair)
     return Repairs(tuple(chosen), tuple(refused))
@@ -101,10 +138,10 @@ def _wanted(one: Checked, pods: Mapping[str, str]) -> Repair | None:
 def _obstacle(
     repair: Repair, one: Checked, models: Sequence[Checked], memory: Memory, now: float
 ) -> str:
-    ages = [now - at for at, _ in memory.repairs]
-    if any(age < _PAUSE_SECONDS for age in ages):
+    ages = [(now - at, what) for at, what in memory.repairs]
+    if any(age < _PAUSE_SECONDS and what == repair.way for age, what in ages):
         return "it was repaired less than 6 hours ago"
-    if sum(age < _WEEK_SECONDS for age in ages) >= _IN_A_WEEK:
+    if sum(age < _WEEK_SECONDS for age, _ in ages) >= _IN_A_WEEK:
         return f"it was repaired {_IN_A_WEEK} times within a week; somebody should look"
     alike = sum(_has(other, one.findings[0]) for other in models)
     if repair.way is Way.RESTART and alike >= _MANY and alike * 2 > len(models):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from vllm_flows.health import Checked, Health, State
+from vllm_flows.names import some_of
 from vllm_flows.sizes import human_count, human_seconds
 
 Row = dict[str, Any]
 
 _SHOWN = 2
+_NAMED = 5
 _NO_MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\|<>[]*_"} | {ord("`"): "'"}
 
 
@@ -75,8 +77,9 @@ def sentence(health: Health) -> str:
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
     at_fault = [one for one in health.checked if one.shared and one.state is not State.GREEN]
     shared = "".join(f"; {one.name} {one.state}" for one in at_fault)
+    mended = f"; repaired since: {some_of(health.mended, _NAMED)}" if health.mended else ""
     many = human_count(sum(counts.values()), "model")
-    return f"{many} checked in {human_seconds(health.seconds)}: {told}{shared}"
+    return f"{many} checked in {human_seconds(health.seconds)}: {told}{shared}{mended}"
 
 
 def health_data(health: Health) -> dict[str, Any]:

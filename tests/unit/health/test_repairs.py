@@ -9,9 +9,11 @@ import pytest
 
 from vllm_flows.errors import ClusterError
 from vllm_flows.health import HUB, ROUTER, Checked, Finding, Health, Kind, State
+from vllm_flows.health_checking import Outcome
+from vllm_flows.health_keeping import with_repairs
 from vllm_flows.health_memory import Memory, Run
 from vllm_flows.health_picture import as_address, trend
-from vllm_flows.health_repairs import Repairs, Way, choose
+from vllm_flows.health_repairs import Repair, Repairs, Result, Way, choose
 from vllm_flows.health_report import health_data, health_rows, next_lines, page, sentence
 
 NOW, HOUR = 1_000_000.0, 3600.0
@@ -26,6 +28,10 @@ def chosen(*models: Checked, at_most: int = 3, nodes: str = "", **memories: Memo
     return choose(models, found, memories, NOW, at_most)
 
 
+def refused(found: Repairs) -> list[str]:
+    return [one.text for one in found.refused]
+
+
 def silent(name: str, replica: str | None = None) -> Checked:
     return Checked(name, (Finding(Kind.SILENT, "no byte", replica=replica or f"{name}-1"),))
 
@@ -34,8 +40,8 @@ def silent(name: str, replica: str | None = None) -> Checked:
 def test_a_replica_that_does_not_answer_is_restarted(kind: Kind):
     (one,) = chosen(Checked("a", (Finding(kind, "x", replica="a-1"),))).chosen
     assert (one.way, one.pod, one.node) == (Way.RESTART, "a-1", "node-0")
-    assert "a-1" in one.outcome(None)
-    assert "refused" in one.outcome(ClusterError("refused"))
+    assert Result(one).text == "a: pod a-1 was ended, another takes its place"
+    assert one.failed(ClusterError("refused")).text == "a: not repaired: refused"
 
 
 def test_the_only_replica_needs_no_name():
@@ -58,22 +64,24 @@ def test_damaged_files_are_fetched_before_anybody_loads_them():
 def test_a_run_repairs_few_and_never_two_of_one_node():
     found = chosen(silent("a"), silent("b"), silent("c"), Checked("d"), Checked("e"), at_most=2)
     assert [one.model for one in found.chosen] == ["a", "b"]
-    assert found.refused == ("c: left alone: 2 repairs in one run are enough",)
+    assert refused(found) == ["c: left alone: 2 repairs in one run are enough"]
     found = chosen(silent("a"), silent("b"), nodes="n")
-    assert found.refused == ("b: left alone: a on the same node is repaired now",)
+    assert refused(found) == ["b: left alone: a on the same node is repaired now"]
 
 
 def test_who_does_not_answer_comes_before_who_does():
     found = chosen(Checked("a", (WEIGHTS,)), silent("b"), nodes="n")
     assert [one.model for one in found.chosen] == ["b"]
-    assert found.refused == ("a: left alone: b on the same node is repaired now",)
+    assert refused(found) == ["a: left alone: b on the same node is repaired now"]
 
 
 def test_a_repair_that_did_not_help_is_not_made_a_habit_of():
     recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
-    assert "6 hours" in chosen(silent("a"), a=recently).refused[0]
+    (left,) = chosen(silent("a"), a=recently).refused
+    assert "6 hours" in left.text
+    assert left.on(silent("a")).findings[0].next_for("a") == "vllm-flows logs a"
     often = Memory(repairs=tuple((NOW - days * 24 * HOUR, "restart") for days in (1, 3, 5)))
-    assert "3 times within a week" in chosen(silent("a"), a=often).refused[0]
+    assert "3 times within a week" in refused(chosen(silent("a"), a=often))[0]
     before = Memory(repairs=tuple((NOW - days * 24 * HOUR, "restart") for days in (8, 9, 10)))
     assert chosen(silent("a"), a=before).chosen
 
@@ -81,7 +89,45 @@ def test_a_repair_that_did_not_help_is_not_made_a_habit_of():
 def test_what_most_models_have_is_nobody_s_own_fault():
     found = chosen(*(silent(name) for name in "abcde"), Checked("f"))
     assert found.chosen == ()
-    assert found.refused[0] == "a: left alone: 5 of 6 models are so; the cause is elsewhere"
+    assert refused(found)[0] == "a: left alone: 5 of 6 models are so; the cause is elsewhere"
+
+
+@pytest.mark.parametrize(("alike", "well"), [(4, 4), (3, 0)], ids=["half of all", "three"])
+def test_what_no_more_than_half_or_than_three_have_is_repaired(alike: int, well: int):
+    models = [silent(f"a{number}") for number in range(alike)]
+    models += [Checked(f"b{number}") for number in range(well)]
+    assert len(chosen(*models).chosen) == 3
+
+
+def test_files_that_were_fetched_anew_do_not_keep_a_replica_from_a_restart():
+    fetched = Memory(repairs=((NOW - HOUR, "fetch anew"),))
+    assert chosen(silent("a"), a=fetched).chosen
+    assert not chosen(Checked("a", (WEIGHTS,)), a=fetched).chosen
+
+
+def test_what_was_repaired_is_said_where_it_was_found_with_what_to_run_then():
+    repair = Repair("phi", Way.RESTART, "n", "a-1")
+    after = with_repairs(Outcome(HEALTH, {"phi": Memory()}), [Result(repair, tried=True)])
+    phi = after.health.checked[1]
+    assert phi.findings[0].text == (
+        "replica a-1: no byte (since then pod a-1 was ended, another takes its place)"
+    )
+    assert next_lines(after.health) == ["phi: next: vllm-flows check phi"]
+    assert sentence(after.health).endswith("1 green, 1 down; repaired since: phi")
+    assert after.health.repairs == ("phi: pod a-1 was ended, another takes its place",)
+    assert after.memories["phi"].repairs == ((HEALTH.at, "restart"),)
+
+
+def test_what_failed_or_was_left_alone_is_no_repair():
+    repair = Repair("phi", Way.RESTART, "n", "a-1")
+    before = Outcome(HEALTH, {"phi": Memory()})
+    failed = with_repairs(before, [repair.failed(ClusterError("no", next_command="look"))])
+    assert (failed.health.mended, len(failed.memories["phi"].repairs)) == ((), 1)
+    assert next_lines(failed.health) == ["phi: next: look"]
+    left = with_repairs(before, [repair.left("another run holds the lock")])
+    assert (left.health.mended, left.memories["phi"].repairs) == ((), ())
+    assert next_lines(left.health) == ["phi: next: vllm-flows check phi --repair"]
+    assert left.health.repairs == ("phi: left alone: another run holds the lock",)
 
 
 def test_a_pod_that_is_gone_already_is_not_looked_for():
