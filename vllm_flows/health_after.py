@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from vllm_flows import health_beside as beside
-from vllm_flows.errors import WorseError
+from vllm_flows.errors import ClusterError, WorseError
 from vllm_flows.health import Finding, Kind
-from vllm_flows.health_asking import Asker
+from vllm_flows.health_asking import Asked, Asker
 from vllm_flows.health_baseline import fitting
 from vllm_flows.health_judging import judge_ways
+from vllm_flows.health_keeping import keep_baseline
 from vllm_flows.health_lanes import Lanes
-from vllm_flows.health_looking import look
-from vllm_flows.health_memory import NOTHING
+from vllm_flows.health_looking import Look, look
+from vllm_flows.health_memory import NOTHING, Baseline
 from vllm_flows.health_speed import Speed, best
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
@@ -26,13 +27,27 @@ _PATIENCE_SECONDS = 10.0
 def compared(session: Session, model: Model, before: str) -> str:
     """Ask each ready replica, and say how its answers are beside the baseline.
 
-    `before` is the `configuration` that served until now, whose baseline it is. Raises
-    WorseError when an answer is far slower, or no text.
+    `before` is the `configuration` that served until now, whose baseline it is. What was measured
+    is the baseline of what serves now. Raises WorseError when an answer is far slower, or no text.
     """
     seen = look(session, [model.name])
     baseline = fitting(seen.memories.get(model.name, NOTHING).baseline, before)
+    asked = _asked(session, model, seen, baseline)
+    found = judge_ways(None, asked.own, baseline)
     if baseline is None:
-        return "no check measured what served before: there is nothing to compare with"
+        said = "no check measured what served before: there is nothing to compare with"
+        return said if found else said + _kept(session, model, seen.digest(model.name), asked)
+    worse = [one for one in found if one.kind in _WORSE]
+    if worse:
+        raise _worse(session, model, worse)
+    unclear = [one.text for one in found if one.kind is not Kind.SHAPE]
+    if unclear:
+        return f"could not be compared with what served before: {'; '.join(unclear)}"
+    said = f"no slower than before: {_speeds(_speed(asked), baseline.speed)}"
+    return said + _kept(session, model, seen.digest(model.name), asked)
+
+
+def _asked(session: Session, model: Model, seen: Look, baseline: Baseline | None) -> Asked:
     key = session.api_key()
     asker = Asker(
         session,
@@ -42,15 +57,26 @@ def compared(session: Session, model: Model, before: str) -> str:
         beside.router_counts(session, seen),
         alone=True,
     )
-    asked = asker.ask(model, seen.replicas(model.name), baseline)
-    found = judge_ways(None, asked.own, baseline)
-    worse = [one for one in found if one.kind in _WORSE]
-    if worse:
-        raise _worse(session, model, worse)
-    unclear = [one.text for one in found if one.kind is not Kind.SHAPE]
-    if unclear:
-        return f"could not be compared with what served before: {'; '.join(unclear)}"
-    return f"no slower than before: {_speeds(best(one.speed for one in asked.own), baseline.speed)}"
+    return asker.ask(model, seen.replicas(model.name), baseline)
+
+
+def _kept(session: Session, model: Model, digest: str, asked: Asked) -> str:
+    """Keep what was measured for the next check; return what to say when that did not come about.
+
+    The model answers either way, and the next check measures it.
+    """
+    shapes = {name: shape for one in asked.own for name, shape in one.shapes.items()}
+    if not (digest and shapes):
+        return ""
+    try:
+        keep_baseline(session, model.name, Baseline(digest, _speed(asked), shapes))
+    except ClusterError as error:
+        return f"; what was measured is not remembered: {error.what}"
+    return ""
+
+
+def _speed(asked: Asked) -> Speed:
+    return best(one.speed for one in asked.own)
 
 
 def _worse(session: Session, model: Model, found: list[Finding]) -> WorseError:

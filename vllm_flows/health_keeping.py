@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vllm_flows.errors import ConflictError, VllmFlowsError
+from vllm_flows.health_baseline import renewed
 from vllm_flows.health_checking import Outcome
 from vllm_flows.health_events import Change, with_told
-from vllm_flows.health_memory import CONFIG_MAP, Memory, config_map, to_write
+from vllm_flows.health_memory import (
+    CONFIG_MAP,
+    NOTHING,
+    Baseline,
+    Memory,
+    config_map,
+    memories,
+    to_write,
+)
 from vllm_flows.health_repairs import Result
 from vllm_flows.session import Session
+
+_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -27,16 +38,46 @@ def keep(session: Session, outcome: Outcome, told: Sequence[Change] | None, *, w
     `whole`: all models were checked, so what else is remembered belongs to models that are gone.
     Only the entries of these models are written: checks of others may be under way.
     """
-    memories = dict(outcome.memories if told is None else with_told(outcome.memories, told))
-    gone = outcome.seen.memories.keys() - memories.keys() if whole else ()
-    data = to_write(memories, gone, outcome.seen.runs, outcome.health if whole else None)
+    found = dict(outcome.memories if told is None else with_told(outcome.memories, told))
+    before = outcome.seen.memories
+    gone = before.keys() - found.keys() if whole else ()
+
+    def entries(now: Mapping[str, Memory]) -> dict[str, str | None]:
+        kept = {
+            name: _with_newer(one, before.get(name), now.get(name)) for name, one in found.items()
+        }
+        return to_write(kept, gone, outcome.seen.runs, outcome.health if whole else None)
+
     if not outcome.memories:  # the cluster was silent: nothing was learnt
-        return Kept(memories)
+        return Kept(found)
     try:
-        _write(session, data, there=outcome.seen.there)
+        _write(session, entries)
     except VllmFlowsError as error:
-        return Kept(memories, error)
-    return Kept(memories)
+        return Kept(found, error)
+    return Kept(found)
+
+
+def keep_baseline(session: Session, model: str, measured: Baseline) -> None:
+    """Remember how a model answers that was just brought to a configuration; nothing else of it.
+
+    Raises ClusterError.
+    """
+
+    def entries(now: Mapping[str, Memory]) -> dict[str, str | None]:
+        memory = now.get(model, NOTHING)
+        of = (measured.digest, measured.speed, measured.shapes)
+        memory = replace(memory, baseline=renewed(memory.baseline, *of, findings=()))
+        return to_write({model: memory}, (), (), None)
+
+    _write(session, entries)
+
+
+def _with_newer(found: Memory, seen: Memory | None, now: Memory | None) -> Memory:
+    """Return what a check found, with the baseline that an update has kept since it began."""
+    if now is None or now.baseline is None:
+        return found
+    known = seen.baseline.digest if seen and seen.baseline else ""
+    return replace(found, baseline=now.baseline) if now.baseline.digest != known else found
 
 
 def with_repairs(outcome: Outcome, results: Sequence[Result]) -> Outcome:
@@ -56,12 +97,21 @@ def with_repairs(outcome: Outcome, results: Sequence[Result]) -> Outcome:
     return replace(outcome, memories=memories, health=health)
 
 
-def _write(session: Session, data: Mapping[str, str | None], *, there: bool) -> None:
-    if not there:
+def _write(
+    session: Session, entries: Callable[[Mapping[str, Memory]], Mapping[str, str | None]]
+) -> None:
+    """Write entries made from what is remembered now, unless others write at the same moment."""
+    for tries in range(_TRIES, 0, -1):
+        there = session.cluster.get("ConfigMap", CONFIG_MAP)
+        data = dict(entries(memories(there)))
         try:
-            session.cluster.create(config_map(data))
-        except ConflictError:  # another check was quicker
-            pass
+            if there is None:
+                session.cluster.create(config_map(data))
+            else:
+                version = {"resourceVersion": there["metadata"]["resourceVersion"]}
+                session.cluster.merge("ConfigMap", CONFIG_MAP, {"metadata": version, "data": data})
+        except ConflictError:
+            if tries == 1:
+                raise
         else:
             return
-    session.cluster.merge("ConfigMap", CONFIG_MAP, {"data": dict(data)})

@@ -30,9 +30,8 @@ _UNSURE = {Health.DOWN, Health.DEGRADED, Health.UNSETTLED}
 class Look:
     """The cluster's objects by what they belong to, and what the last check remembered.
 
-    `memories` are by `health_events.key_of` of the name; `there`: the ConfigMap exists. `changing`:
-    a run holds the namespace's lock, and what is not ready may be on its way. `leftovers` as in
-    `ClusterState`.
+    `memories` are by `health_events.key_of` of the name; `changing`: a run holds the
+    namespace's lock, and what is not ready may be on its way. `leftovers` as in `ClusterState`.
     """
 
     statuses: Mapping[str, Status] = field(default_factory=dict)
@@ -44,7 +43,6 @@ class Look:
     memories: Mapping[str, Memory] = field(default_factory=dict)
     runs: Sequence[Run] = ()
     leftovers: tuple[tuple[str, str], ...] = ()
-    there: bool = False
     changing: bool = False
 
     @property
@@ -92,7 +90,6 @@ def look(session: Session, listed: Sequence[str]) -> Look:
         memories=memories(remembered),
         runs=runs(remembered),
         leftovers=leftovers(found["Pod"], found["Deployment"]),
-        there=remembered is not None,
         changing=current_holder(session.cluster) is not None,
     )
 

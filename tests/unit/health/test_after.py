@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import pytest
 from sandbox.engine import faults
 from sandbox.engine.faults import Fault
 from tests.support import VirtualClock
+from tests.unit.health.remembering import Remembering
 from vllm_flows import health_after, health_speed
-from vllm_flows.errors import CompletionError
+from vllm_flows.errors import ClusterError, CompletionError
 from vllm_flows.health_after import compared
 from vllm_flows.health_looking import Look
 from vllm_flows.health_memory import Baseline, Memory
@@ -35,6 +37,10 @@ POD = {
 }
 
 
+AFTER = "b-digest@ba9876543210"
+DEPLOYED: Any = {"qwen": SimpleNamespace(configuration=AFTER)}
+
+
 class Passing(VirtualClock):
     """A clock that goes by itself, and skips what is slept."""
 
@@ -48,12 +54,13 @@ def asking(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> Any:
     given: Any = session
     given.clock = Passing()
     given.api_key = lambda: SimpleNamespace(value="a-key")
+    given.cluster = Remembering({})
     monkeypatch.setattr("vllm_flows.health_beside.router_counts", lambda *_: Counts())
 
     def ask(digest: str = BEFORE, shape: Shape | None = None) -> str:
         shapes = {"text": shape} if shape else {}
         known = Memory(baseline=Baseline(digest, Speed(0.001, 1000.0, 0.001), shapes))
-        seen = Look(pods={"qwen": [POD]}, memories={"qwen": known})
+        seen = Look(deployed=DEPLOYED, pods={"qwen": [POD]}, memories={"qwen": known})
         monkeypatch.setattr(health_after, "look", lambda *_: seen)
         return compared(given, MODEL, BEFORE)
 
@@ -87,6 +94,34 @@ def test_an_answer_that_is_no_text_is_worse(asking: Any, served: Any):
     served.engine.fault = Fault.RUBBISH
     with pytest.raises(CompletionError, match="worse than before"):
         asking()
+
+
+@pytest.mark.parametrize("before", [BEFORE, "another@0123456789ab"], ids=["compared", "alone"])
+def test_what_was_measured_is_what_later_answers_are_compared_with(
+    asking: Any, session: Any, before: str
+):
+    asking(before)
+    kept = session.cluster.memories()["qwen"].baseline
+    assert kept.digest == AFTER
+    assert kept.shapes.keys() == {"text", "json"}
+    assert kept.speed.rate
+
+
+@pytest.mark.parametrize("fault", [Fault.RUBBISH, Fault.SILENT])
+def test_what_answers_badly_is_no_measure_for_others(
+    asking: Any, session: Any, served: Any, fault: Fault
+):
+    served.engine.fault = fault
+    with suppress(CompletionError):
+        asking()
+    with suppress(CompletionError):
+        asking("another@0123456789ab")
+    assert session.cluster.memories() == {}
+
+
+def test_what_could_not_be_kept_is_said_and_no_failure(asking: Any, session: Any):
+    session.cluster = Remembering(error=ClusterError("no right"))
+    assert asking().endswith("; what was measured is not remembered: no right")
 
 
 def test_other_weights_may_say_it_in_another_form(asking: Any):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import VirtualClock
+from tests.unit.health.remembering import Remembering
 from vllm_flows import health_checking
 from vllm_flows.completions import NotYetError, SilentError
 from vllm_flows.errors import (
@@ -22,18 +23,30 @@ from vllm_flows.errors import (
     NoRightError,
     NotDeployedError,
 )
-from vllm_flows.health import HUB, RELEASE, ROUTER, VOLUMES, Checked, Finding, Kind, State
+from vllm_flows.health import (
+    HUB,
+    RELEASE,
+    ROUTER,
+    VOLUMES,
+    Checked,
+    Finding,
+    Health,
+    Kind,
+    State,
+)
 from vllm_flows.health_asking import Asked
 from vllm_flows.health_beside import Beside, BesideTold, end
 from vllm_flows.health_checking import Outcome, check_health
 from vllm_flows.health_choosing import chosen
 from vllm_flows.health_hub_asking import Told
 from vllm_flows.health_judging import Heard
-from vllm_flows.health_keeping import keep
+from vllm_flows.health_keeping import keep, keep_baseline
 from vllm_flows.health_looking import Look
-from vllm_flows.health_memory import CONFIG_MAP, memories
+from vllm_flows.health_memory import Baseline, Memory, memories, to_write
 from vllm_flows.health_of_model import OfModel
 from vllm_flows.health_router import Counts
+from vllm_flows.health_shapes import Shape
+from vllm_flows.health_speed import Speed
 from vllm_flows.health_volumes import Looked
 from vllm_flows.models import Model
 from vllm_flows.observed import Release, ReleaseState
@@ -209,25 +222,6 @@ def test_what_was_changed_is_told_of_its_model():
     assert [one.kind for one in told.release.findings] == [Kind.UNFINISHED]
 
 
-class Cluster:
-    """A namespace with or without the ConfigMap."""
-
-    def __init__(self, *, there: bool = False, error: Exception | None = None) -> None:
-        self.there, self.error = there, error
-        self.data: dict[str, Any] = {}
-
-    def create(self, body: dict[str, Any]) -> None:
-        if self.error:
-            raise self.error
-        if self.there:
-            raise ConflictError("it is there")
-        self.data = dict(body["data"])
-
-    def merge(self, kind: str, name: str, fields: dict[str, Any]) -> None:
-        assert (kind, name) == ("ConfigMap", CONFIG_MAP)
-        self.data |= fields["data"]
-
-
 @pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("there", [True, False])
 def test_the_outcome_is_remembered_whoever_made_the_config_map(
@@ -235,10 +229,10 @@ def test_the_outcome_is_remembered_whoever_made_the_config_map(
 ):
     answering(monkeypatch, well)
     outcome = check_health(session_with(Router("a", "b", "c")), MODELS, print)
-    cluster = Cluster(there=there)
+    cluster = Remembering({} if there else None)
     kept = keep(SimpleNamespace(cluster=cluster), outcome, [], whole=True)  # type: ignore[arg-type]
     assert kept.error is None
-    found = memories({"data": cluster.data})
+    found = cluster.memories()
     assert (found["a"].state, found["a"].told) == ("green", "green")
 
 
@@ -246,9 +240,43 @@ def test_the_outcome_is_remembered_whoever_made_the_config_map(
 def test_a_check_that_may_not_write_counts_all_the_same(monkeypatch: pytest.MonkeyPatch):
     answering(monkeypatch, well)
     outcome = check_health(session_with(Router("a", "b", "c")), MODELS, print)
-    cluster: Any = Cluster(error=NoRightError("no right to create ConfigMap"))
+    cluster: Any = Remembering(error=NoRightError("no right to create ConfigMap"))
     kept = keep(SimpleNamespace(cluster=cluster), outcome, None, whole=False)  # type: ignore[arg-type]
     assert isinstance(kept.error, NoRightError)
+
+
+def with_baseline(digest: str) -> Memory:
+    return Memory(told="green", baseline=Baseline(digest, Speed(0.1, 50.0, 0.02)))
+
+
+def test_what_an_update_measured_while_a_check_was_under_way_stays():
+    seen = Look(memories={"a": with_baseline("old"), "b": with_baseline("old")})
+    found = {"a": with_baseline("old"), "b": with_baseline("mine")}
+    outcome = Outcome(Health(1.0, 1.0, (Checked("a"), Checked("b"))), found, seen)
+    now = to_write({"a": with_baseline("new"), "b": with_baseline("old")}, (), (), None)
+    cluster: Any = Remembering(now)
+    keep(SimpleNamespace(cluster=cluster), outcome, [], whole=True)  # type: ignore[arg-type]
+    kept = {name: one.baseline for name, one in cluster.memories().items()}
+    assert {name: one.digest for name, one in kept.items() if one} == {"a": "new", "b": "mine"}
+
+
+def test_a_baseline_is_kept_of_one_model_and_all_else_stays_as_others_wrote_it():
+    now = to_write({"a": with_baseline("old"), "b": with_baseline("old")}, (), (), None)
+    cluster: Any = Remembering(now)
+    later = to_write({"a": Memory(state="down", told="down")}, (), (), None)
+    cluster.others = [later]  # who writes between the reading and the writing
+    session: Any = SimpleNamespace(cluster=cluster)
+    keep_baseline(session, "a", Baseline("new", Speed(0.1, 175.0, 0.01), {"text": Shape(9, 5)}))
+    found = cluster.memories()
+    assert (found["a"].told, found["a"].baseline.digest) == ("down", "new")
+    assert found["b"] == memories({"data": now})["b"]
+
+
+def test_a_baseline_that_others_never_let_through_is_given_up():
+    cluster: Any = Remembering({})
+    cluster.others = [{"b": "x"}] * 20
+    with pytest.raises(ConflictError):
+        keep_baseline(SimpleNamespace(cluster=cluster), "a", Baseline("new", Speed()))  # type: ignore[arg-type]
 
 
 def session_for_choosing(deployed: list[str] | None, file: Any) -> Any:
