@@ -30,7 +30,7 @@ from vllm_flows.differences import entries
 from vllm_flows.earlier import step_of
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, failure, way_back
-from vllm_flows.metrics import of_rollout
+from vllm_flows.metrics import ROLLOUT, of_rollout
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.outage import Outage
@@ -121,7 +121,7 @@ class Rolling:
                 self.gone_back |= self._go_back(way, failed, overlap)
         self.silence |= outages
         if self.silence:
-            self.asking.measured["rollout"] = of_rollout(self.silence)
+            self.asking.measured[ROLLOUT] = of_rollout(self.silence)
         for name, outage in outages.items():
             if outage.load:
                 say(f"{name}: {outage.load}")

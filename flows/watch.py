@@ -37,6 +37,7 @@ def watch(
         models = load_models(session.settings.models_file)
         found = look(session, models, repository or "")
         if not repository:
-            session.measured["revisions"] = of_revisions(found.seen)
+            policies = {model.name: model.update for model in models}
+            session.measured["revisions"] = of_revisions(found.seen, policies)
         tell(session, models, found)
     return revision_data(found.seen)

@@ -17,6 +17,8 @@ from vllm_flows.revision_class import MOVED
 from vllm_flows.revision_memory import Seen
 
 _FAILED, _STOPPED = 1, 130
+_NO_FAILURES = {0, 5, _STOPPED}
+"""Exit codes of runs that came to their end, that another one locked out, or that were stopped."""
 
 
 class Metric(NamedTuple):
@@ -38,6 +40,18 @@ class Sample(NamedTuple):
 Measured = dict[str, Sequence[Sample]]
 """What a run measured, by a word of its own: a later measurement takes the place of an earlier."""
 
+ROLLOUT = "rollout"
+"""The word for how models answered while they were replaced; each sample begins with its model."""
+
+
+class Lasting(NamedTuple):
+    """Samples that only others of the same name replace: of a `model`, or of the flow ("")."""
+
+    name: str
+    model: str
+    samples: Sequence[Sample]
+
+
 RUN_END = Metric("vllm_flows_run_end_timestamp_seconds", "When the last run ended")
 RUN_SECONDS = Metric(
     "vllm_flows_run_duration_seconds", "How long the last run took, waiting included"
@@ -47,6 +61,10 @@ RUN_EXIT_CODE = Metric(
     "vllm_flows_run_exit_code",
     "How the last run ended: 0 done, 1 failed, 4 timed out, 5 locked by another run, "
     "64 wrong configuration, 130 stopped",
+)
+RUN_FAILED = Metric(
+    "vllm_flows_run_failed_timestamp_seconds",
+    "When the last run ended that failed; no later run takes it away",
 )
 MEASURED = Metric(
     "vllm_flows_measured_timestamp_seconds",
@@ -88,16 +106,21 @@ UNMEASURED = Metric(
     "How long the requests could not be sent: nobody knows whether it answered",
     ("model",),
 )
+ROLLOUT_END = Metric(
+    "vllm_flows_rollout_end_timestamp_seconds",
+    "When the run ended that replaced the model last: all metrics of its rollout are of then",
+    ("model",),
+)
 REVISION_MOVED = Metric(
     "vllm_flows_model_revision_moved",
     "1 when its revision stands for another commit than the one that is served",
-    ("model", "class"),
+    ("model", "class", "update"),
 )
 
 METRICS = (
-    *(RUN_END, RUN_SECONDS, RUN_SUCCESS, RUN_EXIT_CODE, MEASURED),
+    *(RUN_END, RUN_SECONDS, RUN_SUCCESS, RUN_EXIT_CODE, RUN_FAILED, MEASURED),
     *(MODELS, MODEL_STATE, READY, WANTED, FIRST_TOKEN, TOKENS_PER_SECOND, FINDINGS),
-    *(REQUESTS, LOST, SILENT, LONGEST_GAP, SLOWEST, UNMEASURED),
+    *(REQUESTS, LOST, SILENT, LONGEST_GAP, SLOWEST, UNMEASURED, ROLLOUT_END),
     REVISION_MOVED,
 )
 """All that there are."""
@@ -135,10 +158,21 @@ def of_run(begin: float, end: float, code: int) -> list[Sample]:
 
 
 def of_measured(measured: Measured, end: float) -> list[Sample] | None:
-    """Return all that a run measured, with when; None where it did not measure anything."""
-    if not measured:
+    """Return all that a run measured but rollouts, with when; None where that is nothing."""
+    found = [some for word, some in measured.items() if word != ROLLOUT]
+    if not found:
         return None
-    return [Sample(MEASURED, end), *(one for some in measured.values() for one in some)]
+    return [Sample(MEASURED, end), *(one for some in found for one in some)]
+
+
+def lasting(measured: Measured, end: float, code: int) -> list[Lasting]:
+    """Return what later runs of the flow leave as it is: each model's last rollout, a failure."""
+    found = [] if code in _NO_FAILURES else [Lasting("failed", "", [Sample(RUN_FAILED, end)])]
+    rollouts = measured.get(ROLLOUT, ())
+    for model in dict.fromkeys(one.labels[0] for one in rollouts):
+        samples = [one for one in rollouts if one.labels[0] == model]
+        found.append(Lasting(ROLLOUT, model, [*samples, Sample(ROLLOUT_END, end, (model,))]))
+    return found
 
 
 def of_health(health: Health) -> list[Sample]:
@@ -184,10 +218,13 @@ def of_rollout(silence: Mapping[str, Outage]) -> list[Sample]:
     ]
 
 
-def of_revisions(seen: Iterable[Seen]) -> list[Sample]:
-    """Return which revisions stand for another commit than the one that is served."""
+def of_revisions(seen: Iterable[Seen], policies: Mapping[str, str]) -> list[Sample]:
+    """Return which revisions stand for another commit than the one that is served.
+
+    `policies` are by model what models.yaml says of updates.
+    """
     return [
-        Sample(REVISION_MOVED, 1.0, (one.model, str(one.change)))
+        Sample(REVISION_MOVED, 1.0, (one.model, str(one.change), policies[one.model]))
         for one in seen
         if one.change in MOVED
     ]

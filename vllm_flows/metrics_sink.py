@@ -1,7 +1,7 @@
 """The adapter to Prometheus (prometheus_client; httpx to a Pushgateway): where metrics go.
 
 Both places keep what they were told last until it is replaced. A run that measured nothing leaves
-there what an earlier one measured.
+there what an earlier one measured; what lasts has a group, or a file, of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from vllm_flows.metrics import Sample
+from vllm_flows.metrics import Lasting, Sample
 from vllm_flows.redaction import redacted
 from vllm_flows.settings import Settings
 
@@ -58,13 +58,19 @@ class Sink(Protocol):
         Raises OSError.
         """
 
+    def keep(self, of: Flow, what: Lasting) -> None:
+        """Replace what lasts, of the same name and model. Raises OSError."""
+
     def forget(self, of: Flow) -> None:
         """Take away all that was told of the flow. Raises OSError."""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """A Pushgateway; one group for each namespace and flow. `login` is user and password."""
+    """A Pushgateway; one group for each namespace and flow, and for each thing that lasts.
+
+    `login` is user and password.
+    """
 
     address: str
     login: tuple[str, str] | None = None
@@ -94,15 +100,35 @@ class Gateway:
             handler=self._sender,
         )
 
-    def forget(self, of: Flow) -> None:
-        """Delete the group."""
-        delete_from_gateway(
+    def keep(self, of: Flow, what: Lasting) -> None:
+        """Replace its group: that of the flow under another `job`, for a model with its name."""
+        model = {"model": what.model} if what.model else {}
+        push_to_gateway(
             self.address,
-            JOB,
-            grouping_key=of._asdict(),
+            f"{JOB}-{what.name}",
+            _registry(of, what.samples),
+            grouping_key=of._asdict() | model,
             timeout=_SECONDS,
             handler=self._sender,
         )
+
+    def forget(self, of: Flow) -> None:
+        """Delete all groups of the flow that there are."""
+        for labels in self._groups():
+            job, key = labels.get("job", ""), {**labels}
+            key.pop("job", None)
+            if job.startswith(JOB) and of._asdict().items() <= labels.items():
+                delete_from_gateway(
+                    self.address, job, grouping_key=key, timeout=_SECONDS, handler=self._sender
+                )
+
+    def _groups(self) -> list[dict[str, str]]:
+        """Return the labels of all groups."""
+        answer = self._asked("GET", f"{self.address}/api/v1/metrics")
+        try:
+            return [dict(group["labels"]) for group in answer.json()["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConnectionError("it does not say what it keeps") from error
 
     def _sender(
         self,
@@ -118,22 +144,37 @@ class Gateway:
         """
 
         def send() -> None:
-            try:
-                answer = httpx.request(
-                    method, url, headers=headers, content=data, timeout=timeout, auth=self.login
-                )
-            except _UNSENT as error:
-                raise ConnectionError(str(error) or type(error).__name__) from error
-            if not answer.is_success:
-                told = " ".join(answer.text.split())[:_SHOWN]
-                raise ConnectionError(f"HTTP {answer.status_code} {told}".strip())
+            self._asked(method, url, headers, data, timeout)
 
         return send
+
+    def _asked(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]] = (),
+        data: bytes = b"",
+        timeout: float | None = _SECONDS,
+    ) -> httpx.Response:
+        """Send a request; return its good answer. Raises ConnectionError for any other."""
+        try:
+            answer = httpx.request(
+                method, url, headers=list(headers), content=data, timeout=timeout, auth=self.login
+            )
+        except _UNSENT as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
+        if not answer.is_success:
+            told = " ".join(answer.text.split())[:_SHOWN]
+            raise ConnectionError(f"HTTP {answer.status_code} {told}".strip())
+        return answer
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of a node_exporter's textfile collector: two files for each namespace and flow."""
+    """The folder of a node_exporter's textfile collector.
+
+    Two files for each namespace and flow, and one for each thing that lasts.
+    """
 
     path: Path
 
@@ -144,19 +185,21 @@ class Folder:
 
     def tell(self, of: Flow, run: Sequence[Sample], measured: Sequence[Sample] | None) -> None:
         """Replace the file of the run, and that of what was measured."""
-        last, of_models = self._files(of)
-        _write(last, _registry(of, run))
+        _write(self._file(of), _registry(of, run))
         if measured is not None:
-            _write(of_models, _registry(of, measured))
+            _write(self._file(of, "measured"), _registry(of, measured))
+
+    def keep(self, of: Flow, what: Lasting) -> None:
+        """Replace its file."""
+        _write(self._file(of, what.name, *filter(None, [what.model])), _registry(of, what.samples))
 
     def forget(self, of: Flow) -> None:
-        """Delete both files."""
-        for file in self._files(of):
+        """Delete all files of the flow; no name of a flow, namespace or model has a `_`."""
+        for file in [self._file(of), *self.path.glob(self._file(of, "*").name)]:
             file.unlink(missing_ok=True)
 
-    def _files(self, of: Flow) -> tuple[Path, Path]:
-        name = f"{JOB}_{of.namespace}_{of.flow}"
-        return self.path / f"{name}.prom", self.path / f"{name}_measured.prom"
+    def _file(self, of: Flow, *more: str) -> Path:
+        return self.path / f"{'_'.join([JOB, *of, *more])}.prom"
 
 
 def sinks(settings: Settings) -> list[Sink]:

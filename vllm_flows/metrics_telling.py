@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vllm_flows.metrics import Measured, exit_code, of_measured, of_run, outdated_by
+from vllm_flows.metrics import Measured, exit_code, lasting, of_measured, of_run, outdated_by
 from vllm_flows.redaction import redacted
 from vllm_flows.settings import Settings
 
@@ -46,7 +46,10 @@ def _tell(
     _, end, code = run
     for sink in sinks(settings):
         try:
-            sink.tell(Flow(settings.namespace, flow), of_run(*run), of_measured(measured, end))
+            of = Flow(settings.namespace, flow)
+            sink.tell(of, of_run(*run), of_measured(measured, end))
+            for one in lasting(measured, end, code):
+                sink.keep(of, one)
             for other in outdated_by(flow, code):
                 sink.forget(Flow(settings.namespace, other))
         except OSError as error:

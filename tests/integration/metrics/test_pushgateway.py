@@ -15,7 +15,7 @@ import pytest
 
 from sandbox import binaries, build, locks, ports
 from sandbox.progress import silent
-from vllm_flows.metrics import MODEL_STATE, RUN_EXIT_CODE, Sample
+from vllm_flows.metrics import LOST, MODEL_STATE, RUN_EXIT_CODE, RUN_FAILED, Lasting, Sample
 from vllm_flows.metrics_sink import Flow, Gateway
 from vllm_flows.metrics_telling import told
 from vllm_flows.settings import Settings
@@ -107,7 +107,12 @@ def test_a_model_that_is_gone_disappears_and_a_run_without_findings_leaves_the_o
 
 
 def test_after_an_uninstall_nothing_is_left_but_its_own_run(address: str):
-    Gateway.at(address).tell(HEALTH, [Sample(RUN_EXIT_CODE, 0)], down("qwen"))
+    gateway = Gateway.at(address)
+    gateway.tell(HEALTH, [Sample(RUN_EXIT_CODE, 0)], down("qwen"))
+    gateway.keep(HEALTH, Lasting("failed", "", [Sample(RUN_FAILED, 1)]))
+    for model in ("qwen", "llama3"):
+        gateway.keep(HEALTH, Lasting("rollout", model, [Sample(LOST, 1, (model,))]))
+    assert len(scraped(address)) == 5
     said: list[str] = []
     with told(Settings(pushgateway=address), "uninstall", said.append):
         pass

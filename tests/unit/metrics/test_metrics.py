@@ -16,8 +16,11 @@ from vllm_flows.health import HUB, ROUTER, Checked, Finding, Health, Kind
 from vllm_flows.metrics import (
     FLOWS,
     METRICS,
+    ROLLOUT,
+    Lasting,
     Sample,
     exit_code,
+    lasting,
     of_health,
     of_measured,
     of_revisions,
@@ -69,13 +72,14 @@ def test_every_sample_of_every_kind_has_its_metrics_labels_and_every_metric_is_l
     samples = [
         *of_run(0, 1, 0),
         *(of_measured({"health": of_health(HEALTH)}, 1) or ()),
-        *of_rollout({"qwen": Outage(asked=4)}),
-        *of_revisions([SEEN]),
+        *(one for some in lasting({ROLLOUT: ROLLED}, 1, 1) for one in some.samples),
+        *of_revisions([SEEN], {"qwen": "auto"}),
     ]
     assert {one.metric for one in samples} == set(METRICS)
     assert all(len(one.labels) == len(one.metric.labels) for one in samples)
 
 
+ROLLED = of_rollout({"qwen": Outage(asked=4), "llama3": Outage()})
 SLOW = Finding(Kind.SLOW_TOKENS, "slow", replica="a")
 HEALTH = Health(
     10.0,
@@ -136,12 +140,27 @@ def test_a_rollout_tells_what_became_of_the_requests_meanwhile():
 
 def test_revisions_that_stand_for_another_commit_are_told():
     others = [replace(SEEN, change=change) for change in (Change.NONE, Change.UNKNOWN)]
-    assert short(of_revisions([SEEN, *others])) == {"model_revision_moved qwen weights": 1}
+    found = of_revisions([SEEN, *others], {"qwen": "never"})
+    assert short(found) == {"model_revision_moved qwen weights never": 1}
 
 
 def test_a_run_that_measured_nothing_says_so_and_one_that_found_nothing_says_when():
-    assert of_measured({}, 5.0) is None
+    assert of_measured({}, 5.0) is of_measured({ROLLOUT: ROLLED}, 5.0) is None
     assert of_measured({"revisions": []}, 5.0) == [Sample(metrics.MEASURED, 5.0)]
+
+
+def test_of_each_model_that_was_replaced_it_is_told_when_by_itself():
+    found = lasting({ROLLOUT: ROLLED}, 5.0, 0)
+    assert [(one.name, one.model) for one in found] == [("rollout", "qwen"), ("rollout", "llama3")]
+    told = short(found[0].samples)
+    assert (told["rollout_requests qwen"], told["rollout_end_timestamp_seconds qwen"]) == (4, 5)
+    assert all(one.labels == ("qwen",) for one in found[0].samples)
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, 0), (5, 0), (130, 0), (1, 1), (4, 1), (64, 1)])
+def test_when_a_run_failed_is_told_beside_how_the_last_one_ended(code: int, told: int):
+    found = lasting({}, 5.0, code)
+    assert found == [Lasting("failed", "", [Sample(metrics.RUN_FAILED, 5.0)])] * told
 
 
 def test_what_was_told_of_a_namespace_is_outdated_once_it_is_uninstalled():

@@ -12,6 +12,7 @@ import pytest
 from flows import health, watch
 from vllm_flows.health import Checked, Health
 from vllm_flows.metrics import MODELS, REVISION_MOVED
+from vllm_flows.models import Model
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import Seen
 
@@ -19,6 +20,9 @@ OUTCOME = SimpleNamespace(
     health=Health(0.0, 1.0, (Checked("qwen"),)), seen=SimpleNamespace(runs=[]), memories={}
 )
 FOUND = SimpleNamespace(seen=[Seen("qwen", "org/qwen", "main", change=Change.WEIGHTS)])
+
+
+LISTED = [Model(name="qwen", model_url="org/qwen")]
 
 
 @pytest.fixture
@@ -34,7 +38,11 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     for flow, stand_ins in {
         health: {"chosen": [], "check": OUTCOME, "show": None, "remember": None, "tell": None},
-        watch: {"load_models": [], "look": FOUND, "tell": None},
+        watch: {
+            "load_models": LISTED,
+            "look": FOUND,
+            "tell": None,
+        },
     }.items():
         monkeypatch.setattr(flow, "session_for", session_for)
         for name, answer in stand_ins.items():

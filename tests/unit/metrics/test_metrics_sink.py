@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import stat
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vllm_flows.errors import ConfigurationError
-from vllm_flows.metrics import FINDINGS, RUN_EXIT_CODE, Sample
+from vllm_flows.metrics import FINDINGS, RUN_EXIT_CODE, Lasting, Sample
 from vllm_flows.metrics_sink import Flow, Folder, Gateway, sinks
 from vllm_flows.redaction import collect, redacted
 from vllm_flows.settings import Settings, load_settings
@@ -23,6 +24,7 @@ HEALTH = Flow("vllm", "health")
 RUN = [Sample(RUN_EXIT_CODE, 0)]
 FOUND = [Sample(FINDINGS, 2, ("(hub)", "hub-token", "degraded"))]
 PATH = "/gate/metrics/job/vllm-flows/flow/health/namespace/vllm"
+ROLLOUT_PATH = "/gate/metrics/job/vllm-flows-rollout/flow/health/model/qwen/namespace/vllm"
 PASSWORD = "planted-canary@1"
 
 
@@ -32,6 +34,7 @@ class Asked:
 
     address: str = ""
     status: int = 200
+    body: bytes = b""
     requests: list[tuple[str, str, str, str | None]] = field(default_factory=list)
 
 
@@ -47,7 +50,7 @@ def asked() -> Iterator[Asked]:
             self.send_response(found.status)
             self.send_header("Location", f"{found.address}/elsewhere")
             self.end_headers()
-            self.wfile.write(b"inconsistent\nhelp" if found.status != 200 else b"")
+            self.wfile.write(b"inconsistent\nhelp" if found.status != 200 else found.body)
 
         do_PUT = do_POST = do_DELETE = do_GET = answer  # noqa: N815 -- the library's names
 
@@ -78,15 +81,50 @@ def test_a_run_that_measured_nothing_leaves_there_what_was_measured_before(asked
     assert [one[:2] for one in asked.requests] == [("POST", PATH)]
 
 
-def test_what_is_gone_is_deleted(asked: Asked):
+def test_what_lasts_has_a_group_of_its_own(asked: Asked):
+    Gateway.at(asked.address).keep(HEALTH, Lasting("failed", "", RUN))
+    Gateway.at(asked.address).keep(HEALTH, Lasting("rollout", "qwen", RUN))
+    assert [one[:2] for one in asked.requests] == [
+        ("PUT", PATH.replace("vllm-flows/", "vllm-flows-failed/")),
+        (
+            "PUT",
+            PATH.replace("vllm-flows/flow/health/", "vllm-flows-rollout/flow/health/model/qwen/"),
+        ),
+    ]
+
+
+def groups(*labels: dict[str, str]) -> bytes:
+    return json.dumps({"data": [{"labels": one, "a_metric": {}} for one in labels]}).encode()
+
+
+def test_what_is_gone_is_deleted_with_all_that_lasts_and_nothing_of_others(asked: Asked):
+    own = HEALTH._asdict()
+    asked.body = groups(
+        {"job": "vllm-flows", **own},
+        {"job": "vllm-flows-rollout", "model": "qwen", **own},
+        {"job": "another", **own},
+        {"job": "vllm-flows", **own, "namespace": "other"},
+        {"job": "vllm-flows"},
+    )
     Gateway.at(asked.address).forget(HEALTH)
-    assert [one[:2] for one in asked.requests] == [("DELETE", PATH)]
+    assert [one[:2] for one in asked.requests] == [
+        ("GET", "/gate/api/v1/metrics"),
+        ("DELETE", PATH),
+        ("DELETE", ROLLOUT_PATH),
+    ]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"data": [1]}', b'{"data": null}'])
+def test_a_gateway_that_does_not_say_what_it_keeps_is_an_os_error(asked: Asked, body: bytes):
+    asked.body = body
+    with pytest.raises(OSError, match="does not say what it keeps"):
+        Gateway.at(asked.address).forget(HEALTH)
 
 
 def test_user_and_password_are_sent_and_stand_in_no_name_and_no_error(asked: Asked):
     address = asked.address.replace("//", f"//me:{PASSWORD.replace('@', '%40')}@")
     gateway = Gateway.at(address)
-    gateway.forget(HEALTH)
+    gateway.tell(HEALTH, RUN, None)
     assert asked.requests[0][3] == "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
     assert gateway.name == f"the Pushgateway {asked.address}"
     asked.status = 401
@@ -130,9 +168,14 @@ def test_a_folder_gets_a_file_of_the_run_and_one_of_what_was_measured(tmp_path: 
     ]
     assert "vllm_flows_findings{" in (tmp_path / measured).read_text()
     assert stat.S_IMODE(run.stat().st_mode) == 0o644
+    folder.keep(HEALTH, Lasting("failed", "", RUN))
+    folder.keep(HEALTH, Lasting("rollout", "qwen", RUN))
+    others = tmp_path / "vllm-flows_vllm-2_health.prom"
+    others.touch()
+    assert len(list(tmp_path.iterdir())) == 5
     folder.forget(HEALTH)
     folder.forget(HEALTH)
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [others]
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path):

@@ -11,10 +11,11 @@ import pytest
 
 from cli import checking
 from cli.options import Options
-from vllm_flows.errors import LockedError
+from vllm_flows.errors import LockedError, TimedOutError
 from vllm_flows.health import Checked, Health
-from vllm_flows.metrics import MODELS, Sample
+from vllm_flows.metrics import MODELS, ROLLOUT, Sample, of_rollout
 from vllm_flows.metrics_telling import told
+from vllm_flows.outage import Outage
 from vllm_flows.settings import Settings
 
 
@@ -50,6 +51,26 @@ def test_a_run_is_told_however_it_ends(tmp_path: Path, error: BaseException | No
     assert found[f"vllm_flows_run_duration_seconds{of}"] == "30.0"
     assert found[f"vllm_flows_measured_timestamp_seconds{of}"] == "130.0"
     assert found['vllm_flows_models{flow="deploy",namespace="vllm",state="green"}'] == "3.0"
+
+
+def test_a_run_with_nothing_to_do_leaves_that_one_failed_and_what_was_lost_of_each_model(
+    tmp_path: Path,
+):
+    settings = Settings(metrics_dir=tmp_path)
+    for model, lost in (("qwen", 3), ("llama3", 0)):
+        with told(settings, "update", print) as measured:
+            measured[ROLLOUT] = of_rollout({model: Outage(asked=9, lost=lost)})
+    run(settings, "update", TimedOutError("too long", next_command="look"))
+    with told(settings, "update", print):
+        pass
+    found = values(tmp_path)
+    of = 'flow="update",model="{}",namespace="vllm"'
+    assert found[f"vllm_flows_rollout_requests_lost{{{of.format('qwen')}}}"] == "3.0"
+    assert found[f"vllm_flows_rollout_requests_lost{{{of.format('llama3')}}}"] == "0.0"
+    assert (
+        found['vllm_flows_run_failed_timestamp_seconds{flow="update",namespace="vllm"}'] == "130.0"
+    )
+    assert found['vllm_flows_run_success{flow="update",namespace="vllm"}'] == "1.0"
 
 
 def test_without_a_place_nothing_is_told_and_nothing_imported(monkeypatch: pytest.MonkeyPatch):

@@ -30,7 +30,7 @@ from vllm_flows.errors import (
     RouterError,
     StoppedError,
 )
-from vllm_flows.metrics import SILENT, Sample
+from vllm_flows.metrics import ROLLOUT, SILENT, Sample
 from vllm_flows.observed import API_KEY_ANNOTATION
 
 
@@ -159,7 +159,7 @@ def test_what_was_lost_meanwhile_is_handed_over_also_by_a_run_that_fails(
     made = rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
     with pytest.raises(RolloutError) if failing else nullcontext():
         made.through()
-    assert Sample(SILENT, 3.0, ("qwen",)) in made.asking.measured["rollout"]
+    assert Sample(SILENT, 3.0, ("qwen",)) in made.asking.measured[ROLLOUT]
 
 
 def test_a_run_that_replaced_nothing_hands_over_nothing(tasks: Tasks):
