@@ -2,8 +2,8 @@
 
 Answers come at once and looks come after, one at a time; several webhooks about one repository
 that arrive meanwhile are one look. A connection has a few seconds for everything, its body a
-bound, and is closed after its answer: a caller who dawdles or repeats himself costs next to
-nothing.
+bound, and is closed after its answer. Of many at once the oldest that asks nothing gives way to
+who comes: a caller who dawdles or repeats himself costs next to nothing, and keeps nobody out.
 """
 
 from __future__ import annotations
@@ -150,19 +150,32 @@ def build_app(receiver: Receiver) -> Starlette:
 def server_of(receiver: Receiver, seconds: float = CONNECTION_SECONDS) -> uvicorn.Server:
     """Return the server; no connection lasts longer than so many seconds.
 
-    uvicorn itself waits for ever for the end of a request that has begun.
+    uvicorn itself waits for ever for the end of a request that has begun, and with a
+    `limit_concurrency` it refuses everybody while others are connected and ask nothing.
     """
+    there: dict[Hurried, None] = {}
 
     class Hurried(H11Protocol):
-        """A connection that ends when its time is over, whatever it is at."""
+        """A connection that ends when its time is over, or others need its place."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
             super().connection_made(transport)
             self.deadline = self.loop.call_later(seconds, transport.abort)
+            if len(there) >= _CONNECTIONS:
+                oldest = next((one for one in there if one.asks_nothing), next(iter(there)))
+                there.pop(oldest)
+                oldest.transport.abort()
+            there[self] = None
 
         def connection_lost(self, exc: Exception | None) -> None:
+            there.pop(self, None)
             self.deadline.cancel()
             super().connection_lost(exc)
+
+        @property
+        def asks_nothing(self) -> bool:
+            """Say whether no request is being answered."""
+            return not self.cycle or self.cycle.response_complete
 
     config: dict[str, Any] = {
         "http": Hurried,
@@ -171,7 +184,6 @@ def server_of(receiver: Receiver, seconds: float = CONNECTION_SECONDS) -> uvicor
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
-        "limit_concurrency": _CONNECTIONS,
         "h11_max_incomplete_event_size": _LARGEST_HEAD,
         "timeout_graceful_shutdown": 5,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,13 +13,18 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from deployments.webhook import Looks, Receiver, server_of
+from deployments.webhook import _CONNECTIONS, Looks, Receiver, _body, server_of
 from vllm_flows.errors import ModelsFileError
 from vllm_flows.models import Model
 from vllm_flows.webhook_rules import LARGEST_BODY
 
 SECRET = "planted-canary-secret-of-webhooks"
+HALF_A_BODY = (
+    b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"X-Webhook-Secret: " + SECRET.encode() + b"\r\nContent-Length: 100\r\n\r\n{"
+)
 _PATIENCE = 10.0
 _HURRIED_SECONDS = 0.3
 
@@ -199,8 +205,7 @@ def test_nothing_else_is_offered(receiver: Listening, method: str, path: str, st
     [
         b"",
         b"POST /webhook HTTP/1.1\r\nHost: x\r\n",
-        b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        b"X-Webhook-Secret: " + SECRET.encode() + b"\r\nContent-Length: 100\r\n\r\n{",
+        HALF_A_BODY,
     ],
     ids=["silence", "half a head", "half a body"],
 )
@@ -210,6 +215,57 @@ def test_who_dawdles_is_cut_off(hurried: Listening, begun: bytes):
         with suppress(ConnectionResetError):
             assert connection.recv(1024) == b""
     assert hurried.looked == []
+
+
+def connections(receiver: Listening, count: int, begun: bytes = b"") -> list[socket.socket]:
+    found = []
+    for _ in range(count):
+        found.append(receiver.connected())
+        found[-1].sendall(begun)
+    return found
+
+
+def ended(connection: socket.socket) -> bool:
+    with suppress(ConnectionResetError):
+        return connection.recv(1024) == b""
+    return True
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"POST /webhook HTTP/1.1\r\n"], ids=["silence", "half a head"]
+)
+def test_who_asks_is_answered_however_many_are_connected_and_ask_nothing(
+    receiver: Listening, begun: bytes
+):
+    idle = connections(receiver, _CONNECTIONS + 5, begun)
+    assert httpx.get(f"{receiver.url}/health").status_code == 200
+    assert receiver.post().status_code == 202
+    assert all(ended(one) for one in idle[:5]), "no more than so many are kept"
+    for one in idle:
+        one.close()
+
+
+def test_who_asks_nothing_gives_way_before_who_asks(receiver: Listening):
+    (asking,) = connections(receiver, 1, HALF_A_BODY)
+    assert httpx.get(f"{receiver.url}/health").status_code == 200  # so it was read
+    idle = connections(receiver, _CONNECTIONS)
+    assert ended(idle[0])
+    asking.sendall(b" " * 99)
+    assert b"HTTP/1.1 4" in asking.recv(1024)
+    for one in [asking, *idle]:
+        one.close()
+
+
+def test_a_body_in_pieces_is_read_to_its_bound_and_no_further():
+    sent = []
+
+    async def receive() -> dict[str, object]:
+        sent.append(1)
+        return {"type": "http.request", "body": b" " * 1024, "more_body": True}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    assert asyncio.run(_body(request)) is None
+    assert len(sent) == LARGEST_BODY // 1024 + 1
 
 
 def test_a_head_without_end_is_refused(receiver: Listening):

@@ -40,6 +40,19 @@ def test_a_webhook_about_a_tracked_revision_leads_to_a_look():
     assert (found.status, found.repository) == (202, PHI)
 
 
+def test_secrets_are_compared_in_a_time_that_tells_nothing(monkeypatch: pytest.MonkeyPatch):
+    compared: list[int] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(len(one) - len(other))
+        return one == other
+
+    monkeypatch.setattr("vllm_flows.webhook_rules.hmac.compare_digest", compare)
+    assert knows_secret(SECRET, SECRET)
+    assert not knows_secret(SECRET[:4], SECRET)
+    assert compared == [0, 0], "also of the same length"
+
+
 @pytest.mark.parametrize(
     ("body", "repository"),
     [
