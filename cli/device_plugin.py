@@ -101,7 +101,7 @@ def install(
 
 
 def _seconds(text: str) -> float:
-    from vllm_flows.settings import parse_duration
+    from vllm_flows.durations import parse_duration
 
     try:
         return cast("timedelta", parse_duration(text)).total_seconds()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> timedelta:
-    from vllm_flows.settings import parse_duration
+    from vllm_flows.durations import parse_duration
 
     try:
         found = parse_duration(text)

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from errno import EISDIR
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -29,6 +28,7 @@ from pydantic import (
 )
 
 from vllm_flows.addresses import is_address, passwords_in
+from vllm_flows.durations import Duration
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.images import LATEST, Image, parse_image, parse_tag
 from vllm_flows.quantities import parse_quantity
@@ -44,30 +44,6 @@ OF_VAULT = {
 }
 """Variables of Vault's own command line, and the settings that they stand in for."""
 ENV_FILE = ".env"
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-
-
-def parse_duration(value: object) -> object:
-    """Turn Go's notation as helm takes it (`30m`, `1h30m`, `90s`) into a timedelta.
-
-    Raises ValueError for a string in another notation or for zero.
-    """
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if not match or not any(match.groups()):
-        message = f"{value!r} is not a duration such as 30m, 1h30m or 90s"
-        raise ValueError(message)
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    duration = timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    if not duration:
-        message = f"{value!r} leaves no time at all"
-        raise ValueError(message)
-    return duration
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 class Settings(BaseModel):

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from flows import overlapping, rolling, waits
+from flows import overlapping, progress, proving, returning, rolling, waits
 from flows.rolling import Rolling
 from vllm_flows.chart import Chart
 from vllm_flows.claims import Served
@@ -121,20 +121,23 @@ class Tasks:
         patch.setattr(rolling, "say", self.said.append)
         patch.setattr(waits, "wait_ready", SimpleNamespace(submit=self.wait))
         patch.setattr(waits, "ready_now", self.ready_now)
-        patch.setattr(rolling, "prove", SimpleNamespace(submit=self.ask))
-        patch.setattr(rolling, "compare_with_before", SimpleNamespace(submit=self.compare))
-        patch.setattr(rolling, "remember_served", SimpleNamespace(submit=self.remember))
-        patch.setattr(rolling, "remember_refused", SimpleNamespace(submit=self.refuse))
-        patch.setattr(rolling, "apply_release", self.apply_release)
-        patch.setattr(rolling, "roll_back_release", self.roll_back_release)
-        for name in ("restart_newest", "set_right", "remove_left_behind"):
+        patch.setattr(proving, "ask", SimpleNamespace(submit=self.ask))
+        patch.setattr(proving, "compare_with_before", SimpleNamespace(submit=self.compare))
+        patch.setattr(progress, "remember_served", SimpleNamespace(submit=self.remember))
+        patch.setattr(returning, "remember_refused", SimpleNamespace(submit=self.refuse))
+        patch.setattr(progress, "apply_release", self.apply_release)
+        patch.setattr(returning, "roll_back_release", self.roll_back_release)
+        for name in ("set_right", "remove_left_behind"):
             patch.setattr(rolling, name, getattr(self, name))
+        for module in (returning, rolling):
+            patch.setattr(module, "restart_newest", self.restart_newest)
         for name in ("hold", "drain"):
             patch.setattr(overlapping, name, SimpleNamespace(submit=getattr(self, name)))
         for module in (overlapping, rolling):
             patch.setattr(module, "let_go", self.let_go)
         patch.setattr(rolling, "measured", self.measured)
-        patch.setattr(rolling, "results", list)
+        for module in (progress, returning):
+            patch.setattr(module, "results", list)
         patch.setattr(waits, "results", self.results)
         patch.setattr(waits, "all_ended", list)
 

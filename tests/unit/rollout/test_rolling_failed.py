@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows import rolling
+from flows import progress
 from flows.rolling import Rolling
 from tests.unit.rollout.stand_ins import (
     NEW,
@@ -38,7 +38,7 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
     """Return the list to which every helm adds the values that it brings."""
     values: list[Mapping[str, Any]] = []
     monkeypatch.setattr(
-        rolling, "apply_release", lambda _session, _chart, given, *_: values.append(given)
+        progress, "apply_release", lambda _session, _chart, given, *_: values.append(given)
     )
     return values
 

@@ -154,7 +154,7 @@ def test_a_helm_that_fails_is_told_of_the_models_that_it_was_to_bring(
     def refuse(*_: object) -> None:
         raise ReleaseError("helm failed")
 
-    monkeypatch.setattr("flows.rolling.apply_release", refuse)
+    monkeypatch.setattr("flows.progress.apply_release", refuse)
     models = (a_model("a"), a_model("b"))
     rows = table(proof, aim(*models), serving(aim(*models, commit=OLD)))
     assert results(rows) == {"a": "failed: helm failed", "b": "not begun"}

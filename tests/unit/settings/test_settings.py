@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from vllm_flows.durations import parse_duration
 from vllm_flows.errors import ConfigurationError
-from vllm_flows.settings import load_settings, parse_duration
+from vllm_flows.settings import load_settings
 
 REFERENCE_DEFAULTS = {
     "VLLM_NAMESPACE": "vllm",

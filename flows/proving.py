@@ -1,0 +1,68 @@
+"""Waiting for models and asking them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from prefect.futures import PrefectFuture
+
+from flows.progress import Progress
+from flows.waits import sorted_out, wait_model_ready, wait_router
+from tasks.smoke import prove as ask
+from tasks.trial import compare_with_before
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.models import Model, answers_prompts
+from vllm_flows.session import Session
+
+
+def prove(
+    progress: Progress, names: Sequence[str], *, back: bool = False, keyless: bool = False
+) -> dict[str, VllmFlowsError]:
+    """Wait for the models and ask them; return who does not answer, and why.
+
+    `back`: they went back. `keyless`: they are made without the API key, be there one or not.
+    """
+    session = replace(progress.run.session, keyless=keyless)
+    models = progress.models(names)
+    waits = begin_waits(progress, session, models, back=back)
+    if models:
+        wait_router(session)
+    ready, unready = sorted_out(waits)
+    asked = [one for one in models if one.name in ready and answers_prompts(one)]
+    answers, silent = sorted_out({one.name: ask.submit(session, one) for one in asked})
+    if progress.comparing and not back:
+        silent |= _compare(progress, [one for one in asked if one.name in answers])
+    progress.ready |= {name: took + progress.ready.get(name, 0.0) for name, took in ready.items()}
+    progress.answers |= answers
+    return unready | silent
+
+
+def begin_waits(
+    progress: Progress,
+    session: Session,
+    models: Sequence[Model],
+    *,
+    back: bool = False,
+    beside: Collection[str] = (),
+) -> dict[str, PrefectFuture[float]]:
+    """Begin to wait for each model; those `beside` older pods have to answer by themselves."""
+    return {
+        one.name: wait_model_ready(
+            session, progress.run.desired, one, back=back, beside=one.name in beside
+        )
+        for one in models
+    }
+
+
+def _compare(progress: Progress, models: Sequence[Model]) -> dict[str, VllmFlowsError]:
+    """Compare the models with what served before; return those that are worse, and in what."""
+    session, before = progress.run.session, progress.run.state.deployments
+    _, worse = sorted_out(
+        {
+            one.name: compare_with_before.submit(session, one, before[one.name].configuration)
+            for one in models
+            if one.name in before
+        }
+    )
+    return worse

@@ -1,0 +1,94 @@
+"""What becomes of models that do not answer after their change: what served before comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flows.overlapping import Overlap
+from flows.progress import Progress
+from flows.proving import prove
+from flows.running import results
+from tasks.readiness import restart_newest
+from tasks.release import roll_back_release
+from tasks.weights import remember_refused
+from vllm_flows.common_changes import key_changes
+from vllm_flows.differences import entries
+from vllm_flows.errors import VllmFlowsError
+from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, way_back
+from vllm_flows.names import engine_deployment
+from vllm_flows.refusing import held_against_tried
+from vllm_flows.rollout import AT_REST
+from vllm_flows.values import has_api_key
+from vllm_flows.waves import Wave, stops_pods, with_strategy
+
+
+def find_way_back(progress: Progress, wave: Wave, failed: Failures) -> WayBack | None:
+    """Return the way back of those that failed, None where all stay as they are."""
+    pasts = {
+        name: _past(progress, name) for name in failed if progress.model(name).on_failure != "keep"
+    }
+    back = {name: past for name, past in pasts.items() if past}
+    return way_back(wave.values, progress.run.desired.chart.version, back) if back else None
+
+
+def go_back(
+    progress: Progress, way: WayBack | None, failed: Failures, overlap: Overlap
+) -> GoneBack:
+    """Bring back what served; return its commit, or why it does not.
+
+    Afterwards no Deployment stops its pods first, also where all stay as they are. Older pods
+    that were kept are those that serve again.
+    """
+    back: dict[str, VllmFlowsError | str] = {}
+    if way:
+        reason = "; ".join(f"{name}: {failed[name].what}" for name in failed)
+        if way.past:
+            roll_back_release(progress.run.session, way, reason)
+            progress.applied = way.values
+        else:
+            progress.apply(way.values, f"back to what served ({reason})")
+        _keep_kept(progress, way, overlap)
+        still = prove(progress, way.models, back=True, keyless=not has_api_key(way.values))
+        back = {name: still.get(name) or way.commit(name) for name in way.models}
+    if not (way and way.past) and stops_pods(progress.values):
+        at_rest = with_strategy(progress.values, AT_REST)
+        progress.apply(at_rest, "no pods stop before others start")
+    return back
+
+
+def refuse(progress: Progress, way: WayBack, failed: Failures) -> Collection[str]:
+    """Note on their claims which commits did not do, of models that serve another one again.
+
+    Return these models.
+    """
+    again = [name for name in failed if isinstance(progress.gone_back.get(name), str)]
+    found = {name: held_against_tried(progress.run, way, name, failed[name]) for name in again}
+    refused = {name: why for name, why in found.items() if why}
+    results(
+        remember_refused.submit(
+            progress.run.session, progress.run.claim(name), progress.run.commit(name), why
+        )
+        for name, why in refused.items()
+    )
+    return refused
+
+
+def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> None:
+    """Let go of rollouts that go back, to older pods that are there still.
+
+    Those were started with the API key of before, which is no longer in the Secret.
+    """
+    kept = overlap.held & set(way.models)
+    overlap.let_go(kept)
+    if key_changes(progress.run.desired, progress.run.state):
+        for name in sorted(kept):
+            restart_newest(progress.run.session, name, engine_deployment(name))
+
+
+def _past(progress: Progress, name: str) -> Past | None:
+    """Return the revision that the model answered in, as its claim remembers; else the last."""
+    proven, release = progress.run.claim(name).proven, progress.run.state.release
+    found = progress.run.session.helm.past(name, proven) if proven else None
+    if found or name not in entries(release.values):
+        return found
+    return Past(release.finished, release.chart_version, release.values)
