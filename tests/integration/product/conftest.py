@@ -8,16 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from sandbox import demo, lifecycle
@@ -27,6 +25,7 @@ from sandbox.state import SandboxState
 from sandbox.vault.running import Keys
 from tests import prefect_api
 from tests.integration.product.diagnosis_bench import Bench
+from tests.integration.product.watched import Watched
 from vllm_flows.cluster import Cluster
 
 # Building the sandbox's programs, once per machine, takes minutes.
@@ -46,83 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _as_on_a_terminal() -> None:
     """Let Ctrl-C reach the command, also when the tests run in a shell's background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@dataclass
-class Watched:
-    """A command at work, and what it has said so far."""
-
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-    _news: threading.Condition = field(default_factory=threading.Condition)
-    _over: bool = False
-
-    def __post_init__(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self.process.stderr
-        for line in self.process.stderr:
-            with self._news:
-                self.lines.append(line)
-                self._news.notify_all()
-        with self._news:
-            self._over = True
-            self._news.notify_all()
-
-    @property
-    def said(self) -> str:
-        """All that was said so far."""
-        return "".join(self.lines)
-
-    def until(self, text: str, times: int = 1) -> None:
-        """Wait until the text was said so often."""
-        with self._news:
-            self._news.wait_for(lambda: self._over or self._count(text) >= times, _PATIENCE)
-        assert self._count(text) >= times, self.said
-
-    def until_step(self, step: str) -> None:
-        """Wait until the run is at its `weights`, at `helm`, or at the engines' `readiness`."""
-        if step == "helm":
-            self.until_helm()
-        else:
-            self.until({"weights": "the weights pod", "readiness": "qwen3: the engine"}[step])
-
-    def ended(self) -> int:
-        """Wait for the command's end and return its exit code."""
-        try:
-            code = self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(self.said) from error
-        with self._news:
-            self._news.wait_for(lambda: self._over, _PATIENCE)
-        return code
-
-    def helm(self) -> list[psutil.Process]:
-        """Return the helm that changes the release, if one runs now."""
-        with suppress(psutil.Error):
-            return [one for one in psutil.Process(self.process.pid).children() if _changes(one)]
-        return []
-
-    def until_helm(self) -> list[psutil.Process]:
-        """Wait until helm changes the release, and return it."""
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            found = self.helm()
-            if found:
-                return found
-            assert self.process.poll() is None, self.said
-            time.sleep(0.01)
-        raise AssertionError(self.said)
-
-    def _count(self, text: str) -> int:
-        return sum(text in line for line in self.lines)
-
-
-def _changes(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.cmdline()[1:2] == ["upgrade"]
-    return False
 
 
 @dataclass(frozen=True)
@@ -275,6 +197,14 @@ class Product:
         assert len(jobs) == len(set(jobs))
         assert self.lease_holder() == ""
 
+    def vanish(self) -> None:
+        """Give back what the namespace holds, far faster than `vllm-flows uninstall` does.
+
+        Pods go at once: in a namespace that ends nothing makes new ones.
+        """
+        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
+        self.kubectl("delete", "pods", "--all", "--force", "--wait=false")
+
     def hub(self, verb: str, **body: object) -> Any:
         """Tell the sandbox's Hub how to behave, and return what it answers."""
         url = f"{self.sandbox.hub_url}/_sandbox/{verb}"
@@ -334,9 +264,9 @@ def product(sandbox: SandboxState, tmp_path: Path) -> Iterator[Product]:
     """Give each test a namespace, and free its GPUs afterwards."""
     made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", tmp_path)
     yield made
-    made.hub("behave")
-    made.run("uninstall", "--yes", "--delete-weights")
-    made.hub("rewind")
+    made.vanish()
+    for verb in ("behave", "rewind"):
+        made.hub(verb)
 
 
 @pytest.fixture
@@ -366,7 +296,7 @@ def shared_product(
     folder = tmp_path_factory.mktemp("shared")
     made = Product(sandbox, f"test-{next(_numbers)}-{os.getpid()}", folder)
     yield made
-    made.run("uninstall", "--yes", "--delete-weights")
+    made.vanish()
 
 
 @pytest.fixture

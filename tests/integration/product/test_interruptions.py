@@ -19,7 +19,9 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Product, Watched
+    from conftest import Product
+
+    from tests.integration.product.watched import Watched
 
 QWEN = "- name: qwen3\n  modelURL: Qwen/Qwen3-4B\n"
 PHI = "- name: phi4\n  modelURL: microsoft/Phi-4-mini-instruct\n"
@@ -28,8 +30,8 @@ KILLS = slice(*map(int, os.environ.get("VLLM_FLOWS_KILLS", "0-6").split("-")))
 LEASE_SECONDS = 38.0
 """A hold and the grace after it, and a little more."""
 _PATIENCE = 120.0
-_SLOW = 700_000
 _GONE_SECONDS = 30.0
+_SLOW = 700_000
 """Bytes per second of a Hub that leaves the time to do something while weights are fetched."""
 
 

@@ -16,7 +16,9 @@ from deployments.catalogue import PREFECT_FILE
 from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Product, Watched
+    from conftest import Product
+
+    from tests.integration.product.watched import Watched
 
 REPOSITORY = "microsoft/Phi-4-mini-instruct"
 PHI = f"- name: phi4\n  modelURL: {REPOSITORY}\n"
