@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.waits import sorted_out
-from tasks.overlap import drain, hold, let_go
+from tasks.overlap import drain, hold, let_go, resume, set_aside
 from vllm_flows.names import engine_deployment
 from vllm_flows.session import Session
 
@@ -36,6 +37,24 @@ class Overlap:
         }
         sorted_out(ended)
         self.let_go(relieved)
+
+    @contextmanager
+    def turning(self, names: Iterable[str]) -> Iterator[None]:
+        """End the newer pods of those that are held, well; the block gives them another template.
+
+        Kubernetes would end them as soon as it is there, with what they are answering.
+        """
+        turned = self.held & set(names)
+        aside = {
+            name: set_aside.submit(self.session, name, engine_deployment(name)) for name in turned
+        }
+        try:
+            if aside:
+                sorted_out(aside)
+            yield
+        finally:
+            for name in sorted(turned):
+                resume(self.session, engine_deployment(name))
 
     def let_go(self, names: Iterable[str]) -> None:
         """Let the rollouts go on as Kubernetes does by itself."""

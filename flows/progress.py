@@ -24,10 +24,11 @@ class Progress:
     """How far one run's change of the release has come.
 
     `asking` is a session that only asks. `comparing`: answers have to be as good as a check saw
-    them before. Of the models that were changed and proven, `ready` has the seconds until they were
-    ready, `answers` what they said, and `silence` for how long nobody answered; of those that were
-    `remembered` the claims know it. Of the others, `failed` has why they do not answer, and
-    `gone_back` what serves again. `applied` are the values that helm brought last, None before.
+    them before; `compared` are the models of which that was looked at. Of those that were changed
+    and proven, `ready` has the seconds until they were ready, `answers` what they said, and
+    `silence` for how long nobody answered; of those that were `remembered` the claims know it. Of
+    the others, `failed` has why they do not answer, and `gone_back` what serves again. `applied`
+    are the values that helm brought last, None before.
     """
 
     run: Decision
@@ -37,6 +38,7 @@ class Progress:
     ready: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     silence: dict[str, Outage] = field(default_factory=dict)
+    compared: set[str] = field(default_factory=set)
     remembered: set[str] = field(default_factory=set)
     failed: dict[str, VllmFlowsError] = field(default_factory=dict)
     gone_back: dict[str, VllmFlowsError | str] = field(default_factory=dict)

@@ -31,8 +31,8 @@ def prove(
     ready, unready = sorted_out(waits)
     asked = [one for one in models if one.name in ready and answers_prompts(one)]
     answers, silent = sorted_out({one.name: ask.submit(session, one) for one in asked})
-    if progress.comparing and not back:
-        silent |= _compare(progress, [one for one in asked if one.name in answers])
+    if not back:
+        silent |= compare(progress, [one for one in asked if one.name in answers])
     progress.ready |= {name: took + progress.ready.get(name, 0.0) for name, took in ready.items()}
     progress.answers |= answers
     return unready | silent
@@ -55,14 +55,20 @@ def begin_waits(
     }
 
 
-def _compare(progress: Progress, models: Sequence[Model]) -> dict[str, VllmFlowsError]:
-    """Compare the models with what served before; return those that are worse, and in what."""
+def compare(progress: Progress, models: Sequence[Model]) -> dict[str, VllmFlowsError]:
+    """Compare models with what served before, once; return those that are worse, and in what.
+
+    Beside older pods it is the newest that are asked. Nothing where no run compares.
+    """
     session, before = progress.run.session, progress.run.state.deployments
+    new = [one for one in models if one.name in before and one.name not in progress.compared]
+    if not progress.comparing:
+        return {}
+    progress.compared |= {one.name for one in new}
     _, worse = sorted_out(
         {
             one.name: compare_with_before.submit(session, one, before[one.name].configuration)
-            for one in models
-            if one.name in before
+            for one in new
         }
     )
     return worse

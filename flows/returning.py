@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from flows.overlapping import Overlap
 from flows.progress import Progress
-from flows.proving import prove
+from flows.proving import begin_waits, prove
 from flows.running import results
+from flows.waits import sorted_out
 from tasks.readiness import restart_newest
 from tasks.release import roll_back_release
 from tasks.weights import remember_refused
@@ -41,19 +43,38 @@ def go_back(
     """
     back: dict[str, VllmFlowsError | str] = {}
     if way:
-        reason = "; ".join(f"{name}: {failed[name].what}" for name in failed)
-        if way.past:
-            roll_back_release(progress.run.session, way, reason)
-            progress.applied = way.values
-        else:
-            progress.apply(way.values, f"back to what served ({reason})")
-        _keep_kept(progress, way, overlap)
+        with overlap.turning(way.models):
+            _bring_back(progress, way, "; ".join(f"{name}: {failed[name].what}" for name in failed))
+        kept = _keep_kept(progress, way, overlap)
+        _beside(progress, way, set(way.models) - kept, overlap)
         still = prove(progress, way.models, back=True, keyless=not has_api_key(way.values))
         back = {name: still.get(name) or way.commit(name) for name in way.models}
     if not (way and way.past) and stops_pods(progress.values):
         at_rest = with_strategy(progress.values, AT_REST)
         progress.apply(at_rest, "no pods stop before others start")
     return back
+
+
+def _bring_back(progress: Progress, way: WayBack, reason: str) -> None:
+    if way.past:
+        roll_back_release(progress.run.session, way, reason)
+        progress.applied = way.values
+    else:
+        progress.apply(way.values, f"back to what served ({reason})")
+
+
+def _beside(progress: Progress, way: WayBack, names: Collection[str], overlap: Overlap) -> None:
+    """Let these, made anew, start beside what failed, where both fit; then that ends well.
+
+    It may be answering, only worse. Who does not get ready is left to the proof that follows.
+    """
+    overlap.begin(names)
+    both = overlap.held.intersection(names)
+    if both:
+        session = replace(progress.run.session, keyless=not has_api_key(way.values))
+        waits = begin_waits(progress, session, progress.models(both), back=True, beside=both)
+        ready, _ = sorted_out(waits)
+        overlap.relieve(ready)
 
 
 def refuse(progress: Progress, way: WayBack, failed: Failures) -> Collection[str]:
@@ -73,8 +94,8 @@ def refuse(progress: Progress, way: WayBack, failed: Failures) -> Collection[str
     return refused
 
 
-def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> None:
-    """Let go of rollouts that go back, to older pods that are there still.
+def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> set[str]:
+    """Let go of rollouts that go back, to older pods that are there still; return the models.
 
     Those were started with the API key of before, which is no longer in the Secret.
     """
@@ -83,6 +104,7 @@ def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> None:
     if key_changes(progress.run.desired, progress.run.state):
         for name in sorted(kept):
             restart_newest(progress.run.session, name, engine_deployment(name))
+    return kept
 
 
 def _past(progress: Progress, name: str) -> Past | None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from flows.overlapping import Overlap
 from flows.progress import Progress
-from flows.proving import begin_waits, prove
+from flows.proving import begin_waits, compare, prove
 from flows.returning import find_way_back, go_back, refuse
 from flows.waits import sorted_out, wait_router
 from tasks.outage import measured
-from tasks.overlap import let_go
 from tasks.readiness import restart_newest
 from tasks.release import remove_left_behind, set_right
 from tasks.running import say
@@ -24,8 +23,9 @@ from vllm_flows.earlier import step_of
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.going_back import Failures, failure
 from vllm_flows.metrics import ROLLOUT, of_rollout
+from vllm_flows.models import answers_prompts
 from vllm_flows.names import engine_deployment
-from vllm_flows.plan import Action
+from vllm_flows.plan import STAYING, Action
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, waves
 
@@ -54,9 +54,7 @@ class Rolling(Progress):
         state, unproven = self.run.state, tuple(self.run.unproven())
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
-        changing = {step.model for step in self.run.plan.steps if step.rollout}
-        for name in sorted(self.held - changing.union(unproven)):
-            let_go(self.run.session, engine_deployment(name))
+        self._finish(unproven)
         if unproven and not (state.drifts or router_lags(state.release.values)):
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
@@ -70,6 +68,18 @@ class Rolling(Progress):
         if gone:
             remove_left_behind(self.run.session, gone)
 
+    def _finish(self, unproven: Collection[str]) -> None:
+        """End what an interrupted run left of models that stay, and were seen to answer so.
+
+        Models that this run has no part in keep their older pods: who asks them is to decide.
+        """
+        stopped = {one.name for one in self.run.desired.models if one.replica_count == 0}
+        staying = {step.model for step in self.run.plan.steps if step.action in STAYING}
+        left = Overlap(self.run.session, self.held & (stopped | (staying - set(unproven))))
+        self.held -= left.held
+        left.let_go(stopped)
+        left.relieve(staying)
+
     def _roll(self, wave: Wave, unproven: Sequence[str] = (), steps: Sequence[str] = ()) -> None:
         """Bring one wave, unless it was applied before; prove its models and those `unproven`.
 
@@ -81,7 +91,7 @@ class Rolling(Progress):
         with measured(self.asking, names) as outages, self._overlap(names) as overlap:
             late = self._bring(wave, names, steps, overlap)
             seen = prove(self, [name for name in names if name not in late])
-            failed = self._once_more({**late, **seen}, overlap)
+            failed = self._once_more(names, {**late, **seen}, overlap)
             self.failed |= failed
             if failed:
                 way = find_way_back(self, wave, failed)
@@ -122,15 +132,16 @@ class Rolling(Progress):
         """
         together = wave.ahead is not None
         if steps:
-            self.apply(wave.ahead or wave.values, self._reason(wave), steps[0])
+            with overlap.turning(wave.models):
+                self.apply(wave.ahead or wave.values, self._reason(wave), steps[0])
             overlap.begin(wave.models)
         failed = self._early(wave.models if together else overlap.held, overlap)
         if together:
             keyed = has_api_key(wave.values)
             told = "hold the new API key" if keyed else "want no API key any more"
-            say(f"all engines {told}; the router follows")
+            say(f"{'engines' if failed else 'all engines'} {told}; the router follows")
             self.apply(wave.values, self._reason(wave), steps[-1])
-        self._relieve([name for name in names if name not in failed], overlap, router=together)
+        self._relieve(names, failed, overlap, router=together)
         return failed
 
     def _early(self, names: Collection[str], overlap: Overlap) -> dict[str, VllmFlowsError]:
@@ -138,13 +149,20 @@ class Rolling(Progress):
         models = self.models(names)
         ready, failed = sorted_out(begin_waits(self, self.run.session, models, beside=overlap.held))
         self.ready |= ready
-        return failed
+        beside = [one for one in models if one.name in ready and one.name in overlap.held]
+        return failed | compare(self, [one for one in beside if answers_prompts(one)])
 
-    def _relieve(self, names: Sequence[str], overlap: Overlap, *, router: bool = False) -> None:
-        """End the older pods of these; a `router` that was changed has to be ready before."""
-        if router or overlap.held.intersection(names):
+    def _relieve(
+        self, names: Collection[str], failed: Failures, overlap: Overlap, *, router: bool = False
+    ) -> None:
+        """End the older pods of those that did not fail; of none where all go back together.
+
+        A `router` that was changed has to be ready before.
+        """
+        well = set() if failed and self.run.plan.together else set(names) - failed.keys()
+        if router or overlap.held & well:
             wait_router(self.run.session)
-        overlap.relieve(names)
+        overlap.relieve(well)
 
     def waves(self) -> Sequence[Wave]:
         """Return the waves, from what helm holds to what should be."""
@@ -163,14 +181,16 @@ class Rolling(Progress):
         steps = [step for step in self.run.plan.steps if step.model in wave.models]
         return "; ".join(f"{step.model}: {step.reason}" for step in steps)
 
-    def _once_more(self, failed: Failures, overlap: Overlap) -> Failures:
+    def _once_more(self, names: Sequence[str], failed: Failures, overlap: Overlap) -> Failures:
         """Try those again whose `onFailure` is retry, with new pods."""
         again = [name for name in failed if self.model(name).on_failure == "retry"]
         for name in again:
             say(f"{name}: {failed[name].what}; once more, with new pods")
             restart_newest(self.run.session, name, engine_deployment(name))
-        still = self._early(overlap.held.intersection(again), overlap)
-        well = [name for name in again if name not in still]
-        self._relieve(well, overlap)
-        still |= prove(self, well) if well else {}
-        return {name: error for name, error in failed.items() if name not in again} | still
+        if not again:
+            return failed
+        self.compared -= set(again)
+        others = {name: error for name, error in failed.items() if name not in again}
+        still = others | self._early(overlap.held.intersection(again), overlap)
+        self._relieve(names, still, overlap)
+        return still | prove(self, [name for name in again if name not in still])

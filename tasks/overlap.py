@@ -12,8 +12,9 @@ from tasks.handover import wait_gone
 from tasks.running import ONCE, RETRIED, say, speaker, task
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
+from vllm_flows.diagnosis_refusals import is_observed
 from vllm_flows.errors import ClusterError, CompletionError, TimedOutError
-from vllm_flows.holding import RELEASED, held
+from vllm_flows.holding import PAUSED, RELEASED, RESUMED, held
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.overlap import (
@@ -33,7 +34,7 @@ from vllm_flows.replicas import Replica
 from vllm_flows.selectors import selected
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
-from vllm_flows.standing_aside import in_the_way
+from vllm_flows.standing_aside import in_the_way, newest_sets, serves
 from vllm_flows.waiting import Pending, wait_for
 
 _MADE_SECONDS = 10.0
@@ -100,7 +101,53 @@ def drain(session: Session, subject: str, deployment: str) -> None:
     pods = [pod for one in older for pod in _taken_from(session, found, one)]
     if not pods:
         return
-    speaker(subject)(f"{len(pods)} older replicas get no more requests, and finish those they have")
+    _end_well(session, subject, pods, "older")
+
+
+@task(task_run_name="set the newer pods of {subject} aside", **ONCE)
+def set_aside(session: Session, subject: str, deployment: str) -> None:
+    """End the newest pods of a held Deployment as `drain` ends older ones, where these serve.
+
+    The Deployment is paused, or it made others. `resume` it once its template is another.
+    """
+    found = session.cluster.get("Deployment", deployment)
+    sets = session.cluster.find("ReplicaSet")
+    if found is None or not any(map(serves, in_the_way(found, sets, answering=True))):
+        return
+    session.cluster.merge("Deployment", deployment, PAUSED)
+    _wait_observed(session, deployment)
+    pods = [pod for one in newest_sets(found, sets) for pod in _taken_from(session, found, one)]
+    if pods:
+        _end_well(session, subject, pods, "newer")
+
+
+def resume(session: Session, deployment: str) -> None:
+    """Let a Deployment go on that was paused. No task, as `let_go` is none."""
+    if session.cluster.get("Deployment", deployment) is not None:
+        session.cluster.merge("Deployment", deployment, RESUMED)
+
+
+def _wait_observed(session: Session, deployment: str) -> None:
+    """Wait until the controller knows of the last change. Raises TimedOutError after 10 seconds."""
+
+    def observed() -> bool | Pending:
+        found = session.cluster.get("Deployment", deployment)
+        return not found or is_observed(found) or Pending(f"{deployment} was not looked at yet")
+
+    wait_for(
+        observed,
+        seconds=_MADE_SECONDS,
+        every=_SOON_SECONDS,
+        say=lambda _: None,
+        out_of_time=TimedOutError,
+        clock=session.clock,
+    )
+
+
+def _end_well(session: Session, subject: str, pods: Sequence[Object], which: str) -> None:
+    """End pods that get no new requests, each when it has none left, or after `drain_timeout`."""
+    texts = f"{len(pods)} {which} replicas get no more requests, and finish those they have"
+    speaker(subject)(texts)
     session.clock.sleep(_HEARD_SECONDS)
     _wait_idle(session, subject, pods)
     for pod in pods:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vllm_flows.holding import RELEASED, is_held
+from vllm_flows.holding import RELEASED, RESUMED, is_held
 from vllm_flows.quantities import parse_quantity
 
 Object = Mapping[str, Any]
@@ -20,8 +20,6 @@ _NOT_COMPARED = {"apiVersion", "kind", "status", "stringData"}
 _HELMS_LABEL = "app.kubernetes.io/managed-by"
 """Helm writes `Helm` into it, whatever the chart does (0.1.12 has `helm`)."""
 _NOT_REPAIRED = {"apiVersion", "kind", "metadata", "status"}
-_RESUMED: Object = {"spec": {"paused": None}}
-"""Helm leaves a field that its manifest does not have, and so the Deployment paused."""
 _HELD = "its rollout is held (spec.minReadySeconds), as an interrupted run left it"
 _SECRET = "Secret"  # noqa: S105 -- a kind of object
 
@@ -78,7 +76,7 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     shown["metadata"] = {**metadata, "labels": labels}
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
     if _was_paused(wanted, found):
-        return Drift(kind, name, (*changes, "spec.paused: (not set) -> True"), _RESUMED)
+        return Drift(kind, name, (*changes, "spec.paused: (not set) -> True"), RESUMED)
     if kind == "Deployment" and is_held(found):
         return Drift(kind, name, (*changes, _HELD), RELEASED)
     return Drift(kind, name, changes) if changes else None

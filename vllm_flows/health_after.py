@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_flows import health_beside as beside
+from vllm_flows.diagnosis import newest_pods
 from vllm_flows.errors import ClusterError, WorseError
 from vllm_flows.health import Finding, Kind
 from vllm_flows.health_asking import Asked, Asker
@@ -15,6 +16,7 @@ from vllm_flows.health_memory import NOTHING, Baseline
 from vllm_flows.health_speed import Speed, best
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
+from vllm_flows.replicas import ready_replicas
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 
@@ -25,7 +27,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 def compared(session: Session, model: Model, before: str) -> str:
-    """Ask each ready replica, and say how its answers are beside the baseline.
+    """Ask each ready replica of the newest template; say how it answers beside the baseline.
 
     `before` is the `configuration` that served until now, whose baseline it is. What was measured
     is the baseline of what serves now. Raises WorseError when an answer is far slower, or no text.
@@ -57,7 +59,10 @@ def _asked(session: Session, model: Model, seen: Look, baseline: Baseline | None
         beside.router_counts(session, seen),
         alone=True,
     )
-    return asker.ask(model, seen.replicas(model.name), baseline)
+    deployment = seen.deployments.get(engine_deployment(model.name))
+    pods = seen.pods.get(model.name, ())
+    newest = newest_pods(deployment, pods) if deployment else pods
+    return asker.ask(model, ready_replicas(newest), baseline)
 
 
 def _kept(session: Session, model: Model, digest: str, asked: Asked) -> str:

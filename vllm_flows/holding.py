@@ -22,6 +22,11 @@ def held(deployment: Object) -> dict[str, Any]:
 RELEASED: Object = {"spec": {"minReadySeconds": None}}
 """The fields that let a rollout go on; the chart (0.1.8 to 0.1.12) sets none of them."""
 
+PAUSED: Object = {"spec": {"paused": True}}
+"""The fields that keep a Deployment from making pods."""
+RESUMED: Object = {"spec": {"paused": None}}
+"""The fields that let it. Helm leaves what its manifest does not have, and the chart sets none."""
+
 
 def is_held(deployment: Object) -> bool:
     """Say whether a rollout is held as we do it, maybe by a run that was killed."""

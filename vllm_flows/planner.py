@@ -254,7 +254,10 @@ def _action(
     if outside:
         return Action.RESTART, f"{_found(state)}: {outside[0].text}"
     if deployed.replicas != model.replica_count:
-        return Action.SCALE, f"replicas {deployed.replicas} -> {model.replica_count}"
+        told = f"replicas {deployed.replicas} -> {model.replica_count}"
+        staying, why = _staying(model, deployed.digest, state.claims.get(model.name))
+        first = staying is Action.PROVE and model.replica_count and deployed.replicas
+        return Action.SCALE, f"{told}; {why}" if first else told
     return _staying(model, deployed.digest, state.claims.get(model.name))
 
 

@@ -92,16 +92,24 @@ class Decision:
         """Return the models to be proven of which something else answered before.
 
         A run that was killed after helm leaves such models; they can go back. Those that stay
-        whatever they answer keep nobody waiting.
+        whatever they answer keep nobody waiting, unless older pods of theirs serve beside them.
         """
-        stay = {model.name for model in self.desired.models if model.on_failure == "keep"}
+        last = {one.name for one in self.desired.models if one.on_failure == "keep"}
+        last -= self.state.held
+        mine = {
+            step.model for step in self.plan.steps if step.action in {Action.PROVE, Action.SCALE}
+        }
         return [
-            step.model
-            for step in self.plan.steps
-            if step.action is Action.PROVE
-            and self.claim(step.model).proven
-            and step.model not in stay
+            one.name
+            for one in self.desired.models
+            if one.name in mine - last and self._is_unproven(one)
         ]
+
+    def _is_unproven(self, model: Model) -> bool:
+        """Say whether pods are there, and are to stay, that were not seen to answer so."""
+        proven, deployed = self.claim(model.name).proven, self.state.deployments[model.name]
+        asked = answers_prompts(model) and model.replica_count and deployed.replicas
+        return bool(asked and proven and proven != self.served(model).digest)
 
     def proven(self) -> set[str]:
         """Return the models that stay as they are, were seen to answer so, and have one replica.

@@ -27,15 +27,31 @@ def in_the_way(
     `answering`: also those that have ready pods. None while the controller has not seen the newest
     template yet.
     """
-    metadata = deployment["metadata"]
     seen = (deployment.get("status") or {}).get("observedGeneration", 0)
-    if seen < metadata.get("generation", 0):
+    if seen < deployment["metadata"].get("generation", 0):
         return []
-    newest = (metadata.get("annotations") or {}).get(_TEMPLATE)
     return [
         one
         for one in owned_by(deployment, replica_sets)
-        if (one["metadata"].get("annotations") or {}).get(_TEMPLATE) != newest
+        if _template(one) != _template(deployment)
         and one["spec"].get("replicas")
-        and (answering or not (one.get("status") or {}).get("readyReplicas"))
+        and (answering or not serves(one))
     ]
+
+
+def newest_sets(deployment: Object, replica_sets: Iterable[Object]) -> list[Object]:
+    """Return the Deployment's ReplicaSet of its newest template, if it has pods."""
+    return [
+        one
+        for one in owned_by(deployment, replica_sets)
+        if _template(one) == _template(deployment) and one["spec"].get("replicas")
+    ]
+
+
+def serves(replica_set: Object) -> bool:
+    """Say whether a ReplicaSet has ready pods."""
+    return bool((replica_set.get("status") or {}).get("readyReplicas"))
+
+
+def _template(item: Object) -> object:
+    return (item["metadata"].get("annotations") or {}).get(_TEMPLATE)

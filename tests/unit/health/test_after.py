@@ -22,13 +22,19 @@ from vllm_flows.health_router import Counts
 from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
 from vllm_flows.models import Model
+from vllm_flows.names import engine_deployment
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from conftest import FakeSession
+
+    from vllm_flows.completions import ModelsApi
+    from vllm_flows.replicas import Replica
 
 MODEL = Model(name="qwen", model_url="org/qwen")
 BEFORE = "a-digest@0123456789ab"
-POD = {
+POD: Any = {
     "metadata": {"name": "pod-1", "labels": {"model": "qwen"}},
     "status": {
         "podIP": "10.0.0.1",
@@ -37,6 +43,14 @@ POD = {
 }
 
 
+MARK = {"vllm-flows.io/config-digest": "b-digest"}
+POD["metadata"]["annotations"] = MARK
+DEPLOYMENT: Any = {"spec": {"template": {"metadata": {"annotations": MARK}}}}
+OLDER: Any = {
+    "metadata": {"name": "older", "labels": {"model": "qwen"}},
+    "status": {**POD["status"], "podIP": "10.0.0.9"},
+}
+"""It serves beside the new one, and is not the one that is to be measured."""
 AFTER = "b-digest@ba9876543210"
 DEPLOYED: Any = {"qwen": SimpleNamespace(configuration=AFTER)}
 
@@ -60,7 +74,12 @@ def asking(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> Any:
     def ask(digest: str = BEFORE, shape: Shape | None = None) -> str:
         shapes = {"text": shape} if shape else {}
         known = Memory(baseline=Baseline(digest, Speed(0.001, 1000.0, 0.001), shapes))
-        seen = Look(deployed=DEPLOYED, pods={"qwen": [POD]}, memories={"qwen": known})
+        seen = Look(
+            deployed=DEPLOYED,
+            pods={"qwen": [OLDER, POD]},
+            deployments={engine_deployment("qwen"): DEPLOYMENT},
+            memories={"qwen": known},
+        )
         monkeypatch.setattr(health_after, "look", lambda *_: seen)
         return compared(given, MODEL, BEFORE)
 
@@ -131,3 +150,17 @@ def test_other_weights_may_say_it_in_another_form(asking: Any):
 def test_a_model_that_could_not_be_asked_is_not_called_worse(asking: Any, served: Any):
     served.engine.fault = Fault.SILENT
     assert "could not be compared with what served before" in asking()
+
+
+def test_older_replicas_that_serve_beside_the_new_one_are_not_measured(
+    asking: Any, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+):
+    asked, reach = set(), session.replica_api
+
+    def noted(replica: Replica, key: str | None) -> AbstractContextManager[ModelsApi]:
+        asked.add(replica.pod)
+        return reach(replica, key)
+
+    monkeypatch.setattr(session, "replica_api", noted)
+    asking()
+    assert asked == {"pod-1"}

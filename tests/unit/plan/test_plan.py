@@ -70,6 +70,23 @@ def test_a_model_that_was_not_seen_to_answer_as_it_is_deployed_is_to_be_proven(
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (1, 2, "replicas 1 -> 2; not proven: it is asked first; goes back if it does not answer"),
+        (0, 2, "replicas 0 -> 2"),
+        (2, 0, "replicas 2 -> 0"),
+    ],
+)
+def test_more_or_fewer_replicas_of_what_was_not_seen_to_answer_take_a_proof_first(
+    before: int, after: int, told: str
+):
+    state = as_deployed(desired(a_model("a", replicaCount=before)))
+    claim = replace(state.claims["a"], answered=("of-before",))
+    plan = make_plan(desired(a_model("a", replicaCount=after)), replace(state, claims={"a": claim}))
+    assert (plan.steps[0].action, plan.steps[0].reason) == (Action.SCALE, told)
+
+
+@pytest.mark.parametrize(
     ("served", "license_", "gated", "told"),
     [
         (

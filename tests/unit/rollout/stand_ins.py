@@ -131,10 +131,10 @@ class Tasks:
             patch.setattr(rolling, name, getattr(self, name))
         for module in (returning, rolling):
             patch.setattr(module, "restart_newest", self.restart_newest)
-        for name in ("hold", "drain"):
+        for name in ("hold", "drain", "set_aside"):
             patch.setattr(overlapping, name, SimpleNamespace(submit=getattr(self, name)))
-        for module in (overlapping, rolling):
-            patch.setattr(module, "let_go", self.let_go)
+        for name in ("let_go", "resume"):
+            patch.setattr(overlapping, name, getattr(self, name))
         patch.setattr(rolling, "measured", self.measured)
         for module in (progress, returning):
             patch.setattr(module, "results", list)
@@ -158,6 +158,14 @@ class Tasks:
     def drain(self, _session: object, model: str, _deployment: str) -> Any:
         self.done.append(f"drain {model}")
         return self.future(self.interrupted)
+
+    def set_aside(self, _session: object, model: str, _deployment: str) -> Any:
+        self.done.append(f"set aside {model}")
+        return self.future(None)
+
+    def resume(self, _session: object, deployment: str) -> None:
+        assert self.done[-2].startswith("set aside")
+        assert self.done[-1].startswith(("helm", "rollback")), deployment
 
     def let_go(self, _session: object, deployment: str) -> None:
         model = deployment.removeprefix("vllm-").removesuffix("-deployment-vllm")

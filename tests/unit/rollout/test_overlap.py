@@ -12,7 +12,12 @@ import pytest
 from tasks import overlap as tasks_overlap
 from tests.support import VirtualClock
 from vllm_flows.completions import SilentError, UnreachedError
-from vllm_flows.errors import ClusterError, ClusterUnavailableError, CompletionError
+from vllm_flows.errors import (
+    ClusterError,
+    ClusterUnavailableError,
+    CompletionError,
+    TimedOutError,
+)
 from vllm_flows.overlap import (
     has_both,
     is_draining,
@@ -128,6 +133,7 @@ class FakeCluster:
         self.sets = [self._set("old", 1), self._set("new", 2)]
         self.pod: Any = container({"running": {}}, started=True)
         self.looks_until_gone = 0
+        self.paused_unseen = False
         self.leaving = ""
         self.done: list[str] = []
 
@@ -161,6 +167,8 @@ class FakeCluster:
 
     def merge(self, _kind: str, name: str, fields: dict[str, Any]) -> None:
         self.done.append(f"{name}: {next(iter(fields.values()))}")
+        if self.paused_unseen and self.deployment:
+            self.deployment["metadata"]["generation"] += 1
 
     def delete(self, kind: str, name: str, *, alone: bool = False) -> bool:
         self.done.append(f"delete {kind} {name}" + (" alone" if alone else ""))
@@ -319,9 +327,42 @@ def test_new_pods_that_cannot_be_made_are_waited_for_as_in_any_other_change():
     assert not tasks_overlap.hold.fn(session(cluster, [0]), "q", NAME)
 
 
+def test_newer_pods_end_as_well_as_older_ones_while_the_deployment_makes_no_others(
+    said: list[str],
+):
+    cluster = FakeCluster()
+    cluster.sets[0]["status"] = {"readyReplicas": 1}
+    found = session(cluster, [2, 0])
+    tasks_overlap.set_aside.fn(found, "q", NAME)
+    assert cluster.done[0] == f"{NAME}: {{'paused': True}}"
+    assert cluster.done[2:4] == ["delete ReplicaSet new alone", "ReplicaSet new is gone"]
+    assert cluster.done[-1] == "delete Pod old-pod"
+    assert said[0] == "1 newer replicas get no more requests, and finish those they have"
+    tasks_overlap.resume(found, NAME)
+    assert cluster.done[-1] == f"{NAME}: {{'paused': None}}"
+
+
+def test_newer_pods_stay_where_no_older_one_serves():
+    cluster = FakeCluster()
+    tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
+    assert cluster.done == []
+
+
+def test_newer_pods_stay_until_the_controller_knows_of_the_pause():
+    cluster = FakeCluster()
+    assert cluster.deployment
+    cluster.sets[0]["status"] = {"readyReplicas": 1}
+    cluster.paused_unseen = True
+    with pytest.raises(TimedOutError):
+        tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
+    assert cluster.done == [f"{NAME}: {{'paused': True}}"]
+
+
 def test_a_deployment_that_is_gone_needs_not_be_let_go():
     cluster = FakeCluster()
     cluster.deployment = None
     tasks_overlap.let_go(session(cluster, [0]), NAME)
+    tasks_overlap.resume(session(cluster, [0]), NAME)
+    tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
     tasks_overlap.drain.fn(session(cluster, [0]), "q", NAME)
     assert cluster.done == []

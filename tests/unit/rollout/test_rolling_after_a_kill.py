@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from tests.unit.rollout.stand_ins import (
     NEW,
@@ -78,11 +81,16 @@ def test_a_router_that_does_not_hold_the_new_api_key_yet_gets_it_before_its_mode
     assert verbs(tasks) == ["helm", "wait qwen", "ask qwen"]
 
 
+def left(tasks: Tasks, **fields: Any) -> ClusterState:
+    """Return what a run left that was killed before it had asked the model."""
+    before = aim(a_model(**fields), commit=OLD)
+    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
+    return serving(aim(a_model(**fields)), digests(before))
+
+
 def held(tasks: Tasks, *models: str) -> ClusterState:
     """Return what a run left that was killed with old and new replicas side by side."""
-    before = aim(a_model(), commit=OLD)
-    tasks.kept = {digests(before)["qwen"]: Past(1, "0.1.8", before.values)}
-    return replace(serving(aim(a_model()), digests(before)), held=frozenset(models))
+    return replace(left(tasks), held=frozenset(models))
 
 
 def test_older_replicas_that_a_killed_run_kept_end_once_the_new_ones_answered(tasks: Tasks):
@@ -96,7 +104,9 @@ def test_older_replicas_that_a_killed_run_kept_serve_on_when_the_new_ones_do_not
     state = held(tasks, "qwen")
     tasks.failing = {"qwen": [UNREADY]}
     failure(tasks, aim(a_model()), state)
-    assert verbs(tasks) == ["wait qwen beside", "helm", "let go qwen", "wait qwen", "ask qwen"]
+    assert verbs(tasks) == [
+        *("wait qwen beside", "set aside qwen", "helm", "let go qwen", "wait qwen", "ask qwen")
+    ]
     assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
 
 
@@ -110,22 +120,70 @@ def test_the_router_follows_before_older_replicas_end_that_a_killed_run_kept(tas
     assert verbs(tasks)[:4] == ["helm", "wait qwen beside", "wait router", "drain qwen"]
 
 
-def test_a_hold_that_is_of_no_use_any_more_is_let_go_and_helm_is_not_run(tasks: Tasks):
+def test_what_stays_as_it_was_seen_to_answer_ends_what_was_left_beside_it(tasks: Tasks):
     state = replace(serving(aim(a_model())), held=frozenset({"qwen"}))
     rolling = rolling_to(tasks, aim(a_model()), state)
     assert rolling.run.plan.changes
     rolling.through()
-    assert tasks.done == ["let go qwen"]
+    assert tasks.done == ["drain qwen", "let go qwen"]
+
+
+def test_what_is_to_stop_is_let_go_unasked(tasks: Tasks):
+    state = replace(serving(aim(a_model())), held=frozenset({"qwen"}))
+    rolling_to(tasks, aim(a_model(replicaCount=0)), state).through()
+    assert verbs(tasks)[:2] == ["let go qwen", "helm"]
+
+
+def test_a_run_that_changes_another_model_leaves_what_a_killed_run_left_beside_it(tasks: Tasks):
+    before, after = aim(a_model(), commit=OLD), aim(a_model(), a_model("other"))
+    state = serving(after, {**digests(before), "other": digests(after)["other"]})
+    whole = rolling_to(tasks, after, replace(state, held=frozenset({"qwen"})))
+    (other,) = [step for step in whole.run.plan.steps if step.model == "other"]
+    plan = replace(whole.run.plan, steps=(other,))
+    replace(whole, run=replace(whole.run, plan=plan)).through()
+    assert tasks.done == []
+
+
+@pytest.mark.parametrize("held", [(), ("qwen",)])
+def test_what_a_killed_run_left_is_asked_before_there_are_more_or_fewer_of_it(
+    tasks: Tasks, held: tuple[str, ...]
+):
+    state = replace(left(tasks), held=frozenset(held))
+    tasks.failing = {"qwen": [UNREADY]}
+    told = failure(tasks, aim(a_model(replicaCount=2)), state)
+    assert f"{OLD[:8]} serves again" in told.what
+    assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
+    assert [values["qwen"]["replicaCount"] for values in tasks.applied] == [1]
+
+
+def test_what_had_no_replicas_cannot_be_asked_before_it_has(tasks: Tasks):
+    state = left(tasks)
+    none = replace(state.deployments["qwen"], replicas=0, ready=0)
+    rolling_to(tasks, aim(a_model()), replace(state, deployments={"qwen": none})).through()
+    assert verbs(tasks) == ["helm"]
+
+
+def test_what_stays_whatever_it_answers_is_asked_while_older_replicas_serve_beside_it(
+    tasks: Tasks,
+):
+    tasks.failing = {"qwen": [UNREADY]}
+    kept = a_model(onFailure="keep")
+    state = replace(left(tasks, onFailure="keep"), held=frozenset({"qwen"}))
+    told = failure(tasks, aim(kept), state)
+    assert tasks.done == ["wait qwen beside", "let go qwen"]
+    assert "nothing of before was brought back" in told.what
 
 
 def test_what_changes_again_keeps_the_replicas_that_a_killed_run_kept(tasks: Tasks):
     tasks.beside = {"qwen"}
     newest = aim(a_model(vllmConfig={"maxModelLen": 512}))
     rolling_to(tasks, newest, held(tasks, "qwen")).through()
-    assert verbs(tasks)[:4] == ["helm", "wait qwen beside", "drain qwen", "let go qwen"]
+    assert verbs(tasks)[:5] == [
+        *("set aside qwen", "helm", "wait qwen beside", "drain qwen", "let go qwen")
+    ]
 
 
 def test_a_hold_ends_where_what_changes_again_finds_no_room_beside_what_serves(tasks: Tasks):
     newest = aim(a_model(vllmConfig={"maxModelLen": 512}))
     rolling_to(tasks, newest, held(tasks, "qwen")).through()
-    assert verbs(tasks)[:3] == ["helm", "let go qwen", "wait qwen"]
+    assert verbs(tasks)[:4] == ["set aside qwen", "helm", "let go qwen", "wait qwen"]
