@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.product.changing_models import (
+    QWEN,
     REPOSITORY,
     commit,
     history,
@@ -126,9 +127,8 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     assert "nothing to change" in product.install(phi(newest))
 
 
-def run_until_beside(product: Product, newest: str, how: signal.Signals) -> None:
-    """End a run while the replicas of the newest commit start, and the older ones are kept."""
-    product.models(phi(newest))
+def run_until_beside(product: Product, how: signal.Signals) -> None:
+    """End a run while replicas of a new commit start, and the older ones are kept."""
     with product.watched() as run:
         run.until("loading weights")
         run.process.send_signal(how)
@@ -150,8 +150,8 @@ def test_who_takes_over_from_a_run_that_ended_asks_the_new_replicas_while_the_ol
     good = commit(product)
     product.install(phi(good))
     session = session_of(product, monkeypatch)
-    bad = commit(product, "empty")
-    run_until_beside(product, bad, how)
+    product.models(phi(commit(product, "empty")))
+    run_until_beside(product, how)
     ready_beside(session)
     assert "(an interrupted run left it so" in product.run("plan").stderr
     revisions = len(history(product))
@@ -168,7 +168,8 @@ def test_a_rollback_takes_what_a_killed_run_kept(product: Product, monkeypatch: 
     product.install(phi(good))
     session = session_of(product, monkeypatch)
     (kept,) = session.ready_replicas("phi4")
-    run_until_beside(product, commit(product), signal.SIGKILL)
+    product.models(phi(commit(product)))
+    run_until_beside(product, signal.SIGKILL)
     ready_beside(session)
     product.run("rollback", "--yes")
     assert served(session) == good[:8]
@@ -183,9 +184,48 @@ def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(
     product.install(phi(good))
     session = session_of(product, monkeypatch)
     bad = commit(product, "empty")
-    with session.models_api("phi4") as api, load(api):
+    with session.models_api("phi4") as api, load(api) as heard:
         said = product.install(phi(bad), code=1)
     assert f"{good[:8]} serves again, as before; nobody answered for" in said
+    assert "1 newer replicas get no more requests" in said
+    assert [one for one in heard if one and "no text" not in one] == []
+    settled(product)
+
+
+def test_what_a_killed_run_brought_ends_well_when_another_takes_its_place(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    product.models(phi(commit(product)))
+    run_until_beside(product, signal.SIGKILL)
+    ready_beside(session)
+    newest = commit(product)
+    with session.models_api("phi4") as api, load(api) as heard:
+        said = product.install(phi(newest))
+    assert "1 newer replicas get no more requests" in said
+    assert [one for one in heard if one] == []
+    assert served(session) == newest[:8]
+    settled(product)
+
+
+def test_what_a_killed_run_left_is_asked_before_its_older_replicas_end_whatever_is_changed(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    good = commit(product)
+    product.install(phi(good), QWEN)
+    session = session_of(product, monkeypatch)
+    bad = commit(product, "empty")
+    product.models(phi(bad), QWEN)
+    run_until_beside(product, signal.SIGKILL)
+    ready_beside(session)
+    product.hub("commit", repo="Qwen/Qwen3-4B", kind="weights")
+    product.run("update", "qwen3", "--yes")
+    assert len(session.ready_replicas("phi4")) == 2
+    said = product.install(phi(bad, "replicaCount: 2"), QWEN, code=1)
+    assert f"{good[:8]} serves again, as before" in said
+    assert silence(said) < _HARDLY_SECONDS
+    assert served(session) == good[:8]
     settled(product)
 
 
