@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flows.overlapping import Overlap
 from flows.progress import Progress
@@ -34,16 +34,7 @@ _GOES_ON = "the next run asks these first (vllm-flows upgrade)"
 
 @dataclass
 class Rolling(Progress):
-    """One run's change of the release.
-
-    `held` are the models of which an interrupted run left older pods beside new ones.
-    """
-
-    held: set[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Take over what the run before left."""
-        self.held = set(self.run.state.held)
+    """One run's change of the release."""
 
     def through(self) -> None:
         """Bring the release to its values.
@@ -75,8 +66,8 @@ class Rolling(Progress):
         """
         stopped = {one.name for one in self.run.desired.models if one.replica_count == 0}
         staying = {step.model for step in self.run.plan.steps if step.action in STAYING}
-        left = Overlap(self.run.session, self.held & (stopped | (staying - set(unproven))))
-        self.held -= left.held
+        ours = stopped | (staying - set(unproven))
+        left = Overlap(self.run.session, set(self.run.state.held & ours))
         left.let_go(stopped)
         left.relieve(staying)
 
@@ -113,8 +104,7 @@ class Rolling(Progress):
 
         Who breaks it off leaves them so: nobody was seen to answer that could take over.
         """
-        overlap = Overlap(self.run.session, self.held & set(names))
-        self.held -= overlap.held
+        overlap = Overlap(self.run.session, set(self.run.state.held.intersection(names)))
         try:
             yield overlap
             overlap.let_go(set(overlap.held))

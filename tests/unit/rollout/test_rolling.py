@@ -216,6 +216,14 @@ def test_that_the_api_key_goes_is_said(tasks: Tasks):
     assert made.run.plan.steps[0].reason == "the API key goes: open to all who reach it"
 
 
+def test_a_router_that_follows_to_another_api_key_is_ready_before_anybody_s_older_pods_end(
+    tasks: Tasks,
+):
+    tasks.router_starts = True
+    rolling_to(tasks, aim(a_model(), key="two"), serving(aim(a_model(), key="one"))).through()
+    assert verbs(tasks)[:4] == ["helm", "wait qwen", "helm", "wait router"]
+
+
 def test_who_never_gets_ready_with_another_api_key_goes_back_and_the_others_keep_it(tasks: Tasks):
     models = (a_model("a"), a_model("b"))
     before = aim(*models, key="one")
