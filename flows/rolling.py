@@ -42,10 +42,9 @@ class Rolling(Progress):
         Raises RolloutError when a model does not answer that was changed, now or by a run that was
         killed before it could see to that.
         """
-        state, unproven = self.run.state, tuple(self.run.unproven())
+        state, unproven = self.run.state, self._unproven()
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
-        self._finish(unproven)
         if unproven and not (state.drifts or router_lags(state.release.values)):
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
@@ -59,17 +58,18 @@ class Rolling(Progress):
         if gone:
             remove_left_behind(self.run.session, gone)
 
-    def _finish(self, unproven: Collection[str]) -> None:
-        """End what an interrupted run left of models that stay, and were seen to answer so.
+    def _unproven(self) -> tuple[str, ...]:
+        """Return who is to be asked before anything is changed.
 
-        Models that this run has no part in keep their older pods: who asks them is to decide.
+        Also who was left with older pods beside the new ones and stays, as these end only then. A
+        model that this run has no part in keeps them; of one that is to stop nobody is asked.
         """
+        held = self.run.state.held
         stopped = {one.name for one in self.run.desired.models if one.replica_count == 0}
-        staying = {step.model for step in self.run.plan.steps if step.action in STAYING}
-        ours = stopped | (staying - set(unproven))
-        left = Overlap(self.run.session, set(self.run.state.held & ours))
-        left.let_go(stopped)
-        left.relieve(staying)
+        Overlap(self.run.session, set(held)).let_go(stopped)
+        stays = {*STAYING, Action.SCALE}
+        staying = {step.model for step in self.run.plan.steps if step.action in stays}
+        return tuple(dict.fromkeys([*self.run.unproven(), *sorted(held & staying - stopped)]))
 
     def _roll(self, wave: Wave, unproven: Sequence[str] = (), steps: Sequence[str] = ()) -> None:
         """Bring one wave, unless it was applied before; prove its models and those `unproven`.

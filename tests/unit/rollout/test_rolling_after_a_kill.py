@@ -125,7 +125,15 @@ def test_what_stays_as_it_was_seen_to_answer_ends_what_was_left_beside_it(tasks:
     rolling = rolling_to(tasks, aim(a_model()), state)
     assert rolling.run.plan.changes
     rolling.through()
-    assert tasks.done == ["drain qwen", "let go qwen"]
+    assert tasks.done == [
+        *("wait qwen beside", "drain qwen", "let go qwen", "wait qwen", "ask qwen")
+    ]
+
+
+def test_what_was_left_beside_a_model_that_is_not_asked_ends_once_it_is_ready(tasks: Tasks):
+    pooling = aim(a_model(vllmConfig={"runner": "pooling"}))
+    rolling_to(tasks, pooling, replace(serving(pooling), held=frozenset({"qwen"}))).through()
+    assert tasks.done == ["wait qwen beside", "drain qwen", "let go qwen", "wait qwen"]
 
 
 def test_what_is_to_stop_is_let_go_unasked(tasks: Tasks):
