@@ -46,7 +46,8 @@ class Overlap:
         """
         turned = self.held & set(names)
         aside = {
-            name: set_aside.submit(self.session, name, engine_deployment(name)) for name in turned
+            name: set_aside.submit(self.session, name, engine_deployment(name))
+            for name in sorted(turned)
         }
         try:
             if aside:

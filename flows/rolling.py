@@ -81,7 +81,7 @@ class Rolling(Progress):
         names, way = (*wave.models, *unproven), None
         with measured(self.asking, names) as outages, self._overlap(names) as overlap:
             late = self._bring(wave, names, steps, overlap)
-            seen = prove(self, [name for name in names if name not in late])
+            seen = prove(self, self._relieved(names, late, overlap))
             failed = self._once_more(names, {**late, **seen}, overlap)
             self.failed |= failed
             if failed:
@@ -149,10 +149,15 @@ class Rolling(Progress):
 
         A `router` that was changed has to be ready before.
         """
-        well = set() if failed and self.run.plan.together else set(names) - failed.keys()
+        back = any(self.model(name).on_failure != "keep" for name in failed)
+        well = set() if back and self.run.plan.together else set(names) - failed.keys()
         if router or overlap.held & well:
             wait_router(self.run.session)
         overlap.relieve(well)
+
+    def _relieved(self, names: Sequence[str], failed: Failures, overlap: Overlap) -> list[str]:
+        """Return who is to be proven: of those whose older pods are kept that was not decided."""
+        return [name for name in names if name not in failed and name not in overlap.held]
 
     def waves(self) -> Sequence[Wave]:
         """Return the waves, from what helm holds to what should be."""
@@ -183,4 +188,7 @@ class Rolling(Progress):
         others = {name: error for name, error in failed.items() if name not in again}
         still = others | self._early(overlap.held.intersection(again), overlap)
         self._relieve(names, still, overlap)
-        return still | prove(self, [name for name in again if name not in still])
+        new = set(again) | set(names) - self.answers.keys()
+        return still | prove(
+            self, [one for one in self._relieved(names, still, overlap) if one in new]
+        )

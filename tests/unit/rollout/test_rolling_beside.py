@@ -99,8 +99,23 @@ def test_of_a_change_of_all_engines_nobody_s_older_replicas_end_when_one_does_no
     tasks.beside, tasks.failing = {"a", "b"}, {"b": [UNREADY]}
     before = aim(*models, runtime_class="")
     failure(tasks, aim(*models), serving(before))
-    assert "drain a" not in tasks.done
-    assert {"set aside a", "set aside b", "let go a", "let go b"} <= set(tasks.done)
+    assert verbs(tasks)[:5] == [
+        *("helm", "wait a beside", "wait b beside", "set aside a", "set aside b")
+    ]
+    assert sorted(verbs(tasks)[5:8]) == ["helm", "let go a", "let go b"]
+    assert sorted(verbs(tasks)[8:]) == ["ask a", "ask b", "wait a", "wait b"]
+
+
+def test_of_a_change_of_all_engines_who_did_well_goes_on_beside_one_that_stays_as_it_is(
+    tasks: Tasks,
+):
+    models = (a_model("a"), a_model("b", onFailure="keep"))
+    tasks.beside, tasks.failing = {"a", "b"}, {"b": [UNREADY]}
+    failure(tasks, aim(*models), serving(aim(*models, runtime_class="")))
+    assert verbs(tasks) == [
+        *("helm", "wait a beside", "wait b beside"),
+        *("drain a", "let go a", "wait a", "ask a", "let go b"),
+    ]
 
 
 def test_who_did_well_beside_one_that_is_tried_again_is_relieved_with_it(tasks: Tasks):
@@ -108,7 +123,8 @@ def test_who_did_well_beside_one_that_is_tried_again_is_relieved_with_it(tasks: 
     tasks.beside, tasks.failing = {"a", "b"}, {"b": [UNREADY]}
     rolling_to(tasks, aim(*models), serving(aim(*models, runtime_class=""))).through()
     restarted = tasks.done.index("restart b")
-    assert {"drain a", "drain b"} <= set(tasks.done[restarted:])
+    assert "wait a" not in tasks.done[:restarted]
+    assert {"drain a", "drain b", "ask a", "ask b"} <= set(tasks.done[restarted:])
 
 
 def test_who_keeps_what_failed_lets_kubernetes_go_on(tasks: Tasks):
