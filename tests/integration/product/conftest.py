@@ -97,7 +97,11 @@ class Product:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and insist on its exit code."""
         with self.start(*arguments, **environ) as process:
-            output, errors = process.communicate(stdin, timeout=_COMMAND_SECONDS)
+            try:
+                output, errors = process.communicate(stdin, timeout=_COMMAND_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         done = subprocess.CompletedProcess(arguments, process.returncode, output, errors)
         assert done.returncode == code, errors
         return done
