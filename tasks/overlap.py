@@ -1,7 +1,7 @@
 """Let the older pods of a model serve until the new ones were seen to answer; then end them well.
 
 A run that ends meanwhile leaves a Deployment that is held, from where the next run goes on, and
-marked pods, which that one deletes.
+marked pods, of which that one lets each finish what it is answering.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from vllm_flows.overlap import (
     UNMARKED,
     has_both,
     held_models,
+    is_draining,
+    is_ending,
     is_marked,
+    is_reached,
+    leaving,
     leftovers,
     mark,
     marked_in_vain,
+    nobodys,
     out_of_reach,
     runs,
     still_answering,
@@ -146,10 +151,7 @@ def _wait_observed(session: Session, deployment: str) -> None:
 
 def _end_well(session: Session, subject: str, pods: Sequence[Object], which: str) -> None:
     """End pods that get no new requests, each when it has none left, or after `drain_timeout`."""
-    texts = f"{len(pods)} {which} replicas get no more requests, and finish those they have"
-    speaker(subject)(texts)
-    session.clock.sleep(_HEARD_SECONDS)
-    _wait_idle(session, subject, pods)
+    _let_finish(session, subject, pods, which)
     for pod in pods:
         session.cluster.delete("Pod", pod["metadata"]["name"])
 
@@ -166,6 +168,14 @@ def _taken_from(session: Session, deployment: Object, replica_set: Object) -> li
     for pod in pods:
         cluster.merge("Pod", pod["metadata"]["name"], out_of_reach(deployment, replica_set))
     return pods
+
+
+def _let_finish(session: Session, subject: str, pods: Sequence[Object], which: str) -> None:
+    """Wait until pods that get no new requests have none left, at most for `drain_timeout`."""
+    text = f"{len(pods)} {which} replicas get no more requests, and finish those they have"
+    speaker(subject)(text)
+    session.clock.sleep(_HEARD_SECONDS)
+    _wait_idle(session, subject, pods)
 
 
 def _wait_idle(session: Session, subject: str, pods: Sequence[Object]) -> None:
@@ -206,12 +216,30 @@ def _requests(session: Session, pod: Object) -> int | str:
 
 
 def delete_leftovers(session: Session) -> None:
-    """Delete what an interrupted run left and serves nobody; take the mark from what serves."""
-    find = session.cluster.find
-    pods = find("Pod", ENGINE_SELECTOR)
+    """Bring to its end what an interrupted run left; take the mark from what serves on.
+
+    Older pods first get no more requests, and finish those they have, as in `drain`.
+    """
+    cluster = session.cluster
+    pods = cluster.find("Pod", ENGINE_SELECTOR)
     if any(map(is_marked, pods)):
-        for name in marked_in_vain(pods, find("ReplicaSet")):
-            session.cluster.merge("Pod", name, UNMARKED)
-    for kind, name in leftovers(pods, find("Deployment", ENGINE_SELECTOR)):
-        if session.cluster.delete(kind, name):
-            say(f"{kind} {name} was left by an interrupted run, and serves nobody: deleted")
+        pods = _nobodys(session, pods)
+    answering = [pod for pod in pods if is_draining(pod) and not is_ending(pod)]
+    for pod in filter(is_reached, answering):
+        cluster.merge("Pod", pod["metadata"]["name"], nobodys(pod))
+    if answering:
+        _let_finish(session, "left by an interrupted run", answering, "older")
+    for one in leftovers(pods, cluster.find("Deployment", ENGINE_SELECTOR)):
+        if cluster.delete(one.kind, one.name):
+            say(f"{one.kind} {one.name} was left by an interrupted run, and serves nobody: deleted")
+
+
+def _nobodys(session: Session, pods: list[Object]) -> list[Object]:
+    """Take the mark from pods that serve on; return all, once none is about to lose its owner."""
+    cluster = session.cluster
+    sets = cluster.find("ReplicaSet")
+    for name in marked_in_vain(pods, sets):
+        cluster.merge("Pod", name, UNMARKED)
+    for name in (gone := leaving(pods, sets)):
+        wait_gone(session, "ReplicaSet", name)
+    return cluster.find("Pod", ENGINE_SELECTOR) if gone else pods

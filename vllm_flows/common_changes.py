@@ -74,11 +74,10 @@ def made_anew(replaced: Sequence[str]) -> list[str]:
 def left_unfinished(state: ClusterState) -> list[str]:
     """Say what a run left that was interrupted; one that is at work has it in hand itself."""
     by = "an interrupted run left it so, unless one is at work now"
-    held = [
-        f"{name}: its older replicas are kept beside the new ones ({by})"
-        for name in sorted(state.held)
+    kept = "its older replicas are kept beside the new ones"
+    ended = "its rollout is held, and no older replica is kept for it any more: it goes on"
+    texts = [
+        *(f"{name}: {kept if name in state.kept else ended}" for name in sorted(state.held)),
+        *(one.text for one in state.leftovers),
     ]
-    return [
-        *held,
-        *(f"{kind} {name} serves nobody, and goes ({by})" for kind, name in state.leftovers),
-    ]
+    return [f"{text} ({by})" for text in texts]

@@ -18,7 +18,7 @@ from vllm_flows.diagnosis_crashes import PodEvidence, is_running, last_end, stat
 from vllm_flows.diagnosis_logs import LOADING_LOG_LINES, LOG_LINES
 from vllm_flows.diagnosis_refusals import is_observed, paused, refusal
 from vllm_flows.diagnosis_scheduling import unschedulable
-from vllm_flows.holding import is_held
+from vllm_flows.holding import has_older, is_held
 
 _RANKS = {category: rank for rank, category in enumerate(Category)}
 _EVICTIONS_THAT_TELL = 3
@@ -39,9 +39,9 @@ class Evidence:
     ending: bool = False
 
 
-_HELD = (
-    "its older replicas are kept beside the new ones, by a run at work or one that was interrupted"
-)
+_KEPT = "its older replicas are kept beside the new ones"
+_HELD = "its older replicas ended, and its rollout is held"
+_BY = "by a run at work or one that was interrupted"
 _GO_ON = "vllm-flows install   (it goes on from there, unless a run is at work)"
 
 
@@ -105,9 +105,9 @@ def diagnose(
     ]
     if not candidates:
         if is_held(deployment):
-            return replace(
-                place_of(deployment).diagnosis(Category.STARTING, _HELD), next_command=_GO_ON
-            )
+            text = f"{_KEPT if has_older(deployment) else _HELD}, {_BY}"
+            held = place_of(deployment).diagnosis(Category.STARTING, text)
+            return replace(held, next_command=_GO_ON)
         return place_of(deployment).diagnosis(Category.STARTING, "waiting for the rollout")
     chosen = min(candidates, key=lambda each: (not each.definite, _RANKS[each.category]))
     if evicted and chosen.category is not Category.EVICTED:

@@ -16,7 +16,7 @@ from vllm_flows.lease import current_holder
 from vllm_flows.models import Model
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import deployed_models
-from vllm_flows.observed import DeployedModel, WeightsClaim
+from vllm_flows.observed import DeployedModel, Leftover, WeightsClaim
 from vllm_flows.overlap import leftovers
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.session import Session
@@ -42,7 +42,7 @@ class Look:
     router_pods: Sequence[Object] = ()
     memories: Mapping[str, Memory] = field(default_factory=dict)
     runs: Sequence[Run] = ()
-    leftovers: tuple[tuple[str, str], ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
     changing: bool = False
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from vllm_flows.drift import Drift
 from vllm_flows.health import RELEASE, ROUTER, Finding, Kind
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_deployment, engine_service
-from vllm_flows.observed import Release, ReleaseState
+from vllm_flows.observed import Leftover, Release, ReleaseState
 
 
 def judge_drifts(drifts: Iterable[Drift], models: Collection[str]) -> dict[str, list[Finding]]:
@@ -34,7 +34,7 @@ def judge_release(release: Release) -> list[Finding]:
     return [Finding(Kind.UNFINISHED, f"the release is {release.state}")]
 
 
-def judge_leftovers(found: Iterable[tuple[str, str]]) -> list[Finding]:
-    """Judge what an interrupted run left: it serves nobody, and may hold GPUs."""
-    text = "was left by an interrupted run, serves nobody, and holds what it runs on"
-    return [Finding(Kind.UNFINISHED, f"{kind} {name} {text}") for kind, name in found]
+def judge_leftovers(found: Iterable[Leftover]) -> list[Finding]:
+    """Judge what an interrupted run left: it may hold GPUs."""
+    by = "by the next run: an interrupted one left it, and it holds what it runs on"
+    return [Finding(Kind.UNFINISHED, f"{one.text} ({by})") for one in found]

@@ -34,6 +34,12 @@ def is_held(deployment: Object) -> bool:
     return bool(seconds == _longest_hold(deployment))
 
 
+def has_older(deployment: Object) -> bool:
+    """Say whether a Deployment has pods of before."""
+    status = deployment.get("status") or {}
+    return bool(status.get("replicas", 0) > status.get("updatedReplicas", 0))
+
+
 def _longest_hold(deployment: Object) -> int:
     """Return the largest `minReadySeconds`: it has to be less than the progress deadline."""
     deadline = deployment["spec"].get("progressDeadlineSeconds") or _DEFAULT_DEADLINE

@@ -244,15 +244,38 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Leftover:
+    """What an interrupted run left, and the next one ends: its kind and name.
+
+    `answering`: an older pod, which may have requests to finish. `reached`: it may get new ones.
+    """
+
+    kind: str
+    name: str
+    answering: bool = False
+    reached: bool = False
+
+    @property
+    def text(self) -> str:
+        """What it does still, and what becomes of it."""
+        what = f"{self.kind} {self.name}"
+        if self.reached:
+            return f"{what} still gets requests, and ends once it gets none and has none left"
+        if self.answering:
+            return f"{what} gets no more requests, and ends once it has none left"
+        return f"{what} serves nobody, and goes"
+
+
+@dataclass(frozen=True)
 class ClusterState:
     """Everything of the cluster that the plan looks at.
 
     `router`: it has a Deployment, `router_ready`: and a pod of it is ready. `cluster` tells the
     cluster itself from others. `drifts` are the release's objects that somebody changed since helm
     wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
-    those in `left` run without it, as an interrupted run left them. `leftovers` are kinds and names
-    of what it left behind, and what serves nobody: it is to be deleted. The pods of before of the
-    models in `held` are kept beside the new ones.
+    those in `left` run without it, as an interrupted run left them. `leftovers` are what it left
+    behind, and what is to be deleted. The rollouts of the models in `held` are held, and those of
+    them in `kept` have pods of before beside the new ones.
     """
 
     release: Release
@@ -265,8 +288,9 @@ class ClusterState:
     drifts: tuple[Drift, ...] = ()
     selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
-    leftovers: tuple[tuple[str, str], ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
     held: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
     cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:

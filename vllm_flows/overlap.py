@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vllm_flows.diagnosis_refusals import is_observed
-from vllm_flows.holding import is_held
+from vllm_flows.holding import has_older, is_held
 from vllm_flows.observe import ENGINE_SELECTOR
+from vllm_flows.observed import Leftover
 from vllm_flows.replicas import ready_replicas
-from vllm_flows.selectors import selected
+from vllm_flows.selectors import HASH_LABEL, selected
 
 Object = Mapping[str, Any]
 
@@ -47,9 +48,8 @@ def _pods(limit: object, replicas: int) -> int:
 def has_both(deployment: Object) -> bool:
     """Say whether every new pod was made, and old ones are there still."""
     status = deployment.get("status") or {}
-    updated = status.get("updatedReplicas", 0)
-    wanted = deployment["spec"].get("replicas", 1)
-    return is_observed(deployment) and updated == wanted and status.get("replicas", 0) > updated
+    made = status.get("updatedReplicas", 0) == deployment["spec"].get("replicas", 1)
+    return is_observed(deployment) and made and has_older(deployment)
 
 
 def new_are_ready(deployment: Object, newest: Iterable[Object]) -> bool:
@@ -76,6 +76,15 @@ def out_of_reach(*owners: Object) -> dict[str, Any]:
     return {"metadata": {"labels": dict.fromkeys(sorted(labels))}}
 
 
+def nobodys(pod: Object) -> dict[str, Any]:
+    """Return the fields that take a pod out of reach whose owners are gone, or no longer known.
+
+    It keeps the labels by which it is found, and no other.
+    """
+    kept = {ENGINE_SELECTOR.partition("=")[0], DRAINING_LABEL}
+    return {"metadata": {"labels": dict.fromkeys(sorted(_labels(pod).keys() - kept))}}
+
+
 def is_marked(pod: Object) -> bool:
     """Say whether a run was about to take a pod away from who owns it, or did."""
     return DRAINING_LABEL in _labels(pod)
@@ -86,15 +95,28 @@ def is_draining(pod: Object) -> bool:
     return is_marked(pod) and not pod["metadata"].get("ownerReferences")
 
 
+def is_reached(pod: Object) -> bool:
+    """Say whether a pod that is draining may still be sent requests: a run was killed too early.
+
+    What takes it out of reach takes all labels of its ReplicaSet away at once, this one with them.
+    """
+    return is_draining(pod) and HASH_LABEL in _labels(pod)
+
+
 def held_models(deployments: Iterable[Object]) -> frozenset[str]:
     """Return the models whose rollouts are held, with what serves beside what shall."""
     named = {str(_labels(one).get("model", "")): one for one in deployments}
     return frozenset(name for name, one in named.items() if name and is_held(one))
 
 
+def kept_models(deployments: Iterable[Object]) -> frozenset[str]:
+    """Return the models whose rollouts are held and have pods of before, beside new ones."""
+    return held_models(filter(has_older, deployments))
+
+
 def serves_nobody(pod: Object) -> bool:
-    """Say whether a pod is one that the next run deletes before it places anything."""
-    return is_draining(pod) or TRIAL_LABEL in _labels(pod)
+    """Say whether a pod gets no requests, and the next run deletes it before it places anything."""
+    return (is_draining(pod) and not is_reached(pod)) or TRIAL_LABEL in _labels(pod)
 
 
 def runs(pod: Object | None) -> bool:
@@ -119,26 +141,38 @@ def still_answering(requests: Sequence[int | str]) -> str:
     return "; ".join(parts)
 
 
-def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[tuple[str, str], ...]:
-    """Return kinds and names of what an interrupted run left, and what serves nobody."""
-    draining = [("Pod", pod) for pod in pods if is_draining(pod)]
-    trials = [("Deployment", one) for one in deployments if TRIAL_LABEL in _labels(one)]
-    return tuple((kind, str(one["metadata"]["name"])) for kind, one in [*draining, *trials])
+def leftovers(pods: Iterable[Object], deployments: Iterable[Object]) -> tuple[Leftover, ...]:
+    """Return what an interrupted run left, and the next one ends."""
+    draining = [
+        Leftover("Pod", str(pod["metadata"]["name"]), answering=True, reached=is_reached(pod))
+        for pod in pods
+        if is_draining(pod)
+    ]
+    trials = [one for one in deployments if TRIAL_LABEL in _labels(one)]
+    return (*draining, *(Leftover("Deployment", str(one["metadata"]["name"])) for one in trials))
 
 
 def marked_in_vain(pods: Iterable[Object], replica_sets: Iterable[Object]) -> tuple[str, ...]:
-    """Return the names of pods that were marked, and whose ReplicaSet stays: they serve on.
+    """Return the names of pods that were marked, and whose ReplicaSet stays: they serve on."""
+    stay = {str(one["metadata"]["uid"]) for one in replica_sets if not is_ending(one)}
+    found = (pod for pod in pods if is_marked(pod) and stay & _owners(pod))
+    return tuple(str(pod["metadata"]["name"]) for pod in found)
 
-    Those of one that is being deleted soon belong to nobody.
-    """
-    found = [one["metadata"] for one in replica_sets]
-    stay = {str(one["uid"]) for one in found if "deletionTimestamp" not in one}
-    return tuple(
-        str(pod["metadata"]["name"])
-        for pod in pods
-        if is_marked(pod)
-        and stay.intersection(one["uid"] for one in pod["metadata"].get("ownerReferences") or ())
-    )
+
+def leaving(pods: Iterable[Object], replica_sets: Iterable[Object]) -> tuple[str, ...]:
+    """Return the names of ReplicaSets that are being deleted, whose pods are soon nobody's."""
+    owners = {uid for pod in pods if is_marked(pod) for uid in _owners(pod)}
+    found = [one["metadata"] for one in replica_sets if is_ending(one)]
+    return tuple(str(one["name"]) for one in found if one["uid"] in owners)
+
+
+def _owners(pod: Object) -> set[str]:
+    return {str(one["uid"]) for one in pod["metadata"].get("ownerReferences") or ()}
+
+
+def is_ending(item: Object) -> bool:
+    """Say whether an object is being deleted."""
+    return "deletionTimestamp" in item["metadata"]
 
 
 def _labels(item: Object) -> Mapping[str, str]:

@@ -18,7 +18,8 @@ Labels = Mapping[str, str]
 
 LEFT_LABEL = "vllm-flows.io/left"
 """On ReplicaSets whose Deployment was deleted without them, or is about to be."""
-_HASH_LABEL = "pod-template-hash"
+HASH_LABEL = "pod-template-hash"
+"""On ReplicaSets, in what they select, and on their pods, by the Deployment controller."""
 
 
 def selectors(deployments: Iterable[Object]) -> dict[str, Labels]:
@@ -59,7 +60,7 @@ def _not_handed_over(name: str, changed: Iterable[str]) -> ReleaseError:
 def deployment_of(replica_set: Object) -> str:
     """Return the name of the Deployment that made the ReplicaSet, be it gone."""
     metadata = replica_set["metadata"]
-    digest = (metadata.get("labels") or {}).get(_HASH_LABEL, "")
+    digest = (metadata.get("labels") or {}).get(HASH_LABEL, "")
     return str(metadata["name"]).removesuffix(f"-{digest}")
 
 

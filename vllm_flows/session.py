@@ -25,7 +25,7 @@ from vllm_flows.metrics import Measured
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
 from vllm_flows.observed import ClusterState, Description, Release, ReleaseState
-from vllm_flows.overlap import held_models, leftovers
+from vllm_flows.overlap import held_models, kept_models, leftovers
 from vllm_flows.portforward import forwarded
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.rights import Right, judge_needed, needed_to_remove, needed_to_write
@@ -138,6 +138,7 @@ class Session:
             cluster=self.cluster.identity(),
             drifts=tuple(filter(None, (one.but_held for one in self._drifts(release, left)))),
             held=held_models(engines),
+            kept=kept_models(engines),
             deployments=deployed_models([*left.values(), *engines]),
             claims=claims,
             router=router is not None,

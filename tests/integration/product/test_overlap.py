@@ -6,10 +6,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from tests.integration.product.changing_models import (
@@ -103,12 +102,12 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     product.models(phi(newest))
     (old,) = session.ready_replicas("phi4")
     over = threading.Event()
+    answers: list[str] = []
     with session.replica_api(old, None) as api:
 
         def ask() -> None:
-            with suppress(httpx.HTTPError):  # its pod is deleted while it answers
-                while not over.is_set():
-                    long_answer(api)
+            while not over.is_set():
+                answers.append(long_answer(api))
 
         reader = threading.Thread(target=ask)
         reader.start()
@@ -116,12 +115,17 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
             run.until("older replicas still answer")
             run.process.kill()
             run.ended()
-        over.set()
+        planned = product.run("plan").stderr
+        with product.watched() as run:
+            run.until("left by an interrupted run: older replicas still answer")
+            over.set()
+            assert run.ended() == 0, run.said
         reader.join()
-    planned = product.run("plan").stderr
-    assert "phi4: its older replicas are kept beside the new ones (an interrupted run" in planned
-    said = product.install(phi(newest))
-    assert "was left by an interrupted run, and serves nobody: deleted" in said
+    assert [len(answer.split()) for answer in answers] == [_LONG_TOKENS] * len(answers)
+    assert "phi4: its rollout is held, and no older replica is kept for it any more" in planned
+    assert f"Pod {old.pod} gets no more requests, and ends once it has none left" in planned
+    said = run.said
+    assert f"Pod {old.pod} was left by an interrupted run, and serves nobody: deleted" in said
     assert "phi4: answered in" in said
     settled(product)
     assert "nothing to change" in product.install(phi(newest))

@@ -34,7 +34,7 @@ from vllm_flows.health_release import judge_drifts, judge_leftovers, judge_relea
 from vllm_flows.health_router import Counts, counts, judge_errors
 from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
-from vllm_flows.observed import Access, Release, ReleaseState, Verdict
+from vllm_flows.observed import Access, Leftover, Release, ReleaseState, Verdict
 from vllm_flows.status import Health, Status
 
 BASELINE = Baseline("d", Speed(0.1, 100), {"text": Shape(100, 30), "json": Shape(20, 9, json=True)})
@@ -287,7 +287,10 @@ def test_a_release_that_helm_did_not_finish_is_told():
 
 
 def test_what_an_interrupted_run_left_is_a_finding_of_the_release():
-    (found,) = judge_leftovers([("Deployment", "vllm-trial-phi")])
+    found, hot = judge_leftovers(
+        [Leftover("Deployment", "vllm-trial-phi"), Leftover("Pod", "old", reached=True)]
+    )
     assert found.state is State.DEGRADED
-    assert "Deployment vllm-trial-phi was left by an interrupted run" in found.what
+    assert found.what.startswith("Deployment vllm-trial-phi serves nobody, and goes (by the next")
     assert found.next_for("(release)") == "vllm-flows install"
+    assert hot.what.startswith("Pod old still gets requests")
