@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 
+from flows.overlapping import Overlap
 from flows.running import locked, results, run_name, session_for
 from flows.waits import sorted_out, wait_router
 from tasks.masked_pickle import RESULTS
-from tasks.overlap import let_all_go
 from tasks.readiness import wait_ready
 from tasks.release import roll_back_release
 from tasks.running import say
@@ -24,10 +26,14 @@ from vllm_flows.looking_back import look_back
 from vllm_flows.models import Model, SmokeTest
 from vllm_flows.models_file import load_models
 from vllm_flows.names import engine_deployment
+from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import WeightsClaim
+from vllm_flows.overlap import held_models
 from vllm_flows.session import Session
 from vllm_flows.startup import startup_seconds
 from vllm_flows.values import has_api_key
+
+_GOES_ON = "the next run asks these first (vllm-flows rollback)"
 
 
 @flow(name="rollback", flow_run_name=run_name, result_serializer=RESULTS)
@@ -87,12 +93,12 @@ def _go(session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]) -> 
 
     Raises RolloutError when one of them does not answer.
     """
-    names = tuple(change.model for change in way.then)
-    whole = WayBack(names, way.target.values, way.target)
-    if way.target.revision != way.current:
-        roll_back_release(session, whole, "asked for")
-    let_all_go(session)
-    failed = _prove(replace(session, keyless=not has_api_key(way.target.values)), way, claims)
+    asking = replace(session, keyless=not has_api_key(way.target.values))
+    with _overlap(session) as overlap:
+        if way.target.revision != way.current:
+            _bring(session, way, overlap)
+        overlap.let_go(overlap.held - {change.model for change in way.then})
+        failed = _prove(asking, way, claims, overlap)
     results(
         remember_served.submit(session, claims[one.model], Served(one.then, one.then, one.digest))
         for one in way.then
@@ -102,27 +108,83 @@ def _go(session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]) -> 
         raise _failure(failed, way)
 
 
+def _bring(session: Session, way: WayThere, overlap: Overlap) -> None:
+    """Run helm; what is replaced serves on beside what comes, where both fit.
+
+    Where an interrupted run left both, the newer ones end well before, and what it kept is often
+    what comes.
+    """
+    replaced = [change.model for change in way.then if change.replaces]
+    names = tuple(change.model for change in way.then)
+    with overlap.turning(replaced):
+        whole = WayBack(names, way.target.values, way.target)
+        roll_back_release(session, whole, "asked for")
+    overlap.begin(replaced)
+
+
+@contextmanager
+def _overlap(session: Session) -> Iterator[Overlap]:
+    """Yield who keeps older pods beside new ones, also those that an interrupted run kept.
+
+    Nobody does any more when the block is done; who breaks it off leaves them so.
+    """
+    engines = session.cluster.find("Deployment", ENGINE_SELECTOR)
+    overlap = Overlap(session, set(held_models(engines)))
+    try:
+        yield overlap
+        overlap.let_go(set(overlap.held))
+    finally:
+        for name in sorted(overlap.held):
+            say(f"{name}: its older replicas are kept beside the new ones: {_GOES_ON}")
+
+
 def _prove(
-    session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]
+    session: Session, way: WayThere, claims: Mapping[str, WeightsClaim], overlap: Overlap
 ) -> dict[str, VllmFlowsError]:
-    """Wait for the changed models and ask them; return who does not answer, and why."""
-    waits = {
-        one.model: wait_ready.submit(
-            session,
-            one.model,
-            engine_deployment(one.model),
-            startup_seconds(claims[one.model].complete[one.then]),
-            back=True,
-        )
-        for one in way.then
-    }
+    """Wait for the changed models and ask them; return who does not answer, and why.
+
+    Those that serve beside older pods have to answer by themselves before these end.
+    """
+    tests = _smoke_tests(session)
+    models = {one.model: _model(one, tests) for one in way.then}
+
+    def begin(names: Collection[str]) -> dict[str, PrefectFuture[float]]:
+        chosen = [one for one in way.then if one.model in names]
+        return {
+            one.model: _wait(session, one, models[one.model], claims, overlap) for one in chosen
+        }
+
+    waits = begin(models)
     if waits:
         wait_router(session)
-    ready, unready = sorted_out(waits)
-    tests = _smoke_tests(session)
-    asked = [_model(one, tests) for one in way.then if one.asked and one.model in ready]
-    _, silent = sorted_out({model.name: prove.submit(session, model) for model in asked})
-    return unready | silent
+    ready, failed = sorted_out(waits)
+    overlap.let_go(failed)
+    relieved = overlap.held & ready.keys()
+    overlap.relieve(relieved)
+    failed |= sorted_out(begin(relieved))[1]
+    asked = [one.model for one in way.then if one.asked and one.model not in failed]
+    answers = {name: prove.submit(session, models[name]) for name in asked}
+    return failed | sorted_out(answers)[1]
+
+
+def _wait(
+    session: Session,
+    change: Change,
+    model: Model,
+    claims: Mapping[str, WeightsClaim],
+    overlap: Overlap,
+) -> PrefectFuture[float]:
+    """Begin to wait for a model; what is to answer by itself is asked as soon as it is ready."""
+    beside = change.model in overlap.held
+    return wait_ready.submit(
+        session,
+        change.model,
+        engine_deployment(change.model),
+        startup_seconds(claims[change.model].complete[change.then]),
+        back=True,
+        beside=beside,
+        asked=model if change.asked and (beside or change.replicas > 1) else None,
+    )
 
 
 def _model(change: Change, tests: Mapping[str, SmokeTest]) -> Model:

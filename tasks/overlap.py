@@ -15,12 +15,10 @@ from vllm_flows.diagnosis import rollout_complete
 from vllm_flows.diagnosis_refusals import is_observed
 from vllm_flows.errors import ClusterError, CompletionError, TimedOutError
 from vllm_flows.holding import PAUSED, RELEASED, RESUMED, held
-from vllm_flows.names import engine_deployment
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.overlap import (
     UNMARKED,
     has_both,
-    held_models,
     is_draining,
     is_ending,
     is_marked,
@@ -84,13 +82,6 @@ def let_go(session: Session, deployment: str) -> None:
     """
     if session.cluster.get("Deployment", deployment) is not None:
         session.cluster.merge("Deployment", deployment, RELEASED)
-
-
-def let_all_go(session: Session) -> None:
-    """Let every rollout go on that an interrupted run held."""
-    for name in sorted(held_models(session.cluster.find("Deployment", ENGINE_SELECTOR))):
-        let_go(session, engine_deployment(name))
-        speaker(name)("its rollout was held by an interrupted run, and goes on")
 
 
 @task(task_run_name="drain the older pods of {subject}", **ONCE)

@@ -32,6 +32,7 @@ class Change:
 
     `now` and `then` are commits, "" where it is not deployed; `lines` are what models.yaml has to
     say for it to stay so. `replicas` and `asked` are of then: whether it can be asked at all.
+    `replaces`: pods that run are replaced by others.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Change:
     replicas: int = 0
     asked: bool = False
     digest: str = ""
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def _change(name: str, before: Entry, after: Entry, common: tuple[str, ...]) -> 
         replicas=counts[1],
         asked=_is_asked(after),
         digest=_mark(after, DIGEST_ANNOTATION),
+        replaces=bool(before)
+        and _mark(before, DIGEST_ANNOTATION) != _mark(after, DIGEST_ANNOTATION),
     )
 
 

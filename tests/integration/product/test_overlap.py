@@ -167,6 +167,26 @@ def test_who_takes_over_from_a_run_that_ended_asks_the_new_replicas_while_the_ol
     settled(product)
 
 
+def test_a_rollback_loses_no_request_either(product: Product, monkeypatch: pytest.MonkeyPatch):
+    good = commit(product)
+    product.install(phi(good))
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    answer: list[str] = []
+    with session.models_api("phi4") as api:
+        reader = threading.Thread(target=lambda: answer.append(long_answer(api)))
+        reader.start()
+        with load(api) as heard:
+            said = product.run("rollback", "--yes").stderr
+        reader.join(timeout=60)
+    assert "older replicas get no more requests" in said, said
+    assert [one for one in heard if one] == []
+    assert len(heard) > 20
+    assert len(answer[0].split()) == _LONG_TOKENS
+    assert served(session) == good[:8]
+    settled(product)
+
+
 def test_a_rollback_takes_what_a_killed_run_kept(product: Product, monkeypatch: pytest.MonkeyPatch):
     good = commit(product)
     product.install(phi(good))

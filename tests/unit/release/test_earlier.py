@@ -65,6 +65,7 @@ def test_what_served_last_before_comes_back():
     assert found.changes[0].text == "vllmConfig.maxModelLen 4096 -> (not set)"
     found = way(second, first)
     assert found.changes[0].text == f"revision {NEW[:8]} -> {OLD[:8]}"
+    assert found.changes[0].replaces
     assert lines_to_write(found) == [f"qwen: revision: {OLD}"]
 
 
@@ -112,6 +113,7 @@ def test_models_come_and_go_with_a_revision():
         "take c off the list",
     ]
     assert [one.model for one in found.then] == ["a", "b"]
+    assert not any(one.replaces for one in found.changes)
     assert way_rows(found)[2]["then"] == "-"
 
 
@@ -120,6 +122,7 @@ def test_what_all_engines_share_changes_every_model():
     second = past(2, (model(), OLD), settings={"runtime_class": "other"})
     found = way(second, first)
     assert found.changes[0].text == "restarts: what all engines share changes"
+    assert found.changes[0].replaces
     assert found.common == ("chart 0.1.8 -> 0.1.12", "runtimeClassName other -> nvidia")
     assert lines_to_write(found)[0] == "settings (VLLM_...): chart 0.1.8 -> 0.1.12"
     assert len(way_rows(found)) == 3

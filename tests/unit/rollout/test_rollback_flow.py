@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows import prune, rollback, waits
+from flows import overlapping, prune, rollback, waits
 from vllm_flows.earlier import Change, WayThere
 from vllm_flows.errors import (
     CompletionError,
@@ -30,6 +30,7 @@ OLD, NEW = "a" * 40, "b" * 40
 
 def change(model: str, then: str = OLD, **fields: Any) -> Change:
     known = {"repository": f"org/{model}", "replicas": 1, "asked": True, "digest": "d"}
+    known |= {"replaces": True}
     return Change(model, NEW, then, "text", **(known | fields))
 
 
@@ -44,6 +45,9 @@ class Tasks:
 
     failing: dict[str, Exception] = field(default_factory=dict)
     router: RouterError | None = None
+    beside: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    early: set[str] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
     asked: list[Model] = field(default_factory=list)
     keyless: set[bool] = field(default_factory=set)
@@ -54,16 +58,48 @@ class Tasks:
         patch.setattr(rollback, "prove", SimpleNamespace(submit=self.prove))
         patch.setattr(rollback, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rollback, "results", list)
-        patch.setattr(rollback, "let_all_go", lambda _: self.done.append("let go"))
         patch.setattr(rollback, "wait_router", self.wait_router)
+        patch.setattr(rollback, "held_models", lambda _: self.held)
+        patch.setattr(rollback, "say", self.done.append)
+        patch.setattr(overlapping, "hold", SimpleNamespace(submit=self.hold))
+        patch.setattr(overlapping, "drain", self.step("drain"))
+        patch.setattr(overlapping, "set_aside", self.step("set aside newer"))
+        for name in ("let_go", "resume"):
+            patch.setattr(overlapping, name, self.on_deployment(name))
 
     def roll_back(self, _session: object, back: WayBack, _reason: str) -> None:
         assert back.past
         self.done.append(f"back to {back.past.revision}")
 
-    def wait(self, _session: object, model: str, *_: object, back: bool) -> Any:
+    def hold(self, _session: object, model: str, _deployment: str) -> Any:
+        return future(model in self.beside)
+
+    def step(self, verb: str) -> Any:
+        def submit(_session: object, model: str, _deployment: str) -> Any:
+            self.done.append(f"{verb} {model}")
+            return future(None)
+
+        return SimpleNamespace(submit=submit)
+
+    def on_deployment(self, verb: str) -> Any:
+        def do(_session: object, deployment: str) -> None:
+            model = deployment.removeprefix("vllm-").removesuffix("-deployment-vllm")
+            self.done.append(f"{verb} {model}")
+
+        return do
+
+    def wait(
+        self,
+        _session: object,
+        model: str,
+        *_: object,
+        back: bool,
+        beside: bool,
+        asked: Model | None,
+    ) -> Any:
         assert back
-        self.done.append(f"wait {model}")
+        self.early |= {asked.name} if asked else set()
+        self.done.append(f"wait {model}" + (" beside" if beside else ""))
         return future(self.failing.get(model) if self.is_unready(model) else 1.0)
 
     def wait_router(self, _session: object) -> None:
@@ -95,30 +131,78 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
 
 
 def go(found: WayThere) -> None:
-    session = Session(load_settings(), None, None, StoppableClock())  # type: ignore[arg-type]  # unused
+    cluster: Any = SimpleNamespace(find=lambda *_: [])
+    session = Session(load_settings(), cluster, None, StoppableClock())  # type: ignore[arg-type]  # unused
     claims = {one.model: WeightsClaim(one.model, "1Gi", {OLD: 1}) for one in found.changes}
     rollback._go(session, found, claims)  # noqa: SLF001 -- the flow itself wants a Prefect server
 
 
 def test_every_model_that_changes_is_waited_for_asked_and_remembered(tasks: Tasks):
     go(way(change("a"), change("b"), change("gone", then="")))
-    assert tasks.done == [
-        *("back to 5", "let go", "wait a", "wait b", "remember a a a", "remember b a a")
-    ]
+    assert tasks.done == [*("back to 5", "wait a", "wait b", "remember a a a", "remember b a a")]
     assert [one.name for one in tasks.asked] == ["a", "b"]
     assert tasks.keyless == {False}
 
 
 def test_what_an_interrupted_rollback_brought_back_is_only_proven(tasks: Tasks):
     go(replace(way(change("a")), current=5))
-    assert tasks.done == ["let go", "wait a", "remember a a a"]
+    assert tasks.done == ["wait a", "remember a a a"]
+
+
+def test_older_replicas_serve_until_those_that_come_back_answered_by_themselves(tasks: Tasks):
+    tasks.beside = {"a"}
+    go(way(change("a"), change("scaled", replaces=False)))
+    assert tasks.done[:-2] == [
+        *("back to 5", "wait a beside", "wait scaled", "drain a", "let_go a", "wait a")
+    ]
+    assert tasks.early == {"a"}
+
+
+def test_of_several_replicas_each_is_asked_as_soon_as_it_is_ready(tasks: Tasks):
+    go(way(change("a", replicas=2), change("embeds", replicas=2, asked=False)))
+    assert tasks.early == {"a"}
+
+
+def test_what_does_not_do_beside_older_replicas_is_let_go_and_they_are_not_ended(tasks: Tasks):
+    tasks.beside = {"a", "b"}
+    tasks.failing = {"a": NotReadyError("crash loop", next_command="look")}
+    with pytest.raises(RolloutError, match="a does not answer"):
+        go(way(change("a"), change("b")))
+    assert tasks.done == [
+        *("back to 5", "wait a beside", "wait b beside", "let_go a"),
+        *("drain b", "let_go b", "wait b", "remember b a a"),
+    ]
+
+
+def test_of_what_a_killed_run_left_side_by_side_the_newer_end_well_and_the_kept_serve(tasks: Tasks):
+    tasks.held = {"a", "other"}
+    go(way(change("a")))
+    assert tasks.done == [
+        *("set aside newer a", "back to 5", "resume a", "let_go a", "let_go other"),
+        *("wait a", "remember a a a"),
+    ]
+
+
+def test_a_rollback_goes_on_where_the_one_before_it_was_killed(tasks: Tasks):
+    tasks.held = {"a"}
+    go(replace(way(change("a", replaces=False)), current=5))
+    assert tasks.done == ["wait a beside", "drain a", "let_go a", "wait a", "remember a a a"]
+
+
+def test_who_breaks_it_off_leaves_older_replicas_beside_new_ones_and_says_so(tasks: Tasks):
+    tasks.beside = {"a"}
+    tasks.router = RouterError("the router is not ready")
+    with pytest.raises(RouterError):
+        go(way(change("a")))
+    assert tasks.done[:-1] == ["back to 5", "wait a beside"]
+    assert tasks.done[-1].startswith("a: its older replicas are kept beside the new ones: the next")
 
 
 def test_a_router_that_is_not_ready_is_held_against_no_model(tasks: Tasks):
     tasks.router = RouterError("the router is not ready")
     with pytest.raises(RouterError):
         go(way(change("a")))
-    assert tasks.done == ["back to 5", "let go", "wait a"]
+    assert tasks.done == ["back to 5", "wait a"]
 
 
 def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
@@ -128,7 +212,7 @@ def test_engines_that_knew_no_api_key_then_are_asked_without_one(tasks: Tasks):
 
 def test_a_model_that_cannot_be_asked_is_only_waited_for(tasks: Tasks):
     go(way(change("embeds", asked=False)))
-    assert tasks.done == ["back to 5", "let go", "wait embeds"]
+    assert tasks.done == ["back to 5", "wait embeds"]
 
 
 def test_a_smoke_test_of_the_models_file_is_what_is_asked(tasks: Tasks):
