@@ -20,12 +20,16 @@ _TIMES = 3
 
 @contextmanager
 def tried(session: Session, model: Model, served: str, commit: str) -> Iterator[str]:
-    """Yield the name of the Deployment that tries the commit; it is gone when the block ends."""
-    begin_trial(session, model.name, served, commit)
+    """Yield the name of the Deployment that tries the commit.
+
+    It is gone when the block ends, however that comes about, and also when it never began.
+    """
     try:
+        begin_trial(session, model.name, served, commit)
         yield trial_name(model.name)
     finally:
-        session.cluster.delete("Deployment", trial_name(model.name))
+        if session.cluster.delete("Deployment", trial_name(model.name)):
+            speaker(model.name)(f"the trial of {commit[:8]} is over, and gone")
 
 
 @task(task_run_name="try {model}", **RETRIED)

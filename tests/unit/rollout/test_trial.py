@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from tasks import trial as tasks_trial
 from tests.unit.rollout.stand_ins import NEW, OLD, a_model
 from vllm_flows.completions import Answer
-from vllm_flows.errors import CompletionError, NotDeployedError
+from vllm_flows.errors import ClusterError, CompletionError, NotDeployedError
 from vllm_flows.replicas import Replica
 from vllm_flows.trial import Pace, slowness, trial
 
@@ -128,26 +129,70 @@ def test_a_model_that_is_gone_cannot_be_tried():
         tasks_trial.begin_trial.fn(session, "qwen", OLD, NEW)
 
 
-@contextmanager
-def _begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
-    """Yield what is deleted while a commit is tried."""
-    deleted: list[tuple[str, str]] = []
-    cluster = SimpleNamespace(delete=lambda *one: deleted.append(one))
-    session: Any = SimpleNamespace(cluster=cluster)
+@dataclass
+class Trials:
+    """Stands for the cluster that has a trial or none; notes what is said of it."""
+
+    there: bool = True
+    said: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Try a commit while the block runs."""
+        session: Any = SimpleNamespace(cluster=self)
+        with tasks_trial.tried(session, a_model(), OLD, NEW) as name:
+            assert name == "vllm-trial-qwen"
+            assert self.there
+            yield
+
+    def delete(self, kind: str, name: str) -> bool:
+        assert (kind, name) == ("Deployment", "vllm-trial-qwen")
+        there, self.there = self.there, False
+        return there
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    made = Trials()
     monkeypatch.setattr(tasks_trial, "begin_trial", lambda *_: None)
-    with tasks_trial.tried(session, a_model(), OLD, NEW) as name:
-        assert name == "vllm-trial-qwen"
-        assert deleted == []
-        yield deleted
+    monkeypatch.setattr(
+        tasks_trial, "speaker", lambda name: lambda text: made.said.append(f"{name}: {text}")
+    )
+    return made
 
 
-def test_a_trial_is_gone_when_it_is_over(monkeypatch: pytest.MonkeyPatch):
-    with _begun(monkeypatch) as deleted:
+def test_a_trial_is_gone_when_it_is_over_which_is_said(trials: Trials):
+    with trials.begun():
         pass
-    assert deleted == [("Deployment", "vllm-trial-qwen")]
+    assert not trials.there
+    assert trials.said == ["qwen: the trial of cccccccc is over, and gone"]
 
 
-def test_a_trial_is_gone_also_when_the_commit_does_not_do(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(CompletionError), _begun(monkeypatch) as deleted:
-        raise CompletionError("the answer has no text")
-    assert deleted == [("Deployment", "vllm-trial-qwen")]
+@pytest.mark.parametrize("how", [CompletionError("the answer has no text"), KeyboardInterrupt()])
+def test_a_trial_is_gone_also_when_the_commit_does_not_do_or_somebody_ends_the_run(
+    trials: Trials, how: BaseException
+):
+    with pytest.raises(type(how)), trials.begun():
+        raise how
+    assert not trials.there
+    assert len(trials.said) == 1
+
+
+@pytest.mark.parametrize("how", [ClusterError("no answer"), KeyboardInterrupt()])
+def test_a_trial_whose_beginning_is_broken_off_is_gone_too(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, how: BaseException
+):
+    def begin(*_: object) -> None:
+        raise how
+
+    monkeypatch.setattr(tasks_trial, "begin_trial", begin)
+    with pytest.raises(type(how)), trials.begun():
+        pass
+    assert not trials.there
+    assert len(trials.said) == 1
+
+
+def test_of_a_trial_that_was_never_made_nothing_is_said(trials: Trials):
+    with trials.begun():
+        trials.there = False  # as when the model's Deployment went, which owns it
+    assert trials.said == []
