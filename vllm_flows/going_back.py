@@ -101,7 +101,7 @@ def failure(
     """
     name, first = next(iter(failed.items()))
     if name in refused:
-        mend = [TRY_AGAIN.format(model=name), _LOOK_INTO_THE_COMMIT]
+        mend = [f"after that: {TRY_AGAIN.format(model=name)}", _LOOK_INTO_THE_COMMIT]
     else:
         mend = [_LOOK_INTO_IT] if name in gone_back else []
     lines = [
@@ -141,11 +141,19 @@ def _came_along(way: WayBack) -> list[str]:
 def _what_serves(model: str, gone_back: GoneBack, silence: Mapping[str, Outage]) -> str:
     state = gone_back.get(model)
     outage = silence[model]
-    gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
-    gap = f"{gap}, {outage.not_measured}" if outage.not_measured else gap
     if state is None:
-        since = ", and since" if outage.lasting else ""
-        return f"it stays as it is, nothing of before was brought back; {gap}{since}"
-    if isinstance(state, VllmFlowsError):
-        return f"going back did not help either: {state.what}; {gap}"
-    return f"{state} serves again, as before; {gap}"
+        serves = "it stays as it is, nothing of before was brought back"
+    elif isinstance(state, VllmFlowsError):
+        serves = f"going back did not help either: {state.what}"
+    else:
+        serves = f"{state} serves again, as before"
+    gap = ", ".join(filter(None, [_silence(outage, since=state is None), outage.not_measured]))
+    return "; ".join(filter(None, [serves, gap]))
+
+
+def _silence(outage: Outage, *, since: bool) -> str:
+    """Say for how long nobody answered; `since`: and whether that goes on."""
+    if outage.seconds or outage.lasting:
+        gap = f"nobody answered for {human_seconds(outage.seconds)} of this run"
+        return f"{gap}, and since" if since and outage.lasting else gap
+    return "it was never silent" if outage.asked else ""

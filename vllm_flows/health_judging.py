@@ -177,11 +177,11 @@ def _judge_speed(heard: Heard, baseline: Baseline) -> list[Finding]:
     if slow_start(before, now, busy=heard.busy):
         what = (
             f"first token after {human_seconds(now.first or 0)}, "
-            f"and it was {human_seconds(before.first or 0)}"
+            f"and before it was {human_seconds(before.first or 0)}"
         )
         found.append(Finding(Kind.SLOW_START, what, replica=heard.replica))
     if slow_tokens(before, now, busy=heard.busy):
-        what = f"{now.rate or 0:.3g} tokens per second, and it were {before.rate or 0:.3g}"
+        what = f"{now.rate or 0:.3g} tokens per second, and before it was {before.rate or 0:.3g}"
         found.append(Finding(Kind.SLOW_TOKENS, what, replica=heard.replica))
     return found
 

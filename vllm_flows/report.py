@@ -206,5 +206,6 @@ def _ready_in(seconds: float | None) -> str:
 def _silent_for(silence: Outage | None) -> str:
     if silence is None:
         return "-"
-    parts = [human_seconds(silence.seconds), silence.not_measured]
-    return "; ".join(filter(None, parts))
+    never = "never" if silence.asked else ""
+    parts = [human_seconds(silence.seconds) if silence.seconds else never, silence.not_measured]
+    return "; ".join(filter(None, parts)) or "-"

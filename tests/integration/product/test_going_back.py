@@ -40,6 +40,8 @@ def shown_in_prefect(product: Product) -> str:
 
 def silence(said: str) -> float:
     """Return the seconds that nobody answered, as the error says them."""
+    if "; it was never silent" in said:
+        return 0.0
     found = re.search(r"nobody answered for ([\d.]+) (ms|s)\b", said)
     assert found, said
     return float(found[1]) / (1000 if found[2] == "ms" else 1)
@@ -59,7 +61,7 @@ def test_on_a_full_cluster_a_bad_revision_gives_way_to_the_one_that_served(
         said = crowded.install(phi(commit(crowded, fault), DOWNTIME), code=1)
         assert "stop, then start: no replica answers until the new ones are ready" in said
         assert words in said
-        assert f"{good[:8]} serves again, as before; nobody answered for" in said
+        assert f"{good[:8]} serves again, as before; " in said
         assert silence(said) > 0
         assert served(session) == good[:8]
     assert "nothing to change" in crowded.install(phi(good, DOWNTIME))
@@ -103,7 +105,7 @@ def test_with_room_the_old_revision_serves_on_and_what_becomes_of_a_bad_one_is_c
     with asked(session) as heard:
         said = product.install(phi(commit(product, "crash"), "onFailure: retry"), code=1)
     assert said.count("once more, with new pods") == 1
-    assert f"{good[:8]} serves again, as before; nobody answered for" in said
+    assert f"{good[:8]} serves again, as before; " in said
     assert silence(said) < _HARDLY_SECONDS
     assert len(heard) > _OFTEN
     assert all(heard)
@@ -164,7 +166,7 @@ def test_what_all_engines_share_goes_back_with_all_of_them_and_each_is_asked(
     product.install(QWEN, phi(good))
     bad = commit(product, "empty")
     said = product.install(QWEN, phi(bad), code=1, VLLM_API_KEY="a-key")
-    assert f"{good[:8]} serves again, as before; nobody answered for" in said
+    assert f"{good[:8]} serves again, as before; " in said
     assert "qwen3: went back too, as what changed is common to all engines, and answers" in said
     assert served(session_of(product, monkeypatch)) == good[:8]
     values = json.loads(product.helm("get", "values", "vllm", "-o", "json"))

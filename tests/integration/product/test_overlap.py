@@ -210,7 +210,7 @@ def test_older_replicas_serve_on_when_the_new_ones_answer_rubbish(
     bad = commit(product, "empty")
     with session.models_api("phi4") as api, load(api) as heard:
         said = product.install(phi(bad), code=1)
-    assert f"{good[:8]} serves again, as before; nobody answered for" in said
+    assert f"{good[:8]} serves again, as before; " in said
     assert "1 newer replicas get no more requests" in said
     assert [one for one in heard if one and "no text" not in one] == []
     settled(product)

@@ -46,7 +46,7 @@ AS_ENDED = [
     for name, ready in ((LONG, "12 min 5 s"), ("qwen3", "was ready"))
 ]
 AS_ENDED_WITH_SILENCE = [
-    row | {"silent for": silent} for row, silent in zip(AS_ENDED, ("0.53 s", "0 s"), strict=True)
+    row | {"silent for": silent} for row, silent in zip(AS_ENDED, ("0.53 s", "never"), strict=True)
 ]
 AS_FAILED = [
     row | {"result": result}

@@ -77,7 +77,12 @@ def test_what_is_well_is_no_finding():
 
 def test_slow_rubbish_and_other_shapes_are_told_apart():
     slow = Heard(speed=Speed(4.0, 5), shapes=BASELINE.shapes)
-    assert kinds(judge_heard(slow, BASELINE)) == [Kind.SLOW_START, Kind.SLOW_TOKENS]
+    found = judge_heard(slow, BASELINE)
+    assert kinds(found) == [Kind.SLOW_START, Kind.SLOW_TOKENS]
+    assert [one.what for one in found] == [
+        "first token after 4 s, and before it was 0.1 s",
+        "5 tokens per second, and before it was 100",
+    ]
     assert judge_heard(slow, None) == []
     junk = Heard(speed=Speed(0.1, 100), shapes={"text": Shape(90, 1)})
     assert kinds(judge_heard(junk, None)) == [Kind.RUBBISH]

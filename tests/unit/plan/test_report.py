@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,9 +108,15 @@ def test_silence_is_told_of_replaced_models_and_what_was_not_measured_beside_it(
     partly = Outage(13)
     partly.hear(0, Heard.NOT_ASKED)
     partly.hear(50, Heard.ANSWER)
-    rows = outcome_rows([outcome(None), outcome(Outage(13)), outcome(partly)])
-    assert [row["silent for"] for row in rows] == [
-        "-",
-        "13 s",
-        "13 s; not measured for 50 s: the API server did not answer, or this run stood still",
-    ]
+    not_measured = "not measured for 50 s: the API server did not answer, or this run stood still"
+    well, nearly = Outage(asked=9), Outage(asked=9, not_measured_seconds=50)
+    told = {
+        "-": None,
+        "13 s": Outage(13, asked=9),
+        "never": well,
+        f"13 s; {not_measured}": partly,
+        f"never; {not_measured}": nearly,
+        not_measured: replace(nearly, asked=0),
+    }
+    rows = outcome_rows([outcome(silence) for silence in told.values()])
+    assert [row["silent for"] for row in rows] == list(told)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from vllm_flows.differences import entries
 from vllm_flows.errors import CompletionError
 from vllm_flows.going_back import Past, failure, way_back
@@ -63,6 +65,29 @@ def test_with_another_chart_the_whole_revision_comes_back():
     past = Past(4, "0.1.8", values(a="old", b="b1"))
     way = way_back(values(a="old", b="b1", new="n"), CHART, {"a": past})
     assert (way.models, way.past) == (("a", "b"), past)
+
+
+@pytest.mark.parametrize(
+    ("outage", "told"),
+    [
+        (Outage(2.0, asked=9), "; nobody answered for 2 s of this run"),
+        (Outage(asked=9), "; it was never silent"),
+        (Outage(), ""),
+        (
+            Outage(asked=9, not_measured_seconds=50),
+            f"; it was never silent, {Outage(not_measured_seconds=50).not_measured}",
+        ),
+    ],
+)
+def test_silence_is_told_where_there_was_any(outage: Outage, told: str):
+    error = failure({"a": CompletionError("no text")}, {"a": "0a0a0a0a"}, {"a": outage})
+    assert error.what.endswith(f"0a0a0a0a serves again, as before{told}")
+
+
+def test_silence_that_lasts_is_told_of_what_stays():
+    lasting = Outage(2.0, lasting=True, asked=9)
+    error = failure({"a": CompletionError("no text")}, {}, {"a": lasting})
+    assert error.what.endswith("brought back; nobody answered for 2 s of this run, and since")
 
 
 def test_who_went_back_with_others_is_told_and_whether_it_answers():

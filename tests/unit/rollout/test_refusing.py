@@ -175,7 +175,7 @@ def test_of_a_refused_commit_the_command_that_tries_it_again_is_told(tasks: Task
     told = failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))
     first, again, look = told.next_command.splitlines()
     assert first == "look at the answer"
-    assert again == "vllm-flows update qwen --again   (it is not tried again by itself)"
+    assert again == "after that: vllm-flows update qwen --again   (it is not tried again by itself)"
     assert "name the commit in models.yaml, with onFailure: keep" in look
 
 

@@ -134,7 +134,7 @@ def test_only_a_model_that_goes_back_ends_older_pods_that_are_ready(tasks: Tasks
 def test_what_is_to_be_kept_stays_as_it_is_with_the_way_to_look_into_it(
     tasks: Tasks, *, lasting: bool
 ):
-    tasks.failing, tasks.lasting = {"qwen": [UNREADY]}, lasting
+    tasks.failing, tasks.lasting, tasks.silent = {"qwen": [UNREADY]}, lasting, 2.0
     keeping = a_model(onFailure="keep")
     told = failure(tasks, aim(keeping), serving(aim(keeping, commit=OLD)))
     assert verbs(tasks) == ["helm", "wait qwen"]
