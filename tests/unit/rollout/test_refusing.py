@@ -18,7 +18,7 @@ from tests.unit.rollout.stand_ins import (
     failure,
     serving,
 )
-from vllm_flows.completions import KeyRefusedError, UnprotectedError
+from vllm_flows.completions import KeyRefusedError, UnprotectedError, UnreachedError
 from vllm_flows.desired import Desired
 from vllm_flows.diagnosis_categories import Category
 from vllm_flows.errors import (
@@ -98,6 +98,7 @@ def test_what_the_engine_does_with_the_commit_is_held_against_it(
         late(Category.NO_FREE_GPU),
         late(Category.STARTING),
         late(""),
+        UnreachedError("the way to the replica broke off"),
         KeyRefusedError("the API key was refused"),
         UnprotectedError("answers without the API key"),
     ],

@@ -22,6 +22,7 @@ from tests.unit.rollout.stand_ins import (
     revision,
     serving,
 )
+from vllm_flows.completions import UnreachedError
 from vllm_flows.diagnosis_categories import Category
 from vllm_flows.differences import entries
 from vllm_flows.errors import (
@@ -276,6 +277,14 @@ def test_a_cluster_that_does_not_answer_says_nothing_of_the_commit(trial: Trial)
     with pytest.raises(ClusterUnavailableError):
         update.update.fn("a")
     assert trial.refused == {}
+
+
+def test_what_another_try_can_help_ends_the_update_and_is_held_against_nobody(trial: Trial):
+    trial.failing = UnreachedError("the way to the replica broke off")
+    with pytest.raises(UnreachedError):
+        update.update.fn("a")
+    assert trial.refused == {}
+    assert trial.tasks.done[-1] == "trial ends"
 
 
 def test_an_event_that_comes_late_takes_no_lock(trial: Trial):
