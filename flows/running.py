@@ -74,8 +74,9 @@ def _say_where() -> None:
 def locked(session: Session, verb: str) -> Iterator[Session]:
     """Hold the namespace's lock while the block runs, the namespace made if there is none.
 
-    Yields a session of which every write first checks the lock. What an interrupted run left, and
-    what serves nobody, is deleted. Raises LockedError when another run holds it.
+    Yields a session of which every write first checks the lock. What an interrupted run left is
+    deleted, older pods once they have answered what they were asked. Raises LockedError when
+    another run holds it.
     """
     ensure_namespace(session)
     with Lock.of(session.cluster, verb, say) as lock, _counting_while_held(lock):

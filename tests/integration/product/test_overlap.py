@@ -131,6 +131,27 @@ def test_what_a_run_that_was_killed_holds_and_drains_is_made_good_by_the_next(
     assert "nothing to change" in product.install(phi(newest))
 
 
+def test_a_replica_that_a_killed_run_left_to_the_router_ends_well_all_the_same(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    (old,) = session.ready_replicas("phi4")
+    product.models(phi(commit(product)))
+    run_until_beside(product, signal.SIGKILL)
+    ready_beside(session)
+    # What a run does that is killed while it takes the older replica away from its ReplicaSet.
+    product.kubectl("label", "pod", old.pod, "vllm-flows.io/draining=true")
+    product.kubectl("delete", "replicaset", old.pod.rpartition("-")[0], "--cascade=orphan")
+    assert f"Pod {old.pod} still gets requests" in product.run("plan").stderr
+    with session.models_api("phi4") as api, load(api) as heard:
+        said = product.run("install", "--yes").stderr
+    assert "left by an interrupted run: 1 older replicas get no more requests" in said
+    assert [one for one in heard if one] == []
+    assert len(heard) > 20
+    settled(product)
+
+
 def run_until_beside(product: Product, how: signal.Signals) -> None:
     """End a run while replicas of a new commit start, and the older ones are kept."""
     with product.watched() as run:
