@@ -79,6 +79,22 @@ def test_on_a_full_cluster_a_bad_revision_gives_way_to_the_one_that_served(
     assert "silent for" in done.stdout
 
 
+def test_on_a_full_cluster_what_runs_ends_before_a_rollback_brings_what_served(
+    crowded: Product, monkeypatch: pytest.MonkeyPatch
+):
+    crowded.only_free(1)
+    good = commit(crowded)
+    crowded.install(phi(good, DOWNTIME))
+    crowded.install(phi(commit(crowded), DOWNTIME))
+    said = crowded.run("rollback", "--yes").stderr
+    assert "older pods of ReplicaSet" in said
+    assert "phi4: answered in" in said
+    session = session_of(crowded, monkeypatch)
+    assert served(session) == good[:8]
+    (deployment,) = crowded.objects("deployments", "model=phi4")
+    assert not deployment["spec"].get("minReadySeconds")
+
+
 def test_the_bad_pods_of_a_model_do_not_hold_the_room_that_going_back_takes(
     crowded: Product, monkeypatch: pytest.MonkeyPatch
 ):
