@@ -94,10 +94,9 @@ def _go(session: Session, way: WayThere, claims: Mapping[str, WeightsClaim]) -> 
     Raises RolloutError when one of them does not answer.
     """
     asking = replace(session, keyless=not has_api_key(way.target.values))
-    with _overlap(session) as overlap:
+    with _overlap(session, way) as overlap:
         if way.target.revision != way.current:
             _bring(session, way, overlap)
-        overlap.let_go(overlap.held - {change.model for change in way.then})
         failed = _prove(asking, way, claims, overlap)
     results(
         remember_served.submit(session, claims[one.model], Served(one.then, one.then, one.digest))
@@ -123,13 +122,14 @@ def _bring(session: Session, way: WayThere, overlap: Overlap) -> None:
 
 
 @contextmanager
-def _overlap(session: Session) -> Iterator[Overlap]:
+def _overlap(session: Session, way: WayThere) -> Iterator[Overlap]:
     """Yield who keeps older pods beside new ones, also those that an interrupted run kept.
 
-    Nobody does any more when the block is done; who breaks it off leaves them so.
+    Nobody does any more when the block is done; who breaks it off leaves them so. What has no part
+    in the rollback is left as it is.
     """
-    engines = session.cluster.find("Deployment", ENGINE_SELECTOR)
-    overlap = Overlap(session, set(held_models(engines)))
+    held = held_models(session.cluster.find("Deployment", ENGINE_SELECTOR))
+    overlap = Overlap(session, {one.model for one in way.then if one.model in held})
     try:
         yield overlap
         overlap.let_go(set(overlap.held))

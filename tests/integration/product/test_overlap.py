@@ -208,6 +208,28 @@ def test_a_rollback_loses_no_request_either(product: Product, monkeypatch: pytes
     settled(product)
 
 
+def test_a_rollback_that_was_killed_is_gone_on_with_and_loses_no_request(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    good = commit(product)
+    product.install(phi(good))
+    product.install(phi(commit(product)))
+    session = session_of(product, monkeypatch)
+    with session.models_api("phi4") as api, load(api) as heard:
+        with product.watched("rollback") as run:
+            run.until("loading weights")
+            run.process.kill()
+            run.ended()
+        ready_beside(session)
+        revisions = len(history(product))
+        said = product.run("rollback", "--yes").stderr
+    assert "older replicas get no more requests" in said, said
+    assert [one for one in heard if one] == []
+    assert len(history(product)) == revisions
+    assert served(session) == good[:8]
+    settled(product)
+
+
 def test_a_rollback_takes_what_a_killed_run_kept(product: Product, monkeypatch: pytest.MonkeyPatch):
     good = commit(product)
     product.install(phi(good))

@@ -178,8 +178,7 @@ def test_of_what_a_killed_run_left_side_by_side_the_newer_end_well_and_the_kept_
     tasks.held = {"a", "other"}
     go(way(change("a")))
     assert tasks.done == [
-        *("set aside newer a", "back to 5", "resume a", "let_go a", "let_go other"),
-        *("wait a", "remember a a a"),
+        *("set aside newer a", "back to 5", "resume a", "let_go a", "wait a", "remember a a a")
     ]
 
 
