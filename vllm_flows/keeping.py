@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vllm_flows import credentials, external_secrets
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import Credential, Place
-from vllm_flows.errors import ConfigurationError, VllmFlowsError
+from vllm_flows.errors import ConfigurationError
 from vllm_flows.kept_secret import Kept
 from vllm_flows.secret_mode import Maker, choose, obstacle
 from vllm_flows.settings import Settings
@@ -144,30 +144,6 @@ class Keeper:
         with self._vault(kept) as vault:
             found = vault.read(kept.path).values.get(kept.place.key)
         return None if found is None else str(found)
-
-    def raise_if_only_in_vault(self, place: Place) -> None:
-        """Raise ConfigurationError when Vault holds a value that the namespace does not use.
-
-        A run would take the key for none, and open the endpoint. Where Vault cannot be asked that
-        is an error only where `secrets` insists on Vault: raises VaultError then.
-        """
-        kept = self.look(place)
-        if kept.maker is not Maker.NOBODY or not kept.in_vault:
-            return
-        try:
-            value = self.held(kept)
-        except VllmFlowsError:
-            if self.settings.secrets == "vault":
-                raise
-            return
-        if value:
-            raise ConfigurationError(
-                f"{kept.where} holds an {place.what}, and namespace "
-                f"{self.cluster.namespace} does not use it",
-                why="what is installed without it is open to all who reach it",
-                next_command="vllm-flows move-secrets --to vault   (then it is used; "
-                "VLLM_SECRETS=kubernetes goes on without)",
-            )
 
     def _vault(self, kept: Kept) -> AbstractContextManager[Vault]:
         from vllm_flows.vault import Vault

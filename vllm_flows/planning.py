@@ -23,6 +23,7 @@ from vllm_flows.release_rules import chart_changes
 from vllm_flows.selectors import selectors
 from vllm_flows.session import Session
 from vllm_flows.settings import Settings
+from vllm_flows.unused_value import note_of_unused
 
 _ASKED_AT_ONCE = 16
 
@@ -155,8 +156,7 @@ def decide(
 ) -> Decision:
     """Make the plan from what was seen; `verdicts` are in the order of the models."""
     api_key, token = session.api_key(), session.token()
-    if api_key is None:
-        session.keeper(lambda _: None).raise_if_only_in_vault(API_KEY)
+    note = "" if api_key else note_of_unused(session.keeper(lambda _: None), API_KEY)
     mark = mark_of(session.cluster, api_key.value) if api_key else None
     digest = mark.digest if mark else None
     desired = desired_state(aim.models, verdicts, session.settings, digest, state)
@@ -166,6 +166,7 @@ def decide(
         selectors=_new_selectors(session, desired, state),
     )
     plan, by_vault = make_plan(desired, state), _by_vault(session, api_key, token)
+    plan = replace(plan, notes=(*plan.notes, note)) if note else plan
     made = Decision(session, desired, state, plan, api_key, token, mark, by_vault)
     if not made.changes:
         return made

@@ -266,5 +266,11 @@ def test_uninstall_takes_the_secrets_away_and_vault_keeps_them(vaulted: Product,
     assert "its value stays in Vault's secret/vllm/api-key" in said
     assert in_vault(vault) == {"api-key": KEY}
     assert "vllm-api-key" not in vaulted.kubectl("get", "secrets,externalsecrets", "-o", "name")
+    (vaulted.folder / "models.yaml").write_text(QWEN)
+    for words in (["plan"], ["install", "--yes"]):
+        said = vaulted.run(*words, code=1, VAULT_TOKEN="hvs.expired").stderr
+        assert "does not accept the token" in said
+        assert "VLLM_SECRETS=kubernetes" in said
+    assert "holds another API key already" in set_key(vaulted, NEW, code=64)
     vaulted.run("move-secrets", "--to", "vault", "--yes")
     assert value(vaulted) == KEY

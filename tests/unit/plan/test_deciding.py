@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from flows import deciding
+from vllm_flows import planning
 from vllm_flows.credentials import Credential
 from vllm_flows.differences import entries
 from vllm_flows.errors import BlockedError, HubUnavailableError, NoRightError, StalePlanError
@@ -28,6 +29,8 @@ from vllm_flows.observed import (
 )
 from vllm_flows.plan import Plan
 from vllm_flows.planning import Aim, Decision, asking_hub, decide
+from vllm_flows.report import plan_notes
+from vllm_flows.secret_mode import Maker
 from vllm_flows.settings import load_settings
 
 QWEN = Model(name="qwen", modelURL="org/qwen")
@@ -52,7 +55,9 @@ def session(
         token=lambda: token,
         refusal=lambda: refusal,
         cluster=SimpleNamespace(get=lambda *_: {"data": {"key": "a2V5"}}),
-        keeper=lambda _: SimpleNamespace(raise_if_only_in_vault=lambda _: None),
+        keeper=lambda _: SimpleNamespace(
+            settings=load_settings(), look=lambda _: SimpleNamespace(maker=Maker.US)
+        ),
     )
 
 
@@ -86,6 +91,16 @@ def test_who_only_asks_needs_no_right_to_write():
         router=True,
     )
     assert decide(poor, Aim([QWEN]), [verdict()], serving).plan.refusal is None
+
+
+def test_a_vault_that_cannot_be_asked_for_a_key_is_a_note_of_the_plan(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(planning, "note_of_unused", lambda *_: "whether Vault holds one is open")
+    plan = decide(session(), Aim([QWEN]), [verdict()], EMPTY).plan
+    assert "note: whether Vault holds one is open" in plan_notes(plan)
+    key = Credential("canary", "VLLM_API_KEY", stored=True)
+    assert "Vault" not in str(decide(session(key), Aim([QWEN]), [verdict()], EMPTY).plan.notes)
 
 
 def test_the_engines_are_made_for_the_api_key_in_use():

@@ -12,13 +12,11 @@ from vllm_flows import syncing
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import API_KEY
 from vllm_flows.errors import (
-    ConfigurationError,
     LockLostError,
     NoRightError,
     NoSecretError,
     SecretStoreError,
     VaultUnavailableError,
-    VllmFlowsError,
 )
 from vllm_flows.keeping import Keeper
 from vllm_flows.secret_mode import Maker, StoreState
@@ -122,32 +120,6 @@ def test_a_sealed_vault_keeps_nothing_but_setting_and_deleting(world: World, kee
         with pytest.raises(VaultUnavailableError):
             act()
     assert world.secret(API_KEY) == "sk-new"
-
-
-def test_a_key_that_only_vault_holds_is_not_taken_for_none(world: World, keeper: Keeper):
-    keeper.raise_if_only_in_vault(API_KEY)
-    world.kept[PATH] = {"api-key": "sk-there"}
-    for wanted in ("auto", "vault"):
-        with pytest.raises(ConfigurationError, match="holds an API key, and namespace") as caught:
-            wanting(keeper, secrets=wanted).raise_if_only_in_vault(API_KEY)
-        assert "move-secrets --to vault" in caught.value.next_command
-        assert "sk-there" not in str(caught.value)
-    wanting(keeper, secrets="kubernetes").raise_if_only_in_vault(API_KEY)
-    world.store_ready = False
-    keeper.raise_if_only_in_vault(API_KEY)
-
-
-def test_a_vault_that_cannot_be_asked_stops_only_who_insists_on_it(world: World, keeper: Keeper):
-    world.sealed = True
-    keeper.raise_if_only_in_vault(API_KEY)
-    with pytest.raises(VllmFlowsError):
-        wanting(keeper, secrets="vault").raise_if_only_in_vault(API_KEY)
-
-
-def test_a_secret_that_is_there_needs_no_question_to_vault(world: World, keeper: Keeper):
-    plain(world)
-    world.sealed = True
-    wanting(keeper, secrets="vault").raise_if_only_in_vault(API_KEY)
 
 
 def test_a_lock_that_was_lost_keeps_from_writing_to_vault(world: World, keeper: Keeper):

@@ -1,0 +1,68 @@
+"""A key that Vault holds and the namespace does not use: a run must not take it for none."""
+
+from __future__ import annotations
+
+from vllm_flows.credentials import PLACES, Place
+from vllm_flows.errors import ConfigurationError, VllmFlowsError
+from vllm_flows.keeping import Keeper
+from vllm_flows.kept_secret import Kept
+from vllm_flows.secret_mode import Maker, StoreState
+
+_OPEN = "what is installed without one is open to all who reach it"
+_WITHOUT = "VLLM_SECRETS=kubernetes goes on without"
+
+
+def note_of_unused(keeper: Keeper, place: Place) -> str:
+    """Say that nobody knows whether Vault holds a value; "" where it holds none, or is not used.
+
+    Raises ConfigurationError when it holds one that the namespace does not use. Where Vault is used
+    here and cannot be asked, raises what keeps from it.
+    """
+    kept = keeper.look(place)
+    if kept.maker is not Maker.NOBODY or keeper.settings.secrets == "kubernetes":
+        return ""
+    if not kept.in_vault:
+        not_ready = kept.store.state is StoreState.NOT_READY
+        return _not_known(kept, kept.store.told()) if not_ready else ""
+    try:
+        value = keeper.held(kept)
+    except VllmFlowsError as error:
+        if _is_used(keeper):
+            raise _not_asked(kept, error) from None
+        return _not_known(kept, error.what)
+    if value:
+        raise _not_used(kept, keeper.cluster.namespace)
+    return ""
+
+
+def _is_used(keeper: Keeper) -> bool:
+    """Say whether somebody set Vault up for this namespace, and not only for the cluster."""
+    settings = keeper.settings
+    of_vault = [name for name in settings.model_fields_set if name.startswith("vault_")]
+    named = any(getattr(settings, name) for name in of_vault) or settings.secrets == "vault"
+    return named or any(keeper.look(one).maker is Maker.SYNCED for one in PLACES)
+
+
+def _not_known(kept: Kept, why: str) -> str:
+    return (
+        f"whether Vault holds an {kept.place.what} is not known ({why}); {_OPEN}. {_WITHOUT} and "
+        "says no more of it"
+    )
+
+
+def _not_asked(kept: Kept, error: VllmFlowsError) -> VllmFlowsError:
+    """Return the error as one of a run that stops for it."""
+    why = f"{error.why}; " if error.why else ""
+    return type(error)(
+        f"{error.what}: whether {kept.where} holds an {kept.place.what} is not known",
+        why=f"{why}{_OPEN}",
+        next_command=f"{error.next_command}, or\n{_WITHOUT}",
+    )
+
+
+def _not_used(kept: Kept, namespace: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{kept.where} holds an {kept.place.what}, and namespace {namespace} does not use it",
+        why=_OPEN,
+        next_command=f"vllm-flows move-secrets --to vault   (then it is used; {_WITHOUT})",
+    )
