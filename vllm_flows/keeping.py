@@ -75,10 +75,15 @@ class Keeper:
         return self.attach(kept, credential.value) or wrote
 
     def check(self, kept: Kept) -> None:
-        """Raise what stands against setting a value by way of Vault."""
+        """Raise what stands against setting a value by way of Vault.
+
+        What Vault is given the operator brings to the Secret, also where this account then fails.
+        """
         found = obstacle(self.settings.secrets, kept.store, self.settings.vault_mount)
         if found:
             raise found
+        made = {"create"} if kept.external is None else set()
+        kept.operator.raise_if_refused(kept.place.external, {"get", "patch", *made})
 
     def attach(self, kept: Kept, value: str) -> bool:
         """Have the Secret made from Vault, which holds `value`; return whether it was not so."""
@@ -111,13 +116,16 @@ class Keeper:
         """Return what there is to remove; None when the namespace has nothing.
 
         What only Vault holds may be another namespace's. Raises ConfigurationError when the Secret
-        was made by somebody else, or from another place of Vault than the settings name.
+        was made by somebody else, or from another place of Vault than the settings name, and
+        NoRightError when this account may not take away what would be left.
         """
         kept = self.look(place)
         if kept.maker is Maker.OTHER:
             raise credentials.not_ours(kept.owner, place, self.cluster)
         if kept.maker is Maker.SYNCED and kept.elsewhere:
             raise _elsewhere(kept)
+        if kept.maker is Maker.SYNCED:
+            kept.operator.raise_if_refused(place.external, {"get", "delete"})
         return kept if kept.maker is not Maker.NOBODY else None
 
     def remove(self, place: Place) -> None:

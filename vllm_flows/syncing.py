@@ -10,9 +10,11 @@ from typing import Any
 
 from vllm_flows import external_secrets
 from vllm_flows.cluster import Cluster
-from vllm_flows.cluster_questions import external_secrets_version
+from vllm_flows.cluster_questions import external_secrets_version, missing_rights
+from vllm_flows.doctor_vault import judge_external_rights
 from vllm_flows.errors import ClusterError, NoRightError, SecretStoreError, TimedOutError
 from vllm_flows.external_secrets import FORCE_SYNC, KIND
+from vllm_flows.rights import EXTERNAL_SECRETS
 from vllm_flows.secret_mode import Store, StoreState
 from vllm_flows.waiting import Clock, Pending, wait_for
 
@@ -79,6 +81,24 @@ class Operator:
             why=self.failure(external) or "it was not synced so far",
             next_command=f"kubectl -n {self.cluster.namespace} describe externalsecret {name}",
         )
+
+    def raise_if_refused(self, name: str, verbs: set[str]) -> None:
+        """Raise NoRightError when this account may not do that to the ExternalSecret `name`.
+
+        Where the API does not tell, nothing stands against it.
+        """
+        asked = [one for one in EXTERNAL_SECRETS if one.name in {"", name} and one.verb in verbs]
+        try:
+            missing = missing_rights(self.cluster, asked)
+        except ClusterError:
+            return
+        if missing:
+            found = judge_external_rights(missing, self.cluster.namespace)
+            raise NoRightError(
+                f"{found.found}; nothing was changed",
+                why="Vault is written first, and the operator goes by it whoever may see that",
+                next_command=found.fix,
+            )
 
     def make(self, body: Object) -> None:
         """Bring the ExternalSecret to `body`, and have it synced now whatever it was before."""

@@ -36,7 +36,8 @@ class KilledError(Exception):
 class World:
     """All that outlives a process. `writes_left` is how many it makes before it is killed.
 
-    `unseen` are the kinds that this account may not read.
+    `unseen` are the kinds that this account may not read, `denied` the verbs on ExternalSecrets
+    that it has not.
     """
 
     namespace: str = "vllm"
@@ -51,6 +52,7 @@ class World:
     writes: list[str] = field(default_factory=list)
     writes_left: int = 1000
     unseen: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
     guard: Guard = unguarded
     guard_of_vault: Guard = unguarded
 
@@ -189,6 +191,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(Vault, "opened", opened)
     monkeypatch.setattr(
         syncing.Operator, "of", classmethod(lambda cls, cluster: cls(cluster, made.served))
+    )
+    monkeypatch.setattr(
+        syncing,
+        "missing_rights",
+        lambda _, rights: [one for one in rights if one.verb in made.denied],
     )
     return made
 
