@@ -102,6 +102,23 @@ def maker(secret: Object | None, external: Object | None, name: str) -> Maker:
     return Maker.SYNCED if owner == f"{KIND} {name}" else Maker.OTHER
 
 
+def synced_version(external: Object | None) -> str:
+    """Return which version of the ExternalSecret made the Secret last; "" when none has yet.
+
+    The operator makes it of the generation, the labels and the annotations; a sync that fails keeps
+    it.
+    """
+    return str(((external or {}).get("status") or {}).get("syncedResourceVersion") or "")
+
+
+def is_synced(external: Object | None, before: str = "") -> bool:
+    """Say whether the last sync went well, with the spec of now, and is not that of `before`."""
+    if external is None or condition(external).get("status") != "True":
+        return False
+    version, generation = synced_version(external), external["metadata"].get("generation")
+    return version != before and version.startswith(f"{generation}-")
+
+
 def is_left(secret: Object) -> bool:
     """Say whether the operator's marks are still on a Secret."""
     labels = secret["metadata"].get("labels") or {}

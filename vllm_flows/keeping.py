@@ -88,16 +88,17 @@ class Keeper:
     def attach(self, kept: Kept, value: str) -> bool:
         """Have the Secret made from Vault, which holds `value`; return whether it was not so."""
         before = kept.elsewhere
-        if kept.maker is Maker.SYNCED and kept.value == value and not before:
+        same = kept.maker is Maker.SYNCED and kept.value == value and not before
+        if same and external_secrets.is_synced(kept.external):
             return False
         kept.operator.make(kept.manifest)
 
-        def done() -> bool:
+        def has_value() -> bool:
             secret = self.cluster.get("Secret", kept.place.secret)
             made = secret and external_secrets.controller(secret).endswith(kept.place.external)
             return bool(made) and credentials.value_in(secret, kept.place) == value
 
-        kept.operator.wait_synced(kept.place.external, done, self.say, self.clock)
+        kept.operator.wait_synced(kept.external, kept.manifest, has_value, self.say, self.clock)
         if before:
             self.say(f"{before} is not used here any more, and keeps what it has")
         return True

@@ -24,6 +24,7 @@ SYNC_SECONDS = 60.0
 """How long the operator may take to bring a value into its Secret."""
 _USUAL_SECONDS = 3.0
 """How long it takes as a rule: nobody has to be told of that."""
+_ANOTHER = "another value than was set"
 _GONE_SECONDS = 90.0
 """The API's garbage collector takes up to half a minute to know a kind that is new."""
 
@@ -107,20 +108,33 @@ class Operator:
         self.cluster.annotate(KIND, body["metadata"]["name"], {FORCE_SYNC: moment})
 
     def wait_synced(
-        self, name: str, done: Callable[[], bool], say: Callable[[str], None], clock: Clock
+        self,
+        before: Object | None,
+        body: Object,
+        has_value: Callable[[], bool],
+        say: Callable[[str], None],
+        clock: Clock,
     ) -> None:
-        """Wait until `done`; say what keeps it, and only what is new of that.
+        """Wait for a sync after `before`, as the ExternalSecret was, and until `has_value`.
 
-        Raises TimedOutError with the store's own words.
+        A Secret that had the value already says nothing of whether the operator may read it. Says
+        what keeps it, and only what is new of that. Raises TimedOutError with the store's own
+        words.
         """
-        begin = clock.now()
+        begin, name = clock.now(), body["metadata"]["name"]
+        last_sync = external_secrets.synced_version(before)
+        failed_before = self.failure(before) if before else ""
 
         def ask() -> bool | Pending:
-            if done():
+            there, external = has_value(), self.cluster.get(KIND, name) or _nothing(name)
+            synced = external_secrets.is_synced(external, last_sync)
+            if there and synced:
                 return True
-            why = self.failure(self.cluster.get(KIND, name) or _nothing(name))
-            if not why and clock.now() - begin < _USUAL_SECONDS:
+            why = self.failure(external)
+            if why in {"", failed_before} and clock.now() - begin < _USUAL_SECONDS:
                 return Pending("")
+            if synced:
+                return Pending(f"ExternalSecret {name} is synced, with {_ANOTHER}")
             return Pending(f"ExternalSecret {name} is not synced{': ' + why if why else ' yet'}")
 
         wait_for(
@@ -129,12 +143,18 @@ class Operator:
             every=0.5,
             say=lambda text: say(f"{text}   (waiting up to {SYNC_SECONDS:.0f} s)"),
             remind=math.inf,
-            out_of_time=lambda last: TimedOutError(
-                last,
-                why=f"Vault holds the value; the Secret has not got it in {SYNC_SECONDS:.0f} s",
-                next_command=f"kubectl -n {self.cluster.namespace} describe externalsecret {name}",
-            ),
+            out_of_time=lambda last: self._too_late(name, last),
             clock=clock,
+        )
+
+    def _too_late(self, name: str, last: str) -> TimedOutError:
+        why = f"Vault was given the value; the Secret has not got it in {SYNC_SECONDS:.0f} s"
+        if last.endswith(_ANOTHER):
+            why = "somebody else wrote there in Vault meanwhile, or the store reads another Vault"
+        return TimedOutError(
+            last,
+            why=why,
+            next_command=f"kubectl -n {self.cluster.namespace} describe externalsecret {name}",
         )
 
     def remove(self, name: str, say: Callable[[str], None], clock: Clock, *, alone: bool) -> None:

@@ -85,6 +85,8 @@ class World:
         before = copy.deepcopy(there.get("metadata", {}))
         labels = before.get("labels", {}) | body["metadata"].get("labels", {})
         item["metadata"] = before | body["metadata"] | {"labels": labels}
+        changed = item.get("spec") != there.get("spec")
+        item["metadata"]["generation"] = before.get("generation", 0) + changed
         plain = item.pop("stringData", {})
         if plain:
             item["data"] = {key: encoded(value) for key, value in plain.items()}
@@ -94,6 +96,7 @@ class World:
 
     def annotate(self, kind: str, name: str, annotations: Mapping[str, str]) -> None:
         self.wrote(f"annotate {kind} {name} {' '.join(annotations)}")
+        self.items[kind, name]["metadata"]["annotations"] = dict(annotations)
         self._synced()
 
     def merge(self, kind: str, name: str, fields: Mapping[str, Any]) -> None:
@@ -137,8 +140,11 @@ class World:
         if not works and not self.told_failures:
             return
         ready = {"type": "Ready", "status": str(works), "message": "could not get secret data"}
-        item["status"] = {"conditions": [ready]}
+        item.setdefault("status", {})["conditions"] = [ready]
         if works:
+            metadata = item["metadata"]
+            version = f"{metadata['generation']}-{metadata.get('annotations')}"
+            item["status"]["syncedResourceVersion"] = version
             target = item["spec"]["target"]
             secret = self.items.setdefault(("Secret", target["name"]), {"kind": "Secret"})
             metadata = secret.setdefault("metadata", {"name": target["name"]})

@@ -13,6 +13,7 @@ from vllm_flows.errors import (
     SecretStoreError,
     TimedOutError,
 )
+from vllm_flows.external_secrets import is_synced
 from vllm_flows.keeping import Keeper, raise_if_pending
 
 
@@ -94,3 +95,64 @@ def test_one_that_is_being_deleted_makes_no_secret_any_more(world: World, keeper
     metadata = world.items["ExternalSecret", API_KEY.external]["metadata"]
     metadata["deletionTimestamp"] = "2026-06-01T10:00:00Z"
     raise_if_pending(cluster, API_KEY)
+
+
+def test_a_value_that_was_there_already_is_no_sign_that_the_new_place_can_be_read(
+    world: World, keeper: Keeper
+):
+    keeper.store(API_KEY, given())
+    moved = wanting(keeper, vault_api_key_path="other/api-key")
+    world.operator_works = False
+    for _ in range(2):
+        with pytest.raises(TimedOutError, match="could not get secret data"):
+            moved.store(API_KEY, given(stored=True), anew=True)
+    world.operator_works = True
+    assert moved.store(API_KEY, given(stored=True), anew=True)
+    assert not moved.store(API_KEY, given(stored=True), anew=True)
+
+
+def test_what_failed_before_is_not_said_of_a_sync_that_takes_its_usual_time(
+    world: World, keeper: Keeper, said: list[str]
+):
+    world.operator_works = False
+    with pytest.raises(TimedOutError):
+        keeper.store(API_KEY, given())
+    said.clear()
+    world.operator_works = True
+    world.syncs_after_looks = 4
+    assert keeper.store(API_KEY, given("sk-other"))
+    assert said == []
+
+
+def test_an_operator_that_sleeps_is_not_taken_for_one_that_synced(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    moved = wanting(keeper, vault_api_key_path="other/api-key")
+    world.operator_works = world.told_failures = False
+    for _ in range(2):
+        with pytest.raises(TimedOutError, match="is not synced yet"):
+            moved.store(API_KEY, given(stored=True), anew=True)
+
+
+def test_what_somebody_else_writes_meanwhile_is_told_as_that(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    kept = keeper.look(API_KEY)
+    world.kept["vllm/api-key"]["api-key"] = "theirs"
+    with pytest.raises(TimedOutError, match="synced, with another value") as caught:
+        keeper.attach(kept, "sk-mine")
+    assert "somebody else wrote there" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("status", "synced"),
+    [
+        ({"conditions": [{"type": "Ready", "status": "True"}], "syncedResourceVersion": "2-b"}, 1),
+        ({"conditions": [{"type": "Ready", "status": "True"}], "syncedResourceVersion": "2-a"}, 0),
+        ({"conditions": [{"type": "Ready", "status": "True"}], "syncedResourceVersion": "1-b"}, 0),
+        ({"conditions": [{"type": "Ready", "status": "False"}], "syncedResourceVersion": "2-b"}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_sync_counts_with_the_spec_of_now_and_after_the_one_before(status: Any, synced: int):
+    external = {"metadata": {"name": "x", "generation": 2}, "status": status}
+    assert is_synced(external, "2-a") is bool(synced)
+    assert not is_synced(None)
