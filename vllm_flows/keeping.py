@@ -91,6 +91,8 @@ class Keeper:
         same = kept.maker is Maker.SYNCED and kept.value == value and not before
         if same and external_secrets.is_synced(kept.external):
             return False
+        if before:
+            self.say(f"{before} is no longer used here after this, and keeps what it has")
         kept.operator.make(kept.manifest)
 
         def has_value() -> bool:
@@ -99,8 +101,6 @@ class Keeper:
             return bool(made) and credentials.value_in(secret, kept.place) == value
 
         kept.operator.wait_synced(kept.external, kept.manifest, has_value, self.say, self.clock)
-        if before:
-            self.say(f"{before} is not used here any more, and keeps what it has")
         return True
 
     def stored(self, place: Place) -> Credential:

@@ -254,7 +254,7 @@ def test_a_key_at_another_path_than_the_settings_name_is_told_and_set_anew(
     assert f"made from {old}" in place.run("doctor", code=1, **other).stdout
     assert old in place.run("delete-api-key", "--yes", code=64, **other).stderr
     said = set_key(place, NEW, **other)
-    assert f"{old} is not used here any more" in said
+    assert f"{old} is no longer used here after this" in said
     assert "is not synced" not in said
     assert value(place) == NEW
     assert in_vault(vault) == {"api-key": KEY}

@@ -12,7 +12,7 @@ from tests.unit.secrets_kept.stored import PATH, given
 from vllm_flows import doctor_secrets
 from vllm_flows.credentials import API_KEY, HF_TOKEN
 from vllm_flows.doctor_findings import State
-from vllm_flows.errors import ConfigurationError
+from vllm_flows.errors import ConfigurationError, TimedOutError
 from vllm_flows.keeping import Keeper
 from vllm_flows.secret_mode import Store, StoreState
 
@@ -33,9 +33,18 @@ def test_it_is_set_where_the_settings_name_and_the_old_place_is_told(
     assert world.kept["team/key"] == {"api-key": "sk-new"}
     (data,) = world.items["ExternalSecret", API_KEY.external]["spec"]["data"]
     assert data["remoteRef"]["key"] == "team/key"
-    assert said == [f"{OLD} is not used here any more, and keeps what it has"]
+    assert said == [f"{OLD} is no longer used here after this, and keeps what it has"]
     assert not moved.store(API_KEY, given(stored=True), anew=True)
     assert len(said) == 1
+
+
+def test_the_old_place_is_told_also_where_nothing_comes_from_the_new_one(
+    world: World, moved: Keeper, said: list[str]
+):
+    world.operator_works = False
+    with pytest.raises(TimedOutError):
+        moved.store(API_KEY, given(stored=True), anew=True)
+    assert said[0].startswith(OLD)
 
 
 def test_where_it_is_from_is_told_as_it_is(keeper: Keeper, moved: Keeper):
