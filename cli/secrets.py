@@ -13,7 +13,7 @@ from cli.confirming import confirm, has_terminal, yes_option
 from cli.options import Options
 from cli.output import emit, note
 from cli.secret_input import Given, WithoutValue, given_value, offered_token, value_options
-from vllm_flows.errors import ConfigurationError, HubUnavailableError
+from vllm_flows.errors import AnotherValueError, ConfigurationError, HubUnavailableError
 from vllm_flows.guarded_process import shown_on_purpose
 
 if TYPE_CHECKING:
@@ -33,13 +33,22 @@ _form = click.option(
     default="value",
     help="The bare value, or a document with name, value and source.",
 )
+_replacing = click.option(
+    "--yes",
+    "-y",
+    is_flag=True,
+    help="Do not ask before another value is replaced that Vault holds, perhaps for others.",
+)
 
 
 @click.command("set-hf-token", cls=WithoutValue)
 @value_options
 @click.option("--no-check", is_flag=True, help="Do not ask the Hub whose token it is.")
+@_replacing
 @click.pass_obj
-def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_check: bool) -> None:
+def set_hf_token(
+    options: Options, *, from_stdin: bool, file: Path | None, no_check: bool, yes: bool
+) -> None:
     """Store a Hugging Face token in the cluster, for gated models.
 
     It is read with --stdin or --file, taken from VLLM_HF_TOKEN, or asked for without echo; on a
@@ -59,15 +68,18 @@ def set_hf_token(options: Options, *, from_stdin: bool, file: Path | None, no_ch
         raise _nothing_given(HF_TOKEN)
     if not no_check:
         _check(settings, given)
-    _store(settings, HF_TOKEN, given)
+    _store(settings, HF_TOKEN, given, yes=yes)
     _warn_of_variable(HF_TOKEN, settings.hf_token, given.value.get_secret_value())
 
 
 @click.command("set-api-key", cls=WithoutValue)
 @value_options
 @click.option("--generate", is_flag=True, help="Make a random key, also where there is one.")
+@_replacing
 @click.pass_obj
-def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, generate: bool) -> None:
+def set_api_key(
+    options: Options, *, from_stdin: bool, file: Path | None, generate: bool, yes: bool
+) -> None:
     """Store the API key that protects the endpoint; install applies it to the engines.
 
     It is read with --stdin or --file, taken from VLLM_API_KEY, or asked for without echo. When none
@@ -91,7 +103,7 @@ def set_api_key(options: Options, *, from_stdin: bool, file: Path | None, genera
             _insist_on_none(settings)
     stored = given or Given(_generated(), "a new random key")
     value = stored.value
-    _store(settings, API_KEY, stored)
+    _store(settings, API_KEY, stored, yes=yes)
     if given is None:
         note("a new random key (vllm-flows get-api-key prints it again):")
         with shown_on_purpose():
@@ -234,20 +246,35 @@ def locked(keeper: Keeper, verb: str) -> Iterator[Keeper]:
         yield replace(keeper, cluster=replace(keeper.cluster, guard=lock.check))
 
 
-def _store(settings: Settings, place: Place, given: Given) -> None:
+def _store(settings: Settings, place: Place, given: Given, *, yes: bool) -> None:
+    """Store the value; who is at a terminal is asked before Vault's own is replaced by it."""
     from vllm_flows import credentials
-    from vllm_flows.secret_mode import Maker
 
     keeper = keeper_of(settings)
     credentials.ensure_namespace(keeper.cluster)
+    try:
+        _store_locked(keeper, place, given, replacing=yes)
+    except AnotherValueError as error:
+        if not has_terminal():
+            raise
+        confirm(f"{error.what}; {error.why}. Replace it?")
+        _store_locked(keeper, place, given, replacing=True)
+
+
+def _store_locked(keeper: Keeper, place: Place, given: Given, *, replacing: bool) -> None:
+    from vllm_flows import credentials
+    from vllm_flows.secret_mode import Maker
+
     with locked(keeper, place.verb) as guarded:
         credential = credentials.read(guarded.cluster, place, given.value, given.source)
         kept = guarded.look(place)
         if kept.store.is_there and kept.maker is not Maker.OTHER:
             note(f"to be kept in {kept.where}: {kept.choice.reason}")
-        changed = credential is not None and guarded.store(place, credential, anew=True)
+        changed = credential is not None and guarded.store(
+            place, credential, anew=True, replacing=replacing
+        )
     state = "is set" if changed else "holds that value already"
-    note(f"Secret {place.secret} {state} in namespace {settings.namespace}")
+    note(f"Secret {place.secret} {state} in namespace {keeper.cluster.namespace}")
 
 
 def _print(settings: Settings, place: Place, form: str) -> None:

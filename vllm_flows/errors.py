@@ -2,7 +2,8 @@
 
     VllmFlowsError                exit  1
     ├── ConfigurationError        exit 64   models.yaml, settings or options are wrong
-    │   └── ModelsFileError       exit 64   the problems of one models.yaml, all at once
+    │   ├── ModelsFileError       exit 64   the problems of one models.yaml, all at once
+    │   └── AnotherValueError     exit 64   Vault holds a value there that others may use
     ├── MissingProgramError       exit 64   helm is not installed
     ├── AccessError               exit  1   the Hub refuses a model, or the model is not there
     ├── HubUnavailableError       exit  1   the Hub does not answer (retryable)
@@ -120,6 +121,10 @@ class ConfigurationError(VllmFlowsError):
 
 class ModelsFileError(ConfigurationError):
     """One or more problems of a models.yaml, each with its line and column."""
+
+
+class AnotherValueError(ConfigurationError):
+    """Vault holds another value where one is to be set; who agrees can have it replaced."""
 
 
 class MissingProgramError(ConfigurationError):

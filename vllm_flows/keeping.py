@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vllm_flows import credentials, external_secrets
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import Credential, Place
-from vllm_flows.errors import ConfigurationError
+from vllm_flows.errors import AnotherValueError, ConfigurationError
 from vllm_flows.kept_secret import Kept
 from vllm_flows.secret_mode import Maker, choose, obstacle
 from vllm_flows.settings import Settings
@@ -49,13 +49,20 @@ class Keeper:
         choice = choose(self.settings.secrets, maker, store, place.secret)
         return Kept(place, self.settings, operator, store, secret, external, maker, choice)
 
-    def store(self, place: Place, credential: Credential, *, anew: bool = False) -> bool:
+    def store(
+        self,
+        place: Place,
+        credential: Credential,
+        *,
+        anew: bool = False,
+        replacing: bool = False,
+    ) -> bool:
         """Bring the secret to the value; return whether anything was written.
 
         What the Secret holds already is only compared with Vault when it is stored `anew`. Raises
         ConfigurationError when the Secret was made by somebody else, SecretStoreError and
         VaultError when Vault is where it goes and that cannot be, and TimedOutError when it does
-        not come back as the Secret.
+        not come back as the Secret; and unless `replacing`, AnotherValueError as `bring` does.
         """
         if credential.stored and not anew:
             return False
@@ -66,11 +73,20 @@ class Keeper:
         if not kept.in_vault:
             return credentials.store(self.cluster, place, credential)
         self.check(kept)
-        return self.bring(kept, credential)
+        return self.bring(kept, credential, replacing=replacing)
 
-    def bring(self, kept: Kept, credential: Credential) -> bool:
-        """Bring the value to Vault, and from there to the Secret; return whether that wrote."""
+    def bring(self, kept: Kept, credential: Credential, *, replacing: bool = False) -> bool:
+        """Bring the value to Vault, and from there to the Secret; return whether that wrote.
+
+        Unless `replacing`, raises AnotherValueError when Vault holds another there, and the Secret
+        is not made from that: it may be another namespace's.
+        """
+        from_there = kept.maker is Maker.SYNCED and not kept.elsewhere
         with self._vault(kept) as vault:
+            if not from_there and not replacing:
+                held = vault.read(kept.path).values.get(kept.place.key)
+                if held not in {None, credential.value}:
+                    raise _another_value(kept, self.cluster.namespace)
             wrote = vault.write(kept.path, kept.place.key, credential.value)
         return self.attach(kept, credential.value) or wrote
 
@@ -182,6 +198,17 @@ def raise_if_pending(cluster: Cluster, place: Place) -> None:
     external = operator.external(place.external)
     if external is not None and not external["metadata"].get("deletionTimestamp"):
         raise operator.not_synced(external)
+
+
+def _another_value(kept: Kept, namespace: str) -> AnotherValueError:
+    verb, setting = kept.place.verb, f"VLLM_{kept.place.path_setting.upper()}"
+    use = "vllm-flows move-secrets --to vault   (to use that one here), or\n"
+    return AnotherValueError(
+        f"{kept.where} holds another {kept.place.what} already",
+        why=f"namespace {namespace} does not use it: others may, and all who do would get this one",
+        next_command=f"{use if kept.secret is None else ''}export {setting}=…   (to keep this one "
+        f"at a path of its own), or\nvllm-flows {verb} --yes   (to replace it for all)",
+    )
 
 
 def _elsewhere(kept: Kept) -> ConfigurationError:

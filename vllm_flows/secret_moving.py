@@ -101,8 +101,8 @@ def _differ(kept: Kept, where: str) -> ConfigurationError:
     return ConfigurationError(
         f"Vault's {where} and Secret {place.secret} hold different values",
         why="which of them counts is yours to say, and the other one's users have to know",
-        next_command=f"vllm-flows {get} | VLLM_SECRETS=vault vllm-flows {verb} --stdin   (the "
-        f"Secret's counts), or\nvault kv get -mount={mount} -field={place.key} {path} | "
+        next_command=f"vllm-flows {get} | VLLM_SECRETS=vault vllm-flows {verb} --stdin --yes   "
+        f"(the Secret's counts), or\nvault kv get -mount={mount} -field={place.key} {path} | "
         f"VLLM_SECRETS=vault vllm-flows {verb} --stdin   (Vault's counts)",
     )
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+from typing import Any
 
+import click
 import pytest
 from pydantic import SecretStr
 
 from cli import secrets
 from vllm_flows import credentials
 from vllm_flows.credentials import API_KEY, Credential
-from vllm_flows.errors import ConfigurationError
+from vllm_flows.errors import AnotherValueError, ConfigurationError
+from vllm_flows.secret_mode import Maker
 from vllm_flows.settings import Settings
 
 
@@ -20,7 +25,7 @@ def test_a_key_that_is_there_is_not_replaced_unasked(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(secrets, "given_value", lambda *_, **__: None)
     monkeypatch.setattr(secrets, "keeper_of", lambda _: SimpleNamespace(cluster=None))
     monkeypatch.setattr(credentials, "read", lambda *_: there)
-    monkeypatch.setattr(secrets, "_store", lambda *_: pytest.fail("it was replaced"))
+    monkeypatch.setattr(secrets, "_store", lambda *_, **__: pytest.fail("it was replaced"))
     options = SimpleNamespace(settings=Settings)
     with pytest.raises(ConfigurationError, match="there is an API key already"):
         secrets.set_api_key.main([], standalone_mode=False, obj=options)
@@ -35,3 +40,87 @@ def test_a_variable_is_warned_of_that_would_undo_what_was_stored(
     in_environment = SecretStr(variable) if variable else None
     secrets._warn_of_variable(API_KEY, in_environment, "stored")  # noqa: SLF001 -- no cluster for it
     assert ("VLLM_API_KEY is set to another value" in capsys.readouterr().err) == warned
+
+
+class FakeKeeper:
+    """A fake, for whom Vault holds another value; `replaced` is what it was allowed."""
+
+    def __init__(self) -> None:
+        self.cluster = SimpleNamespace(namespace="vllm")
+        self.replaced: list[bool] = []
+        self.locks: list[str] = []
+        self.held = False
+
+    def look(self, _: object) -> Any:
+        return SimpleNamespace(store=SimpleNamespace(is_there=False), maker=Maker.NOBODY)
+
+    def removable(self, _: object) -> Any:
+        return SimpleNamespace(everything="Secret vllm-api-key")
+
+    def store(self, *_: object, anew: bool, replacing: bool) -> bool:
+        assert (anew, self.held) == (True, True)
+        self.replaced.append(replacing)
+        if not replacing:
+            raise AnotherValueError("Vault holds another", why="others may use it")
+        return True
+
+    def remove(self, _: object) -> None:
+        assert self.held, "it was deleted without the lock"
+
+
+@pytest.fixture
+def keeper(monkeypatch: pytest.MonkeyPatch) -> FakeKeeper:
+    """Put the fake, and a lock that tells whether it is held, in the place of the cluster."""
+    made = FakeKeeper()
+
+    @contextmanager
+    def locked(keeper: FakeKeeper, verb: str) -> Iterator[FakeKeeper]:
+        keeper.locks.append(verb)
+        keeper.held = True
+        try:
+            yield keeper
+        finally:
+            keeper.held = False
+
+    monkeypatch.setattr(secrets, "keeper_of", lambda _: made)
+    monkeypatch.setattr(secrets, "locked", locked)
+    monkeypatch.setattr(credentials, "ensure_namespace", lambda _: None)
+    monkeypatch.setattr(credentials, "read", lambda *_: Credential("sk", "", stored=False))
+    return made
+
+
+def run(command: click.Command, *words: str) -> None:
+    command.main([*words], standalone_mode=False, obj=SimpleNamespace(settings=Settings))
+
+
+@pytest.mark.parametrize(("words", "asked"), [(["--yes"], [True]), ([], [False])])
+def test_where_nobody_can_be_asked_only_yes_replaces_what_vault_holds(
+    monkeypatch: pytest.MonkeyPatch, keeper: FakeKeeper, words: list[str], asked: list[bool]
+):
+    monkeypatch.setattr(secrets, "has_terminal", lambda: False)
+    with nullcontext() if words else pytest.raises(AnotherValueError):
+        run(secrets.set_api_key, "--generate", *words)
+    assert keeper.replaced == asked
+
+
+def test_who_is_at_a_terminal_is_asked_without_the_lock(
+    monkeypatch: pytest.MonkeyPatch, keeper: FakeKeeper
+):
+    questions: list[str] = []
+
+    def confirm(question: str) -> None:
+        assert keeper.locks == ["set-api-key"]
+        questions.append(question)
+
+    monkeypatch.setattr(secrets, "has_terminal", lambda: True)
+    monkeypatch.setattr(secrets, "confirm", confirm)
+    run(secrets.set_api_key, "--generate")
+    assert questions == ["Vault holds another; others may use it. Replace it?"]
+    assert keeper.replaced == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["hf-token", "api-key"])
+def test_nothing_is_deleted_without_the_lock(keeper: FakeKeeper, kind: str):
+    command = {"hf-token": secrets.delete_hf_token, "api-key": secrets.delete_api_key}[kind]
+    run(command, "--yes")
+    assert keeper.locks == [f"delete-{kind}"]
