@@ -7,7 +7,9 @@ asked; that it does not answer is one of our errors, with the next command.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import hvac
 from hvac import exceptions
@@ -15,7 +17,7 @@ from hvac import exceptions
 from vllm_flows.errors import VaultError, VllmFlowsError
 from vllm_flows.retrying import TryAgainError, within
 from vllm_flows.vault_access import Access
-from vllm_flows.vault_refusals import NOT_FOUND, Refusal, unusable_health
+from vllm_flows.vault_refusals import NOT_FOUND, Refusal, redirected, unusable_health
 from vllm_flows.vault_silence import explain_silence
 
 _SECONDS = (5.0, 10.0)
@@ -48,13 +50,24 @@ class RefusedError(Exception):
 def client_of(access: Access) -> hvac.Client:
     """Return a client that has no token yet; nothing is asked."""
     # An empty token: with None the library would look for one itself.
-    return hvac.Client(
+    client = hvac.Client(
         access.address,
         token="",
         verify=access.ca_cert or True,
         timeout=_SECONDS,
         namespace=access.namespace or None,
     )
+    client.session.hooks["response"].append(partial(_stay_secret, access))
+    return client
+
+
+def _stay_secret(access: Access, answer: Any, **_: object) -> None:  # noqa: ANN401 -- of requests, which hvac brings
+    """Raise VaultError for a redirect from https to anything else: the token would go there."""
+    if not answer.is_redirect or urlsplit(answer.url).scheme != "https":
+        return
+    target = urlsplit(urljoin(answer.url, answer.headers["location"]))
+    if target.scheme != "https":
+        raise redirected(access.address, f"{target.scheme}://{target.hostname}")
 
 
 def ask(access: Access, call: Callable[[], Any]) -> Any:  # noqa: ANN401 -- untyped library

@@ -221,6 +221,16 @@ def not_unwrapped(address: str, mount: str, refusal: Refusal) -> VllmFlowsError:
     )
 
 
+def redirected(address: str, target: str) -> VaultError:
+    """Say that the token would go on to `target`, where all on the way could read it."""
+    return VaultError(
+        f"Vault at {address} sends requests on to {target}, which is not https",
+        why="the token would be readable by all on the way; it was not sent there",
+        next_command="export VLLM_VAULT_ADDRESS=https://…   (of the node itself; whoever runs "
+        "Vault sets its api_addr to https)",
+    )
+
+
 def _conflict(asked: Asked) -> VaultConflictError:
     return VaultConflictError(
         f"somebody else wrote {asked.path} in Vault at the same time",
