@@ -18,6 +18,7 @@ from vllm_flows import manifests
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, NoSecretError
 from vllm_flows.external_secrets import controller, is_ours
+from vllm_flows.observed import MANAGED_BY
 from vllm_flows.redaction import collect
 
 
@@ -144,11 +145,12 @@ def store(cluster: Cluster, place: Place, credential: Credential) -> bool:
 class Owner:
     """Who made what is not ours, for people; `item` is what makes it, as kubectl takes it.
 
-    Without an `item` nothing makes it again.
+    Without an `item` nothing is known to make it again; without being `named` it may be a person's.
     """
 
     text: str
     item: str = ""
+    named: bool = True
 
 
 def owner(existing: Mapping[str, Any]) -> Owner:
@@ -157,10 +159,8 @@ def owner(existing: Mapping[str, Any]) -> Owner:
     if found:
         kind, _, name = found.partition(" ")
         return Owner(found, f"{kind.lower()} {name}")
-    labels = existing["metadata"].get("labels") or {}
-    return Owner(
-        str(labels.get("app.kubernetes.io/managed-by", "it carries no label of its maker"))
-    )
+    label = (existing["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by")
+    return Owner(str(label)) if label else Owner("it carries no label of its maker", named=False)
 
 
 def not_ours_to_change(
@@ -169,8 +169,12 @@ def not_ours_to_change(
     """Return the error that somebody else keeps another value in the Secret than `source` gave."""
     kubectl = f"kubectl -n {cluster.namespace}"
     unset = f"; or unset {place.variable}" if source == place.variable else ""
+    what = f"Secret {place.secret} was not made by vllm-flows and holds another value"
+    if not owner.named:
+        advice = f"{_made_ours(place, cluster)}; or change it where it comes from{unset})"
+        return ConfigurationError(what, why=owner.text, next_command=advice)
     return ConfigurationError(
-        f"Secret {place.secret} was not made by vllm-flows and holds another value",
+        what,
         why=f"its owner would change it back: {owner.text}",
         next_command=f"{kubectl} describe {owner.item}   (the value is to be changed where that "
         f"has it from{unset})"
@@ -181,14 +185,28 @@ def not_ours_to_change(
 
 
 def not_ours(owner: Owner, place: Place, cluster: Cluster) -> ConfigurationError:
-    """Return the error that the Secret is somebody else's."""
+    """Return the error that the Secret is somebody else's; it may be the only copy of its value."""
+    what = f"Secret {place.secret} was not made by vllm-flows"
+    if not owner.named:
+        advice = f"{_made_ours(place, cluster)})"
+        return ConfigurationError(what, why=owner.text, next_command=advice)
     item = owner.item or f"secret {place.secret}"
     takes = f"   (which takes Secret {place.secret} with it)" if owner.item else ""
+    first = "" if owner.item else f"vllm-flows {place.verb.replace('set-', 'get-')} > FILE, then "
     return ConfigurationError(
-        f"Secret {place.secret} was not made by vllm-flows",
+        what,
         why=f"its owner would make it again: {owner.text}",
-        next_command="remove it where it comes from, or: "
+        next_command=f"{first}remove it where it comes from, or: "
         f"kubectl -n {cluster.namespace} delete {item}{takes}",
+    )
+
+
+def _made_ours(place: Place, cluster: Cluster) -> str:
+    """Return the command by which a Secret counts as ours, up to the end of what it explains."""
+    label = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())
+    return (
+        f"kubectl -n {cluster.namespace} label secret {place.secret} {label}   (then it is ours: "
+        "run this again"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.secrets_kept.conftest import World
-from tests.unit.secrets_kept.stored import given, plain
+from tests.unit.secrets_kept.stored import OURS, given, plain
 from vllm_flows.credentials import API_KEY, Credential
 from vllm_flows.errors import ConfigurationError, SecretStoreError
 from vllm_flows.keeping import Keeper
@@ -46,10 +46,14 @@ def by_another_external_secret(world: World, keeper: Keeper) -> None:
     owner["name"] = "of-the-team"
 
 
+def of_helm(world: World, _: Keeper) -> None:
+    plain(world, "theirs", {"app.kubernetes.io/managed-by": "Helm"})
+
+
 @pytest.mark.parametrize(
     ("make", "look", "item"),
     [
-        (lambda world, _: plain(world, "theirs", {}), "delete secret vllm-api-key", ""),
+        (of_helm, "delete secret vllm-api-key", ""),
         (foreign, "describe externalsecret ", "externalsecret vllm-api-key-external-secret"),
         (by_another_external_secret, "describe externalsecret ", "externalsecret of-the-team"),
     ],
@@ -79,3 +83,30 @@ def test_a_secret_that_somebody_elses_external_secret_has_yet_to_make_is_said_to
     del world.items["Secret", API_KEY.secret]
     with pytest.raises(SecretStoreError, match="has made no Secret yet"):
         keeper.store(API_KEY, given())
+
+
+def test_what_a_person_made_may_be_the_only_copy_and_becomes_ours_by_a_label(
+    world: World, keeper: Keeper
+):
+    plain(world, "theirs", {})
+    for act in (
+        lambda: keeper.store(API_KEY, given()),
+        lambda: keeper.remove(API_KEY),
+        lambda: moves(keeper, Mode.VAULT),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            act()
+        assert caught.value.why == "it carries no label of its maker"
+        label = "label secret vllm-api-key app.kubernetes.io/managed-by=vllm-flows   ("
+        assert caught.value.next_command.startswith(f"kubectl -n vllm {label}")
+        assert "delete" not in caught.value.next_command
+    world.items["Secret", API_KEY.secret]["metadata"]["labels"] = dict(OURS)
+    assert moves(keeper, Mode.VAULT)
+    assert keeper.store(API_KEY, given())
+
+
+def test_what_another_program_made_is_saved_before_it_is_deleted(world: World, keeper: Keeper):
+    of_helm(world, keeper)
+    with pytest.raises(ConfigurationError, match="its owner would make it again: Helm") as caught:
+        moves(keeper, Mode.VAULT)
+    assert caught.value.next_command.startswith("vllm-flows get-api-key > FILE, then remove it")
