@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,13 +96,23 @@ def address_of(settings: Settings, store_address: str = "") -> str:
 
 
 def _ca_cert(path: str) -> str:
-    if path and not Path(path).expanduser().exists():
+    """Return the file; OpenSSL reads it now, as later it would be told as Vault's silence."""
+    if not path:
+        return ""
+    file = Path(path).expanduser()
+    try:
+        if not file.is_dir():
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "it is not in PEM" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(
-            f"there is no CA certificate at {path}",
-            why="VLLM_VAULT_CA_CERT (or VAULT_CACERT) names it",
+            f"there is no CA certificate at {path}" if missing else f"{path} is no CA certificate",
+            why="VLLM_VAULT_CA_CERT (or VAULT_CACERT) names it"
+            + ("" if missing else f": {reason}"),
             next_command="export VLLM_VAULT_CA_CERT=FILE   (in PEM), or unset it",
-        )
-    return str(Path(path).expanduser()) if path else ""
+        ) from None
+    return str(file)
 
 
 def _login(settings: Settings) -> Login:

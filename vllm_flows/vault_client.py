@@ -14,10 +14,10 @@ from urllib.parse import urljoin, urlsplit
 import hvac
 from hvac import exceptions
 
-from vllm_flows.errors import VaultError, VllmFlowsError
+from vllm_flows.errors import VllmFlowsError
 from vllm_flows.retrying import TryAgainError, within
 from vllm_flows.vault_access import Access
-from vllm_flows.vault_refusals import NOT_FOUND, Refusal, redirected, unusable_health
+from vllm_flows.vault_refusals import NOT_FOUND, Refusal, no_vault, redirected, unusable_health
 from vllm_flows.vault_silence import explain_silence
 
 _SECONDS = (5.0, 10.0)
@@ -87,10 +87,7 @@ def data_of(access: Access, answer: Any) -> Mapping[str, Any]:  # noqa: ANN401 -
     data = answer.get("data") if isinstance(answer, dict) else None
     if isinstance(data, dict):
         return data
-    raise VaultError(
-        f"what answers at {access.address} is no Vault",
-        next_command="export VLLM_VAULT_ADDRESS=https://vault.example.com:8200",
-    )
+    raise no_vault(access.address)
 
 
 def health(access: Access) -> Mapping[str, Any]:

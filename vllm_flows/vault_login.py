@@ -53,7 +53,8 @@ def looked_after(access: Access, client: Client) -> Token:
         token = _looked_up(access, client)
     except RefusedError as error:
         source = access.login.source if isinstance(access.login, TokenLogin) else "this login"
-        raise (unready(access) or not_accepted(access.address, source, error.refusal)) from None
+        told = not_accepted(access.address, source, error.refusal, access.namespace)
+        raise (unready(access) or told) from None
     refused = refused_root(token, allowed=access.allow_root)
     if refused:
         raise refused

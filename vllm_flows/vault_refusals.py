@@ -28,6 +28,9 @@ _BAD_REQUEST = 400
 _FORBIDDEN = 403
 _SERVERS_OWN = 500
 _LARGEST = 300
+_NO_VAULTS = {401, NOT_FOUND}
+"""What others answer to questions that every Vault knows; a Vault itself never answers 401."""
+_NO_ROUTE = "no handler for route"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def unusable_health(health: Mapping[str, Any], address: str) -> VaultUnavailable
 def _sealed(address: str) -> VaultUnavailableError:
     return VaultUnavailableError(
         f"Vault at {address} is sealed",
-        why="it gives out and takes nothing; what the cluster has already goes on working",
+        why="it gives out and takes nothing",
         next_command="vault operator unseal   (who has the keys), then run this again",
     )
 
@@ -170,15 +173,41 @@ def old_engine(mount: str) -> ConfigurationError:
     )
 
 
-def not_accepted(address: str, source: str, refusal: Refusal) -> VllmFlowsError:
-    """Say what it means that Vault does not describe the token that we came with."""
+def no_vault(address: str) -> VaultError:
+    """Say that something else answers at the address."""
+    return VaultError(
+        f"what answers at {address} is no Vault",
+        next_command="export VLLM_VAULT_ADDRESS=https://vault.example.com:8200",
+    )
+
+
+def not_accepted(
+    address: str, source: str, refusal: Refusal, namespace: str = ""
+) -> VllmFlowsError:
+    """Say what it means that Vault does not describe the token that we came with.
+
+    Every Vault has tokens, in every `namespace` that it has.
+    """
     asked = Asked("use", "auth/token/lookup-self", address)
+    if refusal.status in _NO_VAULTS:
+        known = namespace and refusal.says(_NO_ROUTE)
+        return _no_namespace(address, namespace) if known else no_vault(address)
     if refusal.status not in {_FORBIDDEN, _BAD_REQUEST} or refusal.says("https server"):
         return explain(asked, refusal)
+    elsewhere = f", is not one of namespace {namespace} (VLLM_VAULT_NAMESPACE)" if namespace else ""
     return VaultError(
         f"Vault at {address} does not accept the token of {source}",
-        why="it has expired, was revoked or is another Vault's (or its policies lack `default`)",
+        why=f"it has expired, was revoked{elsewhere} or is another Vault's (or its policies lack "
+        "`default`)",
         next_command="vault login   (or renew it where it comes from)",
+    )
+
+
+def _no_namespace(address: str, namespace: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Vault at {address} has no namespace {namespace}",
+        why="VLLM_VAULT_NAMESPACE (or VAULT_NAMESPACE) names it",
+        next_command="vault namespace list   (then export VLLM_VAULT_NAMESPACE=…)",
     )
 
 
@@ -188,7 +217,9 @@ def login_refused(address: str, method: str, mount: str, refusal: Refusal) -> Vl
     asked = Asked("log in by", path, address)
     if refusal.status >= _SERVERS_OWN or refusal.says("https server", "is sealed"):
         return explain(asked, refusal)
-    if refusal.status == NOT_FOUND or refusal.says("no handler for route"):
+    if refusal.status in _NO_VAULTS and not refusal.says(_NO_ROUTE):
+        return no_vault(address)
+    if refusal.says(_NO_ROUTE):
         return ConfigurationError(
             f"Vault at {address} has no login mounted at auth/{mount}",
             next_command="vault auth list   (then export VLLM_VAULT_LOGIN_MOUNT=…)",

@@ -116,6 +116,7 @@ def test_a_sealed_vault_is_told_before_any_login(monkeypatch: pytest.MonkeyPatch
     finding = asked(monkeypatch, {"initialized": True, "sealed": True})
     assert "is sealed" in finding.found
     assert finding.fix.startswith("vault operator unseal")
+    assert finding.found.count("goes on working") == 1
 
 
 def test_what_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from vllm_flows.errors import ConfigurationError
@@ -85,6 +86,17 @@ def test_a_certificate_that_is_not_there_is_named():
     error = refused(vault_token="t", vault_ca_cert="/none/ca.pem")
     assert "/none/ca.pem" in error.what
     assert "VLLM_VAULT_CA_CERT" in error.why
+
+
+def test_a_certificate_that_is_none_is_told_before_anything_is_asked(tmp_path: Path):
+    file = tmp_path / "ca.der"
+    for content in (b"", b"0\x82\x03canary", b"-----BEGIN CERTIFICATE-----\n"):
+        file.write_bytes(content)
+        error = refused(vault_token="t", vault_ca_cert=str(file))
+        assert error.what == f"{file} is no CA certificate"
+        assert "VLLM_VAULT_CA_CERT (or VAULT_CACERT) names it: it is not in PEM" in error.why
+    assert access(vault_token="t", vault_ca_cert=certifi.where()).ca_cert == certifi.where()
+    assert access(vault_token="t", vault_ca_cert=str(tmp_path)).ca_cert == str(tmp_path)
 
 
 def test_a_service_account_logs_in_with_the_token_of_its_pod(tmp_path: Path):

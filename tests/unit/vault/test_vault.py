@@ -199,6 +199,32 @@ def test_what_is_no_vault_is_told_as_none(server: Server, access: Access):
     assert "is no Vault" in refused(lambda: write(access)).what
 
 
+@pytest.mark.parametrize(
+    "answer", [(404, "<html>not found</html>"), (401, {"message": "Unauthorized"}), (404, {})]
+)
+@pytest.mark.parametrize("method", ["token", "approle", "kubernetes"])
+def test_what_knows_no_tokens_and_no_logins_is_no_vault(
+    server: Server, access: Access, answer: Any, method: str
+):
+    login = {"approle": APPROLE, "kubernetes": KUBERNETES}.get(method, access.login)
+    server.answers = {
+        f"POST auth/{method}/login": answer,
+        "GET auth/token/lookup-self": answer,
+        "GET sys/health": answer,
+    }
+    assert "is no Vault" in refused(lambda: write(replace(access, login=login))).what
+
+
+def test_a_wrong_namespace_is_thought_of(server: Server, access: Access):
+    server.tokens.clear()
+    team = replace(access, namespace="team")
+    assert "is not one of namespace team (VLLM_VAULT_NAMESPACE)" in refused(lambda: write(team)).why
+    assert "VLLM_VAULT_NAMESPACE" not in refused(lambda: write(access)).why
+    text = 'no handler for route "team/auth/token/lookup-self". route entry not found.'
+    server.answers["GET auth/token/lookup-self"] = (404, {"errors": [text]})
+    assert "has no namespace team" in refused(lambda: write(team)).what
+
+
 def test_no_answer_is_told_with_its_cause(server: Server, access: Access):
     server.answers["GET auth/token/lookup-self"] = requests.ConnectionError("canary refused")
     with pytest.raises(VaultUnavailableError, match=f"Vault at {ADDRESS} does not answer"):
