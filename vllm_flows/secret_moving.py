@@ -111,6 +111,9 @@ def perform(keeper: Keeper, steps: Sequence[Move]) -> None:
     """Do what `moves` returned, one secret after the other; says what it did."""
     for one in steps:
         _perform(keeper, one)
+    made_plain = any(one.step in {Step.RELEASE, Step.FINISH} for one in steps)
+    if made_plain and keeper.settings.secrets == "auto":
+        keeper.say("VLLM_SECRETS=kubernetes, also in .env, keeps plain what is set anew later")
 
 
 def _perform(keeper: Keeper, move: Move) -> None:

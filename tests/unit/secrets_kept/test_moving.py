@@ -59,6 +59,22 @@ def test_a_move_that_is_killed_anywhere_loses_nothing_and_goes_on(
     assert killed_after > 1
 
 
+def test_who_moved_to_plain_secrets_is_told_how_they_stay_so(
+    world: World, keeper: Keeper, said: list[str]
+):
+    plain(world)
+    move(keeper, Mode.VAULT)
+    said.clear()
+    move(wanting(keeper, secrets="kubernetes"), Mode.KUBERNETES)
+    assert not any("VLLM_SECRETS" in line for line in said)
+    move(keeper, Mode.VAULT)
+    move(keeper, Mode.KUBERNETES)
+    assert said[-1].startswith("VLLM_SECRETS=kubernetes, also in .env")
+    said.clear()
+    move(keeper, Mode.KUBERNETES)
+    assert not any("VLLM_SECRETS" in line for line in said)
+
+
 def test_a_value_that_vault_has_is_taken_by_a_namespace_without_one(world: World, keeper: Keeper):
     world.kept[PATH] = {"api-key": "shared"}
     move(keeper, Mode.VAULT)
