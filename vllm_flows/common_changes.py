@@ -37,10 +37,13 @@ def new_key(desired: Desired, state: ClusterState) -> list[str]:
         return ["the API key goes: a model wants none once its new replicas are ready"]
     if not desired.settings.router_enabled:
         return ["the API key changes: a model takes the new one, alone, once its replicas are new"]
+    first = "the API key changes: models take the old one"
+    if not any(key_mark(entry) for entry in entries(state.release.values).values()):
+        first = "an API key comes: models want none"
     text = (
-        "the API key changes: models take the old one until their new replicas are ready, and the "
-        "new one once all are and the router has started anew; between, those whose new replicas "
-        "do not fit beside all old ones answer nobody"
+        f"{first} until their new replicas are ready, and the new one once all are and the router "
+        "has started anew; between, those whose new replicas do not fit beside all old ones answer "
+        "nobody"
     )
     return [text]
 

@@ -34,7 +34,11 @@ def change(before: dict[str, Any], after: dict[str, Any]) -> tuple[Desired, Clus
     ("old", "new", "told"),
     [
         ("one", "two", "take the old one until their new replicas are ready, and the new one once"),
-        (None, "one", "take the old one until their new replicas are ready, and the new one once"),
+        (
+            None,
+            "one",
+            "an API key comes: models want none until their new replicas are ready, and the",
+        ),
         ("one", None, "wants none once its new replicas are ready"),
     ],
 )
