@@ -18,12 +18,15 @@ OLD_MOUNT = "kv1"
 ROLE = "vllm-flows"
 """The role of both ways to log in, and the policy it gives: `deployments/vault` has both."""
 READER = "external-secrets"
-"""The policy, and the role, of External Secrets."""
+"""The role of External Secrets."""
+READING = f"vllm-{READER}"
+"""The policy of that role, under the name that it is shipped with."""
 
 # How long what a login gives lives, and what is made for the sandbox's users.
 _LOGIN = "20m"
 _LONG = "24h"
 
+_POLICIES = {ROLE: ROLE, READER: READING}
 _SHIPPED = Path(__file__).parents[2] / "deployments" / "vault"
 """The policies as they are shipped: what works here works with these."""
 
@@ -46,17 +49,17 @@ def furnish(keys: Keys, cluster: Cluster | None = None) -> Keys:
     client = keys.root()
     client.sys.enable_secrets_engine("kv", path=MOUNT, options={"version": "2"})
     client.sys.enable_secrets_engine("kv", path=OLD_MOUNT, options={"version": "1"})
-    for name in (ROLE, READER):
-        rules = (_SHIPPED / f"{name}.hcl").read_text(encoding="utf-8")
-        client.sys.create_or_update_policy(name, rules)
+    for role, policy in _POLICIES.items():
+        rules = (_SHIPPED / f"{role}.hcl").read_text(encoding="utf-8")
+        client.sys.create_or_update_policy(policy, rules)
     client.sys.enable_auth_method("approle")
-    for role in (ROLE, READER):
+    for role, policy in _POLICIES.items():
         client.auth.approle.create_or_update_approle(
-            role, token_policies=[role], token_ttl=_LOGIN, token_max_ttl=_LONG
+            role, token_policies=[policy], token_ttl=_LOGIN, token_max_ttl=_LONG
         )
     if cluster is not None:
         _let_service_accounts_in(client, cluster)
-    return replace(keys, token=_token(client, ROLE), reader=_token(client, READER))
+    return replace(keys, token=_token(client, ROLE), reader=_token(client, READING))
 
 
 def _let_service_accounts_in(client: hvac.Client, cluster: Cluster) -> None:
@@ -67,12 +70,12 @@ def _let_service_accounts_in(client: hvac.Client, cluster: Cluster) -> None:
         token_reviewer_jwt=cluster.reviewer_token,
         disable_local_ca_jwt=True,
     )
-    for role in (ROLE, READER):
+    for role, policy in _POLICIES.items():
         client.auth.kubernetes.create_role(
             role,
             bound_service_account_names=role,
             bound_service_account_namespaces="*",
-            policies=[role],
+            policies=[policy],
             ttl=_LOGIN,
         )
 
