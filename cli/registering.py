@@ -95,5 +95,5 @@ def _register(document: Mapping[str, Any], place: Place, pool: str, notify: str 
         note(f"work pool {name} made")
     # Another namespace may have registered for the pool at the same time.
     insist_on_own_pool(place, pool, read_server())
-    for name in automate(notify):
+    for name in automate(place, notify):
         note(f"automation {name}")

@@ -97,5 +97,5 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     claim(place)
     if place.suffix:
         note(named_apart(place.namespace, place.suffix))
-    automate()
+    automate(place)
     serve_forever(*deployments(place), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)

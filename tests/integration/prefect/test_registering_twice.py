@@ -18,6 +18,7 @@ import pytest
 from cli.prefect_server import own_server
 from deployments import automating
 from deployments.catalogue import deployments
+from deployments.places import Place
 from sandbox import ports
 
 ROOT = Path(__file__).parents[3]
@@ -119,7 +120,7 @@ def zones(server: Server) -> set[str]:
 
 @pytest.mark.timeout(_SECONDS)
 def test_deploy_flows_twice_leaves_everything_there_once(server: Server):
-    others = [one.name for one in automating.read("zombies")]
+    others = [one.name for one in automating.read("zombies", Place("vllm"))]
     assert "work pool vllm made" in server.run("vllm-flows", "deploy-flows", "--yes")
     before, waiting = assert_once(server, *others), triggers(server, others)
     assert "made" not in server.run("vllm-flows", "deploy-flows", "--yes")
@@ -153,7 +154,7 @@ def test_prefects_own_command_without_the_folder_registers_nothing_and_says_what
 @pytest.mark.timeout(_SECONDS)
 def test_a_second_namespace_takes_nothing_of_the_first_one(server: Server):
     server.run("vllm-flows", "deploy-flows", "--yes")
-    first = assert_once(server, *[one.name for one in automating.read("zombies")])
+    first = assert_once(server, *[one.name for one in automating.read("zombies", Place("vllm"))])
     for command in (documented(), "vllm-flows deploy-flows --yes"):
         code = 64 if "deploy-flows" in command else 1
         said = server.run("sh", "-ec", command, code=code, VLLM_NAMESPACE="second")

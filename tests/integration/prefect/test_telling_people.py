@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cli.prefect_server import own_server
 from deployments import automating
+from deployments.places import Place
 from deployments.registering import catalogue, register
 from sandbox import ports
 from vllm_flows.health import Checked, Finding, Kind
@@ -31,6 +32,7 @@ from vllm_flows.health_events import Change, summary
 _SECONDS = 240
 _PATIENCE = 60.0
 _QUIET = 4.0
+PLACE = Place("vllm")
 
 
 @dataclass
@@ -115,8 +117,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
         with temporary_settings({PREFECT_API_URL: api}):
             _make_block(address)
             for _ in range(2):
-                register(catalogue(tmp_path))
-                automating.automate("custom-webhook/ops")
+                register(catalogue(tmp_path, place=PLACE))
+                automating.automate(PLACE, "custom-webhook/ops")
             yield Told(api, inbox)
 
 
@@ -143,30 +145,33 @@ def test_one_message_for_each_incident(told: Told):
     assert set(said) == {
         "my-deploy: Failed",
         "my-update waits for somebody to agree",
-        "ns: 2 now down",
+        "vllm: 2 now down",
     }
     assert said["my-deploy: Failed"].startswith("it did not do")
     assert f"{told.api.removesuffix('/api')}/runs/" in said["my-deploy: Failed"]
-    assert said["ns: 2 now down"].splitlines()[0].startswith("model-0: green -> down")
+    assert said["vllm: 2 now down"].splitlines()[0].startswith("model-0: green -> down")
 
 
 def _health(models: int) -> dict[str, Any]:
     finding = Finding(Kind.SILENT, "no byte comes back")
     made = [Checked(f"model-{number}", (finding,)) for number in range(models)]
-    return summary([Change(one, "ns", "green", 1.0) for one in made])
+    return summary([Change(one, "vllm", "green", 1.0) for one in made])
 
 
 @pytest.mark.timeout(_SECONDS)
 def test_a_run_that_is_not_heard_of_is_called_crashed_and_told(told: Told):
     with get_client(sync_client=True) as client:
-        (zombies,) = client.read_automations_by_name(automating.read("zombies")[0].name)
+        (zombies,) = client.read_automations_by_name(automating.read("zombies", PLACE)[0].name)
         hurried = zombies.trigger.model_copy(update={"within": timedelta(seconds=10)})
-        (wanted,) = automating.read("zombies")
+        (wanted,) = automating.read("zombies", PLACE)
         client.update_automation(zombies.id, wanted.model_copy(update={"trigger": hurried}))
     run_id = told.run("deploy", StateType.RUNNING)
-    tag = {"prefect.resource.id": "prefect.tag.vllm", "prefect.resource.role": "tag"}
+    tags = [
+        {"prefect.resource.id": f"prefect.tag.{one}", "prefect.resource.role": "tag"}
+        for one in PLACE.tags
+    ]
     resource = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
-    told.event(event="prefect.flow-run.heartbeat", resource=resource, related=[tag])
+    told.event(event="prefect.flow-run.heartbeat", resource=resource, related=tags)
     (message,) = told.inbox.until(1)
     assert message["subject"] == "my-deploy: Crashed"
     assert "Nothing was heard of it" in message["body"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Self
 from uuid import UUID, uuid4
 
@@ -9,7 +10,10 @@ import pytest
 from prefect.events.schemas.automations import Automation, AutomationCore
 
 from deployments import automating
+from deployments.places import Place
 from vllm_flows.errors import ConfigurationError
+
+FIRST, SECOND = Place("vllm"), Place("second", suffix="-second")
 
 
 class Automations:
@@ -18,6 +22,7 @@ class Automations:
     def __init__(self, *there: Automation) -> None:
         self.there = list(there)
         self.written = 0
+        self.blocks: dict[str, UUID] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -38,19 +43,21 @@ class Automations:
     def delete_automation(self, automation_id: UUID) -> None:
         self.there = [one for one in self.there if one.id != automation_id]
 
-    def read_block_document_by_name(self, name: str, kind: str) -> None:
-        raise automating.ObjectNotFound(Exception((name, kind)))
+    def read_block_document_by_name(self, name: str, kind: str) -> SimpleNamespace:
+        if name not in self.blocks:
+            raise automating.ObjectNotFound(Exception((name, kind)))
+        return SimpleNamespace(id=self.blocks[name])
 
 
 def test_of_several_of_a_name_one_stays_and_a_disabled_one_stays_disabled(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    (wanted,) = automating.read("zombies")
+    (wanted,) = automating.read("zombies", FIRST)
     old = {**wanted.model_dump(), "enabled": False, "description": "old"}
     server = Automations(Automation(id=uuid4(), **old), Automation(id=uuid4(), **old))
     kept = server.there[0].id
     monkeypatch.setattr(automating, "get_client", lambda **_: server)
-    assert automating.automate() == [wanted.name]
+    assert automating.automate(FIRST) == [wanted.name]
     (found,) = server.there
     assert (found.id, found.enabled, found.description) == (kept, False, wanted.description)
     assert server.written == 1
@@ -60,7 +67,7 @@ def test_one_that_is_as_it_should_be_is_not_written(monkeypatch: pytest.MonkeyPa
     server = Automations()
     monkeypatch.setattr(automating, "get_client", lambda **_: server)
     for _ in range(2):
-        automating.automate()
+        automating.automate(FIRST)
     assert (len(server.there), server.written) == (1, 0)
 
 
@@ -70,12 +77,38 @@ def test_a_block_that_is_not_there_is_said_before_anything_is_made(
     server = Automations()
     monkeypatch.setattr(automating, "get_client", lambda **_: server)
     with pytest.raises(ConfigurationError) as refused:
-        automating.automate("slack-webhook/ops")
+        automating.automate(FIRST, "slack-webhook/ops")
     assert "slack-webhook/ops" in str(refused.value)
     assert server.there == []
 
 
 def test_every_message_goes_to_the_block_that_was_named():
     block = uuid4()
-    actions = [each for one in automating.read("notifications", block) for each in one.actions]
+    actions = [
+        each for one in automating.read("notifications", FIRST, block) for each in one.actions
+    ]
     assert {getattr(one, "block_document_id", None) for one in actions} == {block}
+
+
+def test_what_one_namespace_is_told_by_stays_as_it_is_when_another_one_registers(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = Automations()
+    server.blocks = {"ops": uuid4(), "teamb": uuid4()}
+    monkeypatch.setattr(automating, "get_client", lambda **_: server)
+    automating.automate(FIRST, "custom-webhook/ops")
+    before = list(server.there)
+    names = automating.automate(SECOND, "custom-webhook/teamb")
+    assert server.there[: len(before)] == before
+    assert [one.name for one in server.there[len(before) :]] == names
+    assert all(name.endswith(" (second)") for name in names)
+
+
+def test_an_automation_hears_of_its_own_namespace_alone():
+    for one in (*automating.read("zombies", SECOND), *automating.read("notifications", SECOND)):
+        heard = one.trigger.model_dump()
+        labels = [heard["match"], *heard["match_related"]]
+        found = {str(value) for each in labels for value in each.values()}
+        assert found & {"prefect.tag.namespace:second", "second"}, one.name
+        assert "{{ here" not in str(one.model_dump())
+    assert "{{ flow_run.name }}" in str(automating.read("notifications", SECOND)[0].actions)
