@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 take_over_option = click.option(
     "--take-over",
     is_flag=True,
-    help="Take over what another cluster registered for a namespace of this name.",
+    help="Take over what another cluster registered for a namespace of this name, or an earlier "
+    "version for none.",
 )
 
 
 def named_apart(namespace: str, suffix: str) -> str:
     """Say why the deployments of a namespace have other names than those of the first one."""
     return f"another namespace is on this server: those of {namespace} end in {suffix}"
+
+
+def taken_over(namespace: str, names: Sequence[str]) -> str:
+    """Say what an earlier version registered and a namespace takes."""
+    return f"taken over for {namespace}, with their schedules: {', '.join(names)}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.confirming import confirm, yes_option
-from cli.options import Options, named_apart, take_over_option
+from cli.options import Options, named_apart, take_over_option, taken_over
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import LOCAL_API, prefect_is_configured, prepare_environment
@@ -69,10 +69,17 @@ def deploy_flows(
 def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place:
     """Return the namespace with its names on the server, and say what another one has there.
 
-    Raises ConfigurationError when the work pool or the namespace is another's.
+    Raises ConfigurationError when the work pool or the namespace is another's, or may be.
     """
     from deployments.catalogue import pool_of_the_file
-    from deployments.places import insist_on_own_pool, moved_from, place_of, read_server, settled
+    from deployments.places import (
+        insist_on_own_pool,
+        moved_from,
+        nobodys,
+        place_of,
+        read_server,
+        settled,
+    )
 
     there = read_server()
     place = settled(place_of(options.settings()), there, take_over=take_over)
@@ -80,6 +87,8 @@ def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place
     insist_on_own_pool(place, pool, there)
     if place.suffix:
         note(named_apart(place.namespace, place.suffix))
+    if nobodys(there):
+        note(taken_over(place.namespace, nobodys(there)))
     for old in moved_from(place, pool, there):
         note(f"they leave work pool {old}: its workers get no more runs of {place.namespace}")
     return place

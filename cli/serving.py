@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import Options, named_apart, take_over_option
+from cli.options import Options, named_apart, take_over_option, taken_over
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import (
@@ -91,11 +91,14 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
 
     from deployments.automating import automate
     from deployments.catalogue import deployments
-    from deployments.places import claim, place_of, read_server, settled
+    from deployments.places import claim, nobodys, place_of, read_server, settled
 
-    place = settled(place_of(settings), read_server(), take_over=take_over)
+    there = read_server()
+    place = settled(place_of(settings), there, take_over=take_over)
     claim(place)
     if place.suffix:
         note(named_apart(place.namespace, place.suffix))
+    if nobodys(there):
+        note(taken_over(place.namespace, nobodys(there)))
     automate(place)
     serve_forever(*deployments(place), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)

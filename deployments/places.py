@@ -46,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Registered:
-    """A deployment that is there; one without a namespace belongs to whoever takes it."""
+    """A deployment that is there; one without a namespace was registered by an earlier version."""
 
     name: str
     pool: str
@@ -106,15 +106,24 @@ def _read(client: SyncPrefectClient) -> Iterator[Registered]:
 def settled(here: Place, there: There, *, take_over: bool = False) -> Place:
     """Return the place with the names that its deployments have, or are to have.
 
-    Raises ConfigurationError when another cluster has a namespace of this name there, unless that
-    is to be taken over.
+    Raises ConfigurationError when another cluster has a namespace of this name there, or when the
+    names are those of deployments that do not say whose they are, unless that is to be taken over.
     """
     own = [one.cluster for one in there.deployments if one.namespace == here.namespace]
     known = next(filter(None, own), "")
     if known and here.cluster not in {"", known} and not take_over:
         raise _of_another_cluster(here, known)
+    if nobodys(there) and not take_over:
+        raise _of_nobody(here, nobodys(there))
     suffix = "" if there.first in {"", here.namespace} else f"-{here.namespace}"
     return replace(here, cluster=here.cluster or known, suffix=suffix)
+
+
+def nobodys(there: There) -> list[str]:
+    """Return the names that are nobody's yet, and of deployments that do not say whose they are."""
+    if there.first:
+        return []
+    return sorted({one.name for one in there.deployments if not one.namespace})
 
 
 def claim(here: Place) -> None:
@@ -160,4 +169,13 @@ def _of_another_cluster(here: Place, known: str) -> ConfigurationError:
         "each would take the other's runs",
         next_command="export PREFECT_API_URL=…   (a server of its own), or another "
         "VLLM_NAMESPACE; where that cluster is gone, the same command with --take-over",
+    )
+
+
+def _of_nobody(here: Place, names: Sequence[str]) -> ConfigurationError:
+    return ConfigurationError(
+        f"an earlier version registered {', '.join(names)} without saying for which namespace",
+        why=f"if not for {here.namespace}, it would lose them, with the schedules made in the UI",
+        next_command="vllm-flows --namespace NAMESPACE deploy-flows --take-over   (or serve), with "
+        "the namespace whose they are; then the same command again",
     )

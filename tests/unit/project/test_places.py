@@ -62,10 +62,21 @@ def test_of_two_that_register_at_once_one_gets_the_names(monkeypatch: pytest.Mon
     places.claim(settled(SECOND, there(FIRST)))
 
 
-def test_what_was_registered_for_nobody_is_taken_up():
+def test_what_an_earlier_version_registered_for_nobody_is_taken_over_only_when_asked_to():
     old = There("", [Registered.of(name, "vllm", ["vllm"]) for name in NAMES])
-    assert settled(SECOND, old) == SECOND
+    with pytest.raises(ConfigurationError) as refused:
+        settled(SECOND, old)
+    assert "deploy, update" in refused.value.what
+    assert "deploy-flows --take-over" in refused.value.next_command
+    assert settled(SECOND, old, take_over=True) == SECOND
     insist_on_own_pool(SECOND, "vllm", old)
+
+
+def test_what_says_no_namespace_beside_names_that_have_an_owner_is_left_alone():
+    somebodys = There("vllm", [*there(FIRST).deployments, Registered.of("mine", "p", ["vllm"])])
+    assert places.nobodys(somebodys) == []
+    assert settled(FIRST, somebodys) == FIRST
+    assert settled(SECOND, somebodys).suffix == "-second"
 
 
 def test_another_cluster_with_the_same_namespace_is_refused_unless_it_is_taken_over():
