@@ -66,6 +66,10 @@ RUN_FAILED = Metric(
     "vllm_flows_run_failed_timestamp_seconds",
     "When the last run ended that failed; no later run takes it away",
 )
+RUN_SUCCEEDED = Metric(
+    "vllm_flows_run_succeeded_timestamp_seconds",
+    "When the last run ended that came to its end; no later run takes it away",
+)
 MEASURED = Metric(
     "vllm_flows_measured_timestamp_seconds",
     "When the last run ended that measured something: all but the metrics of runs is of then",
@@ -118,8 +122,8 @@ REVISION_MOVED = Metric(
 )
 
 METRICS = (
-    *(RUN_END, RUN_SECONDS, RUN_SUCCESS, RUN_EXIT_CODE, RUN_FAILED, MEASURED),
-    *(MODELS, MODEL_STATE, READY, WANTED, FIRST_TOKEN, TOKENS_PER_SECOND, FINDINGS),
+    *(RUN_END, RUN_SECONDS, RUN_SUCCESS, RUN_EXIT_CODE, RUN_FAILED, RUN_SUCCEEDED),
+    *(MEASURED, MODELS, MODEL_STATE, READY, WANTED, FIRST_TOKEN, TOKENS_PER_SECOND, FINDINGS),
     *(REQUESTS, LOST, SILENT, LONGEST_GAP, SLOWEST, UNMEASURED, ROLLOUT_END),
     REVISION_MOVED,
 )
@@ -166,8 +170,15 @@ def of_measured(measured: Measured, end: float) -> list[Sample] | None:
 
 
 def lasting(measured: Measured, end: float, code: int) -> list[Lasting]:
-    """Return what later runs of the flow leave as it is: each model's last rollout, a failure."""
-    found = [] if code in _NO_FAILURES else [Lasting("failed", "", [Sample(RUN_FAILED, end)])]
+    """Return what other runs of the flow leave as it is: each model's last rollout, how it ended.
+
+    A run that another one locked out, or that was stopped, is neither a failure nor a success.
+    """
+    found = []
+    if code not in _NO_FAILURES:
+        found.append(Lasting("failed", "", [Sample(RUN_FAILED, end)]))
+    if code == 0:
+        found.append(Lasting("succeeded", "", [Sample(RUN_SUCCEEDED, end)]))
     rollouts = measured.get(ROLLOUT, ())
     for model in dict.fromkeys(one.labels[0] for one in rollouts):
         samples = [one for one in rollouts if one.labels[0] == model]

@@ -118,7 +118,7 @@ def test_after_an_uninstall_nothing_is_left_but_its_own_run(address: str):
         pass
     assert said == []
     found = scraped(address)
-    assert len(found) == 4
+    assert len(found) == 5
     assert all('flow="uninstall"' in name for name in found)
 
 

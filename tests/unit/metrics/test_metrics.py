@@ -72,7 +72,12 @@ def test_every_sample_of_every_kind_has_its_metrics_labels_and_every_metric_is_l
     samples = [
         *of_run(0, 1, 0),
         *(of_measured({"health": of_health(HEALTH)}, 1) or ()),
-        *(one for some in lasting({ROLLOUT: ROLLED}, 1, 1) for one in some.samples),
+        *(
+            one
+            for code in (0, 1)
+            for some in lasting({ROLLOUT: ROLLED}, 1, code)
+            for one in some.samples
+        ),
         *of_revisions([SEEN], {"qwen": "auto"}),
     ]
     assert {one.metric for one in samples} == set(METRICS)
@@ -151,16 +156,25 @@ def test_a_run_that_measured_nothing_says_so_and_one_that_found_nothing_says_whe
 
 def test_of_each_model_that_was_replaced_it_is_told_when_by_itself():
     found = lasting({ROLLOUT: ROLLED}, 5.0, 0)
-    assert [(one.name, one.model) for one in found] == [("rollout", "qwen"), ("rollout", "llama3")]
+    found = [one for one in found if one.name == "rollout"]
+    assert [one.model for one in found] == ["qwen", "llama3"]
     told = short(found[0].samples)
     assert (told["rollout_requests qwen"], told["rollout_end_timestamp_seconds qwen"]) == (4, 5)
     assert all(one.labels == ("qwen",) for one in found[0].samples)
 
 
-@pytest.mark.parametrize(("code", "told"), [(0, 0), (5, 0), (130, 0), (1, 1), (4, 1), (64, 1)])
-def test_when_a_run_failed_is_told_beside_how_the_last_one_ended(code: int, told: int):
-    found = lasting({}, 5.0, code)
-    assert found == [Lasting("failed", "", [Sample(metrics.RUN_FAILED, 5.0)])] * told
+FAILED = Lasting("failed", "", [Sample(metrics.RUN_FAILED, 5.0)])
+SUCCEEDED = Lasting("succeeded", "", [Sample(metrics.RUN_SUCCEEDED, 5.0)])
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(0, [SUCCEEDED]), (5, []), (130, []), (1, [FAILED]), (4, [FAILED]), (64, [FAILED])],
+)
+def test_when_a_run_failed_or_did_not_is_told_beside_how_the_last_one_ended(
+    code: int, told: list[Lasting]
+):
+    assert lasting({}, 5.0, code) == told
 
 
 def test_what_was_told_of_a_namespace_is_outdated_once_it_is_uninstalled():
