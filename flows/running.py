@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from tasks.artifacts import show_for
 from tasks.overlap import delete_leftovers
 from tasks.plain_errors import tell_errors_plainly
 from tasks.preparation import ensure_namespace
@@ -50,6 +51,7 @@ def session_for(**overrides: object) -> Iterator[Session]:
     """
     with secrets_kept():
         settings = load_settings(**overrides)
+        show_for(settings.namespace)
         with told(settings, str(flow_run.flow_name), say) as measured:
             check_chart_version(settings, overrides.get("chart_version"))
             session = Session.open(settings, measured)

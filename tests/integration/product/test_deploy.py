@@ -41,7 +41,10 @@ def test_with_the_token_every_model_answers_and_the_run_is_in_prefect(product: P
     assert {"fetch weights qwen3", "wait until router is ready", "ask all models"} <= names
     artifacts = product.prefect(
         "artifacts/filter",
-        artifacts={"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["models"]}},
+        artifacts={
+            "flow_run_id": {"any_": [run_id]},
+            "key": {"any_": [f"models-{product.namespace}"]},
+        },
     )
     rows = json.loads(artifacts[0]["data"])
     assert [row["model"] for row in rows] == ["qwen3", "llama3"]

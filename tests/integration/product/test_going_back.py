@@ -33,7 +33,7 @@ _HARDLY_SECONDS = 2.0
 
 def shown_in_prefect(product: Product) -> str:
     """Return the newest table of models among the artifacts of the Prefect server."""
-    wanted = {"key": {"any_": ["models"]}}
+    wanted = {"key": {"any_": [f"models-{product.namespace}"]}}
     newest, *_ = product.prefect("artifacts/filter", artifacts=wanted, sort="CREATED_DESC")
     return str(newest["data"])
 

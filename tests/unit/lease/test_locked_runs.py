@@ -216,10 +216,14 @@ def test_one_models_trouble_does_not_hide_how_the_others_fare(monkeypatch: pytes
 
 @dataclass
 class Opened:
-    """Stands for a session whose API may not answer; notes whether it became patient."""
+    """Stands for a session whose API may not answer; notes whether it became patient.
+
+    `shown`: whose artifacts the run made its own.
+    """
 
     silent: bool = False
     patience: bool = False
+    shown: list[str] = field(default_factory=list)
     clock: StoppableClock = field(default_factory=StoppableClock)
     settings: Any = field(default_factory=lambda: SimpleNamespace(namespace="models"))
 
@@ -242,8 +246,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     found = Opened()
     monkeypatch.setattr(running, "load_settings", lambda **_: Settings())
     monkeypatch.setattr(running, "_say_where", lambda: None)
+    monkeypatch.setattr(running, "show_for", found.shown.append)
     monkeypatch.setattr(running, "Session", SimpleNamespace(open=lambda *_: found))
     return found
+
+
+def test_what_a_run_shows_is_of_its_namespace(opened: Opened):
+    with running.session_for():
+        pass
+    assert opened.shown == ["vllm"]
 
 
 def test_an_address_where_nobody_answers_fails_at_once(opened: Opened):
