@@ -1,7 +1,7 @@
 """The hours of a week in which updates may begin, as models.yaml writes them. Pure.
 
 `Sun 02:00-05:00`, `Mon-Fri 22:00-02:00` (over midnight), `Sat,Sun 00:00-24:00`, or without days
-for every day. Hours are those of a time zone; an hour that a change of clocks leaves out is no
+for every day. No window begins at 24:00. Hours are those of a time zone; an hour that a change of clocks leaves out is no
 hour of that day: what begins or ends in it does so when the clocks change.
 """
 
@@ -83,6 +83,9 @@ def parse_window(text: str) -> Window:
     days, *numbers = match.groups()
     first, first_minute, last, last_minute = map(int, numbers)
     begin, end = _hour(first, first_minute), _hour(last, last_minute)
+    if first == _HOURS:
+        message = f"{text[:40]!r} begins when its day ends: write 00:00 of the next; {_EXAMPLES}"
+        raise ValueError(message)
     if begin == end and last != _HOURS:
         message = f"{text[:40]!r} begins when it ends; {_EXAMPLES}"
         raise ValueError(message)

@@ -113,6 +113,8 @@ def test_a_window_opens_at_its_hours_in_its_time_zone(
         "Sun 2-5",
         "Sun 02:60-05:00",
         "24:30-02:00",
+        "Sun 24:00-02:00",
+        "24:00-24:00",
         "Sun, 02:00-05:00",
         "5:00-5:00",
         "Sun\N{EN DASH}Mon 01:00-02:00",
