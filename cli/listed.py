@@ -1,4 +1,4 @@
-"""The names in models.yaml for verbs that go on without them, and say so."""
+"""The models in models.yaml for verbs that go on without them, and say so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def listed_in(settings: Settings) -> Listed:
-    """Return the names in the models file, with a warning when it cannot be used.
+    """Return the models in the models file, with a warning when it cannot be used.
 
     A file that is not there has no error when nobody named it: a cluster can be looked at without.
     """
@@ -21,7 +21,7 @@ def listed_in(settings: Settings) -> Listed:
 
     found = read_listed(settings.models_file)
     if found.error and not warned(settings, found.error):
-        return Listed([])
+        return Listed({})
     return found
 
 

@@ -32,7 +32,7 @@ def status(options: Options, *, form: str) -> None:
 
     settings = options.settings()
     listed = listed_in(settings)
-    found = read_status(settings, listed.names)
+    found = read_status(settings, listed.replicas)
     if form == "table":
         _show(found, settings.namespace)
     else:

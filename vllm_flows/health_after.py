@@ -32,7 +32,7 @@ def compared(session: Session, model: Model, before: str) -> str:
     `before` is the `configuration` that served until now, whose baseline it is. What was measured
     is the baseline of what serves now. Raises WorseError when an answer is far slower, or no text.
     """
-    seen = look(session, [model.name])
+    seen = look(session, {model.name: model.replica_count})
     baseline = fitting(seen.memories.get(model.name, NOTHING).baseline, before)
     asked = _asked(session, model, seen, baseline)
     found = judge_ways(None, asked.own, baseline)

@@ -22,7 +22,7 @@ from vllm_flows.health_events import key_of
 from vllm_flows.health_hub import judge_verdict
 from vllm_flows.health_judging import judge_restarts, restart_counts
 from vllm_flows.health_lanes import Lanes
-from vllm_flows.health_looking import Look, look
+from vllm_flows.health_looking import Look, look, wanted_replicas
 from vllm_flows.health_memory import NOTHING, Memory, remembered
 from vllm_flows.health_of_model import OfModel, check_model, memory_of
 from vllm_flows.health_router import Counts
@@ -69,7 +69,7 @@ def check_health(
     """
     at, begin = time.time(), session.clock.now()
     try:
-        seen = look(session, [model.name for model in models])
+        seen = look(session, {model.name: wanted_replicas(model) for model in models})
         found, checked, counted = _checked(session, models, seen, say, deep=deep)
     except ClusterError as error:
         finding = Finding(Kind.NOT_MEASURED, error.what, error.why, error.next_command)
@@ -120,13 +120,19 @@ def _asker(session: Session, counted: Counts) -> Iterator[Asker]:
 
 def _judge_router(asker: Asker, seen: Look) -> Checked:
     """Judge what stands before all models."""
-    memory = seen.memories.get(key_of(ROUTER), NOTHING)
+    memory, status = seen.memories.get(key_of(ROUTER), NOTHING), seen.statuses.get(ROUTER)
+    if status and status.diagnosis:
+        finding = Finding(Kind.ROUTER_DOWN, status.diagnosis, "", status.next_command)
+        return Checked(ROUTER, (finding,))
     if not asker.alone:
         return Checked(ROUTER, tuple(judge_restarts(seen.router_pods, memory)))
     if not asker.session.way_is_open():
         why = "the Kubernetes API, through which the way leads, does not answer"
         return Checked(ROUTER, (Finding(Kind.NOT_MEASURED, "could not be asked", why),))
-    return Checked(ROUTER, (Finding(Kind.ROUTER_DOWN, "answers nobody"),))
+    if status or asker.session.settings.router_url:
+        return Checked(ROUTER, (Finding(Kind.ROUTER_DOWN, "answers nobody"),))
+    finding = Finding(Kind.ROUTER_DOWN, "is not deployed", "", "vllm-flows install")
+    return Checked(ROUTER, (finding,))
 
 
 def _judge_way(lost: Sequence[str], count: int) -> list[Finding]:

@@ -75,22 +75,16 @@ class Heard:
 
 
 def judge_replicas(
-    status: Status, diagnosis: Diagnosis | None, *, wanted: int = 0, changing: bool = False
+    status: Status, diagnosis: Diagnosis | None, *, changing: bool = False
 ) -> list[Finding]:
-    """Judge how many replicas are ready; while a run is `changing` them, more may come.
-
-    `wanted` are those of models.yaml, 0 where others decide: a model scaled to none in spite of
-    them is down.
-    """
+    """Judge how many replicas are ready; while a run is `changing` them, more may come."""
     kind = _REPLICAS.get(status.health)
     if kind is None:
         return []
-    scaled = kind is Kind.AT_REST and wanted > 0
-    if changing and (scaled or kind is not Kind.AT_REST):
+    if changing and kind is not Kind.AT_REST:
         return [Finding(Kind.CHANGING, "a run is changing the namespace, and it is not ready")]
-    if scaled:
-        what = f"it was scaled to 0 replicas, and models.yaml wants {wanted}"
-        return [Finding(Kind.NO_REPLICA, what, "", "vllm-flows upgrade")]
+    if kind is Kind.NO_REPLICA and status.diagnosis:
+        return [Finding(kind, status.diagnosis, "", status.next_command)]
     what = _WORDS[kind].format(status)
     why = diagnosis.summary if diagnosis else ""
     return [Finding(kind, what, why, diagnosis.next_command if diagnosis else "")]

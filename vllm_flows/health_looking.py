@@ -71,13 +71,14 @@ class Look:
         return found.configuration if found else ""
 
 
-def look(session: Session, listed: Sequence[str]) -> Look:
-    """Read the cluster; `listed` are the names in models.yaml. Raises ClusterError."""
+def look(session: Session, listed: Mapping[str, int]) -> Look:
+    """Read the cluster; `listed` are the replicas that models.yaml wants. Raises ClusterError."""
     found = {kind: session.cluster.find(kind) for kind in _KINDS}
     remembered = session.cluster.get("ConfigMap", CONFIG_MAP)
     # Items of a list do not carry their kind.
     objects = [{**item, "kind": kind} for kind, items in found.items() for item in items]
-    statuses = status_of(objects, listed, session.settings.namespace, datetime.now(UTC))
+    wanted = {**listed, ROUTER: session.settings.routers}
+    statuses = status_of(objects, wanted, session.settings.namespace, datetime.now(UTC))
     engines = [one for one in found["Deployment"] if _model(one)]
     router = next((one for one in statuses if one.name == ROUTER), None)
     return Look(
@@ -115,10 +116,13 @@ def _router_pods(session: Session, pods: Sequence[Object]) -> list[Object]:
 
 
 def why_not_ready(session: Session, seen: Look, model: str) -> Diagnosis | None:
-    """Return the diagnosis of a model of which not all replicas are ready; None of others."""
+    """Return the diagnosis of a model of which not all replicas are ready; None of others.
+
+    None too where the status says why.
+    """
     status = seen.statuses.get(model)
     deployment = seen.deployments.get(engine_deployment(model))
-    if deployment is None or status is None or status.health not in _UNSURE:
+    if deployment is None or status is None or status.health not in _UNSURE or status.diagnosis:
         return None
     watch = ReadinessWatch(
         session.cluster, session.clock.now, autoscaling=session.settings.autoscaling
@@ -137,3 +141,8 @@ def unlisted(name: str) -> Model:
 def is_listed(model: Model) -> bool:
     """Say whether models.yaml has the model."""
     return model.model_url != unlisted(model.name).model_url
+
+
+def wanted_replicas(model: Model) -> int:
+    """Return the replicas that models.yaml wants of the model; none where it does not have it."""
+    return model.replica_count if is_listed(model) else 0

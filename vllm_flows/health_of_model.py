@@ -13,7 +13,7 @@ from vllm_flows.health_judging import (
     judge_ways,
     restart_counts,
 )
-from vllm_flows.health_looking import Look, is_listed, why_not_ready
+from vllm_flows.health_looking import Look, wanted_replicas, why_not_ready
 from vllm_flows.health_memory import NOTHING, Memory
 from vllm_flows.health_router import Counts, judge_errors
 from vllm_flows.health_speed import best
@@ -34,8 +34,7 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
     begin = session.clock.now()
     status, memory = seen.statuses[name], seen.memories.get(name, NOTHING)
     why = why_not_ready(session, seen, name)
-    listed = model.replica_count if is_listed(model) else 0
-    findings = judge_replicas(status, why, wanted=listed, changing=seen.changing)
+    findings = judge_replicas(status, why, changing=seen.changing)
     findings += judge_restarts(seen.pods.get(name, ()), memory)
     findings += judge_errors(name, asker.counts, memory)
     asked, replicas = Asked(), seen.replicas(name)
@@ -48,7 +47,7 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
     checked = Checked(
         name,
         ready=status.ready,
-        wanted=status.wanted or listed,
+        wanted=status.wanted or wanted_replicas(model),
         first_token_seconds=speed.first,
         tokens_per_second=speed.rate,
         seconds=session.clock.now() - begin - asked.waited,

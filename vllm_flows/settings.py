@@ -287,6 +287,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def routers(self) -> int:
+        """The replicas of the router that are wanted."""
+        return self.router_replicas if self.router_enabled else 0
+
+    @property
     def engine_image(self) -> Image:
         """The engines' image, which the weights Jobs run too.
 

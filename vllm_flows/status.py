@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -61,11 +61,13 @@ class Status:
 
 
 def status_of(
-    objects: Iterable[Object], listed: Sequence[str], namespace: str, now: datetime
+    objects: Iterable[Object], replicas: Mapping[str, int], namespace: str, now: datetime
 ) -> list[Status]:
     """Return the models in the order of models.yaml, then those no longer listed, the router last.
 
-    `objects` are Deployments, pods, Services and claims of the namespace, in any order.
+    `objects` are Deployments, pods, Services and claims of the namespace, in any order. `replicas`
+    are those that models.yaml wants of each model, and the settings of the ROUTER: what was scaled
+    to none in spite of them is down, anything else that is to have none is at rest.
     """
     kinds: dict[str, list[Object]] = {}
     for item in objects:
@@ -73,6 +75,7 @@ def status_of(
     services = {item["metadata"]["name"] for item in kinds.get("Service", [])}
     proven = _proven(kinds.get("PersistentVolumeClaim", []))
     deployed = {name: one for one in kinds.get("Deployment", []) if (name := _subject(one))}
+    listed = [name for name in replicas if name != ROUTER]
     names = [*listed, *sorted(deployed.keys() - {*listed, ROUTER})]
     names += [ROUTER] if ROUTER in deployed else []
     found = []
@@ -82,7 +85,8 @@ def status_of(
             found.append(_absent(name))
             continue
         pods = _pods_of(deployed[name], kinds.get("Pod", []))
-        found.append(_one(name, deployed[name], pods, proven.get(name), endpoint, now))
+        one = _one(name, deployed[name], pods, proven.get(name), endpoint, now)
+        found.append(_scaled_to_none(one, replicas.get(name, 0)))
     return found
 
 
@@ -121,6 +125,15 @@ def _endpoint(name: str, services: Collection[str], namespace: str) -> str:
 def _absent(name: str) -> Status:
     told = "models.yaml lists it, and the cluster does not have it"
     return Status(name, Health.ABSENT, diagnosis=told, next_command="vllm-flows install")
+
+
+def _scaled_to_none(status: Status, wanted: int) -> Status:
+    """Return the status; one that is at rest though replicas are wanted of it is down."""
+    if status.health is not Health.AT_REST or not wanted:
+        return status
+    where = "VLLM_ROUTER_REPLICAS" if status.name == ROUTER else "models.yaml"
+    told = f"it was scaled to 0 replicas, and {where} wants {wanted}"
+    return replace(status, health=Health.DOWN, diagnosis=told, next_command="vllm-flows install")
 
 
 def _pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vllm_flows.kubectl import read_objects
-from vllm_flows.status import UNHEALTHY, Health, Status, deployment_of, status_of
+from vllm_flows.status import ROUTER, UNHEALTHY, Health, Status, deployment_of, status_of
 
 if TYPE_CHECKING:
     from vllm_flows.cluster import Cluster
@@ -23,15 +23,16 @@ _KINDS = {
 }
 
 
-def read_status(settings: Settings, listed: Sequence[str]) -> list[Status]:
-    """Return how the models and the router are; `listed` are the names in models.yaml.
+def read_status(settings: Settings, listed: Mapping[str, int]) -> list[Status]:
+    """Return how the models and the router are; `listed` are the replicas that models.yaml wants.
 
     Raises ClusterError, and ClusterUnavailableError when the API does not answer.
     """
     objects = read_objects(list(_KINDS), settings.namespace, settings.kube_context)
     if objects is None:
         objects = _from_cluster(settings)
-    found = status_of(objects, listed, settings.namespace, datetime.now(UTC))
+    wanted = {**listed, ROUTER: settings.routers}
+    found = status_of(objects, wanted, settings.namespace, datetime.now(UTC))
     if not any(_is_unwell(one) for one in found):
         return found
     cluster = _connected(settings)  # one for all: each would log in anew
@@ -41,7 +42,8 @@ def read_status(settings: Settings, listed: Sequence[str]) -> list[Status]:
 
 
 def _is_unwell(status: Status) -> bool:
-    return status.health in {*UNHEALTHY, Health.UNSETTLED} and status.health is not Health.ABSENT
+    """Say whether it is to be looked at closely: why it is so is not known yet."""
+    return status.health in {*UNHEALTHY, Health.UNSETTLED} and not status.diagnosis
 
 
 def _from_cluster(settings: Settings) -> list[dict[str, Any]]:

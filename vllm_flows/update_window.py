@@ -1,8 +1,8 @@
 """The hours of a week in which updates may begin, as models.yaml writes them. Pure.
 
 `Sun 02:00-05:00`, `Mon-Fri 22:00-02:00` (over midnight), `Sat,Sun 00:00-24:00`, or without days
-for every day. No window begins at 24:00. Hours are those of a time zone; an hour that a change of clocks leaves out is no
-hour of that day: what begins or ends in it does so when the clocks change.
+for every day. No window begins at 24:00. Hours are those of a time zone; an hour that a change of
+clocks leaves out is no hour of that day: what begins or ends in it does so when the clocks change.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_a_login_program_that_hangs_is_named_soon_and_not_waited_for_a_second_ti
     fake_kubectl(monkeypatch, tmp_path, HANGS)
     settings = Settings(namespace="ns")
     with pytest.raises(ClusterError, match=r"aws did not end within 0\.4 s") as caught:
-        status_reading.read_status(settings, [])
+        status_reading.read_status(settings, {})
     assert caught.value.why == "opening a browser"
     (told,) = caplog.messages
     assert told.startswith("still waiting for an answer of the API, or for the login program aws ")
@@ -192,8 +192,8 @@ def test_where_nobody_named_a_models_file_none_is_missed(
 def test_the_names_of_a_right_file_are_what_is_expected_in_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    asked: list[str] = []
-    monkeypatch.setattr(status_reading, "read_status", lambda _, names: asked.extend(names) or [])
-    Path("models.yaml").write_text("- {name: a, modelURL: org/a}\n")
+    asked: dict[str, int] = {}
+    monkeypatch.setattr(status_reading, "read_status", lambda _, found: asked.update(found) or [])
+    Path("models.yaml").write_text("- {name: a, modelURL: org/a, replicaCount: 0}\n")
     cli(["status"], standalone_mode=False)
-    assert asked == ["a"]
+    assert asked == {"a": 0}

@@ -52,6 +52,8 @@ from vllm_flows.models import Model
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.retrying import begun
 from vllm_flows.settings import Settings
+from vllm_flows.status import Health as Replicas
+from vllm_flows.status import Status
 from vllm_flows.waiting import StoppableClock
 
 MODELS = [Model(name=name, model_url=f"org/{name}") for name in ("a", "b", "c")]
@@ -194,6 +196,36 @@ def test_a_router_that_answers_nobody_is_down_and_no_model_with_it(
     found = check_health(session_with(Router(there=False)), MODELS, print)
     assert states(found)[ROUTER] is State.DOWN
     assert states(found)["a"] is State.GREEN
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize(
+    ("replicas", "following"),
+    [(None, "vllm-flows install"), (Replicas.DOWN, "vllm-flows router-logs")],
+)
+def test_logs_are_those_of_a_router_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, replicas: Replicas | None, following: str
+):
+    there = {ROUTER: Status(ROUTER, replicas)} if replicas else {}
+    monkeypatch.setattr(health_checking, "look", lambda *_: Look(statuses=there))
+    answering(monkeypatch, well)
+    found = check_health(session_with(Router(there=False)), MODELS, print)
+    (router,) = [one for one in found.health.checked if one.name == ROUTER]
+    assert router.findings[0].next_for(ROUTER) == following
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_router_that_was_scaled_to_none_is_down_and_comes_back_by_install(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    gone = Status(ROUTER, Replicas.DOWN, diagnosis="scaled to 0", next_command="vllm-flows install")
+    monkeypatch.setattr(health_checking, "look", lambda *_: Look(statuses={ROUTER: gone}))
+    answering(monkeypatch, well)
+    found = check_health(session_with(Router(there=False)), MODELS, print)
+    (router,) = [one for one in found.health.checked if one.name == ROUTER]
+    (finding,) = router.findings
+    assert (finding.state, finding.text) == (State.DOWN, "scaled to 0")
+    assert finding.next_for(ROUTER) == "vllm-flows install"
 
 
 def failing(error: Exception) -> Any:

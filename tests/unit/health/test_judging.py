@@ -155,13 +155,13 @@ def test_while_a_run_changes_the_namespace_nobody_is_down_who_is_not_ready():
 
 
 def test_a_model_that_was_scaled_to_none_in_spite_of_models_yaml_is_down():
-    gone = Status("a", Health.AT_REST)
-    (found,) = judge_replicas(gone, None, wanted=2)
+    gone = Status("a", Health.DOWN, diagnosis="scaled to 0", next_command="vllm-flows install")
+    (found,) = judge_replicas(gone, None)
     assert (found.kind, found.state) == (Kind.NO_REPLICA, State.DOWN)
-    assert found.text == "it was scaled to 0 replicas, and models.yaml wants 2"
-    (found,) = judge_replicas(gone, None, wanted=2, changing=True)
-    assert found.state is State.INCONCLUSIVE
+    assert (found.text, found.next_for("a")) == ("scaled to 0", "vllm-flows install")
     (found,) = judge_replicas(gone, None, changing=True)
+    assert found.state is State.INCONCLUSIVE
+    (found,) = judge_replicas(Status("a", Health.AT_REST), None, changing=True)
     assert found.state is State.GREEN
 
 

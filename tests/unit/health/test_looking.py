@@ -102,7 +102,7 @@ def test_the_cluster_is_read_once_however_many_models_there_are():
     router = pod("router-1", {"environment": "router", "release": "router"})
     pods = [*(pod(f"{name}-1", labels(name)) for name in names), router]
     cluster = Cluster(Deployment=[*map(engine, names), ROUTER], Pod=pods)
-    seen = look(session_of(cluster), [*names, "missing"])
+    seen = look(session_of(cluster), dict.fromkeys([*names, "missing"], 1))
     assert max(cluster.asked.values()) == 1
     assert seen.names == sorted(names)
     assert seen.statuses["missing"].health is Health.ABSENT
@@ -118,7 +118,7 @@ def test_the_cluster_is_read_once_however_many_models_there_are():
 def test_only_of_models_that_are_not_ready_is_it_asked_why():
     cluster = Cluster(Deployment=[engine("a"), engine("b", ready=0)])
     session = session_of(cluster)
-    seen = look(session, ["a", "b", "c"])
+    seen = look(session, {"a": 1, "b": 1, "c": 1})
     before = sum(cluster.asked.values())
     assert why_not_ready(session, seen, "a") is None
     assert why_not_ready(session, seen, "c") is None
@@ -129,7 +129,7 @@ def test_only_of_models_that_are_not_ready_is_it_asked_why():
 def test_a_diagnosis_that_the_cluster_refuses_is_none(monkeypatch: pytest.MonkeyPatch):
     cluster = Cluster(Deployment=[engine("b", ready=0)])
     session = session_of(cluster)
-    seen = look(session, ["b"])
+    seen = look(session, {"b": 1})
 
     def refuse(*_: object, **__: object) -> Any:
         raise ClusterError("refused")

@@ -33,6 +33,21 @@ def test_a_name_that_a_merge_key_brings_is_read_too():
 
 
 @pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("", 1),
+        (", replicaCount: 0", 0),
+        (", replicaCount: 3", 3),
+        (", replicaCount: 0x10", 16),
+        (", replicaCount: 010", 8),
+    ],
+)
+def test_replicas_are_those_that_the_schema_reads(said: str, wanted: int):
+    FILE.write_text(f"- {{name: a, modelURL: org/a{said}}}\n")
+    assert read_listed(FILE).replicas == {"a": wanted}
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "lists no models"),
@@ -44,6 +59,8 @@ def test_a_name_that_a_merge_key_brings_is_read_too():
         (A + "- {name: 12, modelURL: org/b}\n", "name: "),
         (A + "- {name: B, modelURL: org/b}\n", "name: "),
         (A + "- {name: {b: c}, modelURL: org/b}\n", "name: "),
+        (A + "- {name: b, modelURL: org/b, replicaCount: '0'}\n", "replicaCount: "),
+        (A + "- {name: b, modelURL: org/b, replicaCount: [0]}\n", "replicaCount: "),
         (A + A, "has this name too"),
         ("- &x [*x]\n", "as aliases are followed"),
     ],

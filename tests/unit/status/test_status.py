@@ -55,8 +55,8 @@ def service(name: str) -> Any:
     return {"kind": "Service", "metadata": {"name": name}}
 
 
-def only(*objects: Any, listed: tuple[str, ...] = ("qwen",)) -> Status:
-    (found,) = status_of(objects, listed, "ns", NOW)
+def only(*objects: Any, listed: tuple[str, ...] = ("qwen",), wanted: int = 1) -> Status:
+    (found,) = status_of(objects, dict.fromkeys(listed, wanted), "ns", NOW)
     return found
 
 
@@ -75,7 +75,6 @@ def test_a_model_that_serves_is_told_with_all_that_it_has():
 @pytest.mark.parametrize(
     ("item", "health"),
     [
-        (deployment("qwen", 0, 0, total=0), Health.AT_REST),
         (deployment("qwen", 1, 0), Health.DOWN),
         (deployment("qwen", 2, 1, total=2), Health.DEGRADED),
         (deployment("qwen", 1, 1, updated=0), Health.UNSETTLED),
@@ -85,6 +84,32 @@ def test_a_model_that_serves_is_told_with_all_that_it_has():
 )
 def test_the_replicas_say_how_it_is(item: Any, health: Health):
     assert only(item, claim("qwen", "d1")).health is health
+
+
+NONE = deployment("qwen", 0, 0, total=0)
+
+
+def test_what_is_to_have_no_replica_is_at_rest_whether_it_is_listed_or_not():
+    assert only(NONE, wanted=0).health is Health.AT_REST
+    assert only(NONE, listed=()).health is Health.AT_REST
+    stays = router(0)
+    (found,) = status_of([stays], {ROUTER: 0}, "ns", NOW)
+    assert found.health is Health.AT_REST
+
+
+def test_what_was_scaled_to_none_though_replicas_are_wanted_is_down_and_comes_back_by_install():
+    found = only(NONE, wanted=2)
+    assert (found.health, found.next_command) == (Health.DOWN, "vllm-flows install")
+    assert found.diagnosis == "it was scaled to 0 replicas, and models.yaml wants 2"
+    (found,) = status_of([router(0)], {ROUTER: 1}, "ns", NOW)
+    assert (found.health, found.next_command) == (Health.DOWN, "vllm-flows install")
+    assert "VLLM_ROUTER_REPLICAS" in found.diagnosis
+
+
+def router(wanted: int) -> dict[str, Any]:
+    found = deployment("", wanted, wanted, total=wanted)
+    metadata = {"name": "vllm-deployment-router", "labels": {}, "generation": 1}
+    return {**found, "metadata": metadata}
 
 
 def test_a_change_that_kubernetes_has_not_seen_yet_is_no_rest():
@@ -111,12 +136,10 @@ def test_a_pod_that_waits_for_a_node_holds_no_gpu_and_one_that_ended_does_not_co
 
 
 def test_models_stand_as_in_models_yaml_then_the_others_and_the_router_last():
-    router = deployment("")
-    router["metadata"] = {"name": "vllm-deployment-router", "labels": {}, "generation": 1}
     stranger = deployment("")
     stranger["metadata"] = {"name": "somebody-elses"}
-    objects = [router, stranger, deployment("old"), deployment("b"), deployment("a")]
-    found = status_of(objects, ["b", "new", "a"], "ns", NOW)
+    objects = [router(1), stranger, deployment("old"), deployment("b"), deployment("a")]
+    found = status_of(objects, {"b": 1, "new": 1, "a": 1, ROUTER: 1}, "ns", NOW)
     assert [one.name for one in found] == ["b", "new", "a", "old", ROUTER]
     assert found[1].health is Health.ABSENT
     assert found[1].next_command == "vllm-flows install"
