@@ -14,6 +14,7 @@ from cli.options import Options
 from cli.output import emit, note, output_option
 
 if TYPE_CHECKING:
+    from vllm_flows.errors import VllmFlowsError
     from vllm_flows.health import Health
 
 _UNHEALTHY = 6
@@ -61,10 +62,15 @@ def _checked(options: Options, names: tuple[str, ...], *, deep: bool) -> Health:
         outcome = check_health(session, chosen(session, names), _say, deep=deep)
         kept = keep(session, outcome, None, whole=not names)
         if kept.error:
-            note(f"warning: what was seen is not remembered: {kept.error.what}")
+            _warn(kept.error)
         if not names:
             measured["health"] = of_health(outcome.health)
     return outcome.health
+
+
+def _warn(error: VllmFlowsError) -> None:
+    following = f"\n  next: {error.next_command}" if error.next_command else ""
+    note(f"warning: what was seen is not remembered: {error.what}{following}")
 
 
 def _repaired(options: Options, names: tuple[str, ...], *, deep: bool) -> Health:

@@ -96,4 +96,5 @@ def remember(session: Session, outcome: Outcome, told: Sequence[Change], *, whol
     """Keep what the next check compares with; a check whose outcome is not kept counts too."""
     kept = keep(session, outcome, told, whole=whole)
     if kept.error:
-        say(f"what was seen is not remembered: {kept.error.what}")
+        following = f"; next: {kept.error.next_command}" if kept.error.next_command else ""
+        say(f"what was seen is not remembered: {kept.error.what}{following}")

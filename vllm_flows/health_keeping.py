@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vllm_flows.errors import ConflictError, VllmFlowsError
+from vllm_flows.errors import ClusterError, ConflictError, NotDeployedError, VllmFlowsError
 from vllm_flows.health_baseline import renewed
 from vllm_flows.health_checking import Outcome
 from vllm_flows.health_events import Change, with_told
@@ -53,8 +53,19 @@ def keep(session: Session, outcome: Outcome, told: Sequence[Change] | None, *, w
     try:
         _write(session, entries)
     except VllmFlowsError as error:
-        return Kept(found, error)
+        return Kept(found, _missing(session) or error)
     return Kept(found)
+
+
+def _missing(session: Session) -> NotDeployedError | None:
+    """Return that there is no namespace to remember anything in, where that is so."""
+    namespace = session.settings.namespace
+    try:
+        if session.cluster.get("Namespace", namespace):
+            return None
+    except ClusterError:
+        return None
+    return NotDeployedError(f"there is no namespace {namespace}", next_command="vllm-flows install")
 
 
 def keep_baseline(session: Session, model: str, measured: Baseline) -> None:

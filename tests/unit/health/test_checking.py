@@ -15,6 +15,7 @@ from tests.unit.health.remembering import Remembering
 from vllm_flows import health_checking
 from vllm_flows.completions import NotYetError, SilentError
 from vllm_flows.errors import (
+    ClusterError,
     ClusterUnavailableError,
     ConfigurationError,
     ConflictError,
@@ -273,7 +274,8 @@ def test_a_check_that_may_not_write_counts_all_the_same(monkeypatch: pytest.Monk
     answering(monkeypatch, well)
     outcome = check_health(session_with(Router("a", "b", "c")), MODELS, print)
     cluster: Any = Remembering(error=NoRightError("no right to create ConfigMap"))
-    kept = keep(SimpleNamespace(cluster=cluster), outcome, None, whole=False)  # type: ignore[arg-type]
+    session: Any = SimpleNamespace(cluster=cluster, settings=Settings())
+    kept = keep(session, outcome, None, whole=False)
     assert isinstance(kept.error, NoRightError)
 
 
@@ -290,6 +292,18 @@ def test_what_an_update_measured_while_a_check_was_under_way_stays():
     keep(SimpleNamespace(cluster=cluster), outcome, [], whole=True)  # type: ignore[arg-type]
     kept = {name: one.baseline for name, one in cluster.memories().items()}
     assert {name: one.digest for name, one in kept.items() if one} == {"a": "new", "b": "mine"}
+
+
+def test_where_there_is_no_namespace_that_is_why_nothing_is_remembered():
+    def refuse(_: object) -> None:
+        raise ClusterError("cannot create ConfigMap vllm-flows-health: refused (404)")
+
+    cluster = SimpleNamespace(get=lambda *_: None, create=refuse)
+    session: Any = SimpleNamespace(cluster=cluster, settings=Settings(namespace="gone"))
+    kept = keep(session, Outcome(Health(1.0, 1.0, ()), {"a": Memory()}), None, whole=True)
+    assert kept.error
+    assert kept.error.what == "there is no namespace gone"
+    assert kept.error.next_command == "vllm-flows install"
 
 
 def test_a_baseline_is_kept_of_one_model_and_all_else_stays_as_others_wrote_it():
