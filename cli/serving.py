@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,8 @@ from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
     from vllm_flows.settings import Settings
 
 _RUNS_AT_ONCE = 24
@@ -87,8 +90,6 @@ def _insist_on_free_port(port: int) -> None:
 
 
 def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
-    from prefect import serve as serve_forever
-
     from deployments.automating import automate
     from deployments.catalogue import deployments
     from deployments.places import claim, nobodys, place_of, read_server, settled
@@ -101,4 +102,32 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     if nobodys(there):
         note(taken_over(place.namespace, nobodys(there)))
     automate(place)
-    serve_forever(*deployments(place), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
+    serve_until_ended(deployments(place))
+
+
+def serve_until_ended(found: Sequence[RunnerDeployment]) -> None:
+    """Take the runs of these deployments until Ctrl-C or SIGTERM; what is at work ends too."""
+    names = ", ".join(one.name for one in found)
+    note(f"serving {names}; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(_serving(found))
+
+
+async def _serving(found: Sequence[RunnerDeployment]) -> None:
+    """Serve until it is cancelled, as asyncio does it for Ctrl-C.
+
+    Prefect's own answer to SIGTERM leaves the loop in the middle, and its work unawaited.
+    """
+    from prefect.runner import Runner
+
+    loop, serving = asyncio.get_running_loop(), asyncio.current_task()
+
+    class Ending(Runner):
+        def handle_sigterm(self, *_: object, **__: object) -> None:
+            if serving:
+                loop.call_soon_threadsafe(serving.cancel)
+
+    runner = Ending(pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
+    for one in found:
+        await runner.aadd_deployment(one)
+    await runner.start()
