@@ -75,8 +75,10 @@ def made_anew(replaced: Sequence[str]) -> list[str]:
 
 
 def left_unfinished(state: ClusterState) -> list[str]:
-    """Say what a run left that was interrupted; one that is at work has it in hand itself."""
-    by = "an interrupted run left it so, unless one is at work now"
+    """Say what a run left that was interrupted; another one at work has in hand what is there."""
+    if state.at_work:
+        return []
+    by = "an interrupted run left it so"
     kept = "its older replicas are kept beside the new ones"
     ended = "its rollout is held, and no older replica is kept for it any more: it goes on"
     texts = [

@@ -275,7 +275,8 @@ class ClusterState:
     wrote them. `selectors` are the labels that each Deployment selects, by its name; the pods of
     those in `left` run without it, as an interrupted run left them. `leftovers` are what it left
     behind, and what is to be deleted. The rollouts of the models in `held` are held, and those of
-    them in `kept` have pods of before beside the new ones.
+    them in `kept` have pods of before beside the new ones. `at_work`: another run holds the
+    namespace's lock, so that nothing of that was left.
     """
 
     release: Release
@@ -291,6 +292,7 @@ class ClusterState:
     leftovers: tuple[Leftover, ...] = ()
     held: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    at_work: bool = False
     cluster: str = ""
 
     def running(self, model: str) -> frozenset[str]:

@@ -17,10 +17,11 @@ from vllm_flows.completions import ModelsApi
 from vllm_flows.credentials import Credential, Place
 from vllm_flows.drift import Drift
 from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
-from vllm_flows.guarding import Guard
+from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.keeping import Keeper, raise_if_pending
+from vllm_flows.lease import current_holder
 from vllm_flows.metrics import Measured
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models, engine_pods
@@ -147,6 +148,7 @@ class Session:
             left=frozenset(left),
             pods=engine_pods(pods),
             leftovers=leftovers(pods, engines),
+            at_work=self.another_at_work(),
             around=surroundings(
                 self.cluster,
                 self.settings.runtime_class,
@@ -154,6 +156,15 @@ class Session:
                 any_weights_pod(self.settings),
             ),
         )
+
+    def another_at_work(self) -> bool:
+        """Say whether another run holds the lock, as far as this account may see it."""
+        if self.cluster.guard is not unguarded:
+            return False
+        try:
+            return current_holder(self.cluster) is not None
+        except NoRightError:
+            return False
 
     def changed_outside(self) -> tuple[Release, tuple[Drift, ...]]:
         """Return the release, and what somebody changed on its objects."""

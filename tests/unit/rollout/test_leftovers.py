@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from tasks import overlap
 from tests.unit.rollout.stand_ins import a_model, aim, serving
 from tests.unit.rollout.test_overlap import session
 from vllm_flows.diagnosis import diagnose
+from vllm_flows.errors import NoRightError
+from vllm_flows.guarding import unguarded
 from vllm_flows.overlap import held_models, is_reached, kept_models, leftovers, serves_nobody
 from vllm_flows.planner import make_plan
+from vllm_flows.session import Session
 
 MARK = "helm-release-name"
 
@@ -189,7 +193,7 @@ def test_a_plan_says_what_an_interrupted_run_left_and_is_a_change():
     )
     assert plan.changes
     assert not plan.release_reason
-    by = " (an interrupted run left it so, unless one is at work now)"
+    by = " (an interrupted run left it so)"
     assert [note.removesuffix(by) for note in plan.notes[:5]] == [
         "p: its rollout is held, and no older replica is kept for it any more: it goes on",
         "q: its older replicas are kept beside the new ones",
@@ -203,6 +207,38 @@ def test_older_replicas_are_kept_only_while_the_rollout_has_any():
     both = {**HELD, "status": {"replicas": 2, "updatedReplicas": 1}}
     assert kept_models([both, {**FREE, "status": both["status"]}]) == {"q"}
     assert kept_models([{**HELD, "status": {"replicas": 1, "updatedReplicas": 1}}]) == frozenset()
+
+
+def test_what_another_run_at_work_has_in_hand_is_no_matter_of_this_plan():
+    state = serving(aim(a_model("q")))
+    in_hand = replace(
+        state, held=frozenset("b"), leftovers=leftovers([DRAINING], [TRIAL]), at_work=True
+    )
+    plan = make_plan(aim(a_model("q")), in_hand)
+    assert not plan.changes
+    assert plan.notes == make_plan(aim(a_model("q")), state).notes
+
+
+@pytest.mark.parametrize(
+    ("guard", "holder", "at_work"),
+    [(unguarded, None, False), (unguarded, "somebody", True), (lambda: None, "this run", False)],
+    ids=["nobody", "another run", "this run"],
+)
+def test_who_holds_the_lock_itself_finds_what_was_left(
+    monkeypatch: pytest.MonkeyPatch, guard: Any, holder: str | None, *, at_work: bool
+):
+    monkeypatch.setattr("vllm_flows.session.current_holder", lambda _: holder)
+    here: Any = SimpleNamespace(cluster=SimpleNamespace(guard=guard))
+    assert Session.another_at_work(here) is at_work
+
+
+def test_who_may_not_see_the_lock_gets_a_plan_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: object) -> None:
+        raise NoRightError("no right to get Lease")
+
+    monkeypatch.setattr("vllm_flows.session.current_holder", refuse)
+    here: Any = SimpleNamespace(cluster=SimpleNamespace(guard=unguarded))
+    assert not Session.another_at_work(here)
 
 
 def test_a_rollout_that_is_held_says_so_and_how_it_goes_on():
