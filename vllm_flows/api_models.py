@@ -11,6 +11,7 @@ from vllm_flows.completion_checks import Card
 from vllm_flows.errors import CompletionError, NotDeployedError, NotReadyError
 from vllm_flows.model_problems import printable
 from vllm_flows.reaching import deployed_names, reached_api
+from vllm_flows.refused_key import explaining_refusals
 from vllm_flows.session import Session
 
 _LONGEST = 100
@@ -74,7 +75,7 @@ def listed_models(session: Session) -> list[Card]:
     Raises CompletionError, NotDeployedError or NotReadyError when the API cannot be asked.
     """
     if session.shared_api:
-        with reached_api(session) as api, advised("router-logs"):
+        with reached_api(session) as api, explaining_refusals(session), advised("router-logs"):
             return api.listed()
     cards: list[Card] = []
     for name in deployed_names(session):

@@ -308,7 +308,9 @@ class ModelsApi:
             raise KeyRefusedError(
                 "the API key was refused",
                 why=why,
-                next_command="vllm-flows set-api-key, then vllm-flows install",
+                next_command="vllm-flows install   (and VLLM_API_KEY, where set, is to be right)"
+                if self.api_key
+                else "vllm-flows set-api-key, then vllm-flows install",
                 model=model,
             )
         raise CompletionError("the request was refused", why=why, model=model)

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     LOST = "lost-on-the-way"
     KEY_IGNORED = "key-ignored"
     KEY_REFUSED = "key-refused"
+    OTHER_KEY = "other-key"
     RESTARTS = "restarts"
     ROUTER_ERRORS = "router-errors"
     WEIGHTS = "weights-damaged"
@@ -119,6 +120,11 @@ RULES: dict[Kind, Rule] = {
     ),
     Kind.KEY_REFUSED: Rule(
         State.DEGRADED, "the API key that is stored is not the one it knows", "vllm-flows install"
+    ),
+    Kind.OTHER_KEY: Rule(
+        State.DEGRADED,
+        "a replica read another API key, when it started, than it was started for",
+        "vllm-flows check MODEL --repair",
     ),
     Kind.RESTARTS: Rule(
         State.DEGRADED,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from vllm_flows.completion_checks import Stream, check_text
 from vllm_flows.completions import (
+    KeyRefusedError,
     Limits,
     ModelsApi,
     NoChatTemplateError,
@@ -25,6 +26,7 @@ from vllm_flows.health_router import Counts
 from vllm_flows.health_shapes import JSON_PROMPT, Shape, shape_of
 from vllm_flows.health_speed import Speed, best, is_slow
 from vllm_flows.models import Model
+from vllm_flows.refused_key import explained
 from vllm_flows.replicas import Replica
 from vllm_flows.session import Session
 
@@ -176,10 +178,11 @@ class Asker:
             routed = replace(self._heard(api, case), waited=waited)
         if routed.well and len(replicas) == 1:
             return Asked(self._confirmed(routed, self._own_way(replicas[0]), case))
+        own = self._each(case, replicas, again=not routed.well)
+        if all(heard.well for heard in own):
+            routed = self._explained(routed, router=True)
         # How fast it is, the replicas tell themselves.
-        return Asked(
-            replace(routed, speed=Speed()), self._each(case, replicas, again=not routed.well)
-        )
+        return Asked(replace(routed, speed=Speed()), own)
 
     @contextmanager
     def _way(self, model: Model) -> Iterator[ModelsApi]:
@@ -224,7 +227,15 @@ class Asker:
         way = self._own_way(replica, _SECOND_OPINION if again else None)
         with self.lanes.lane() as waited, way() as api:
             heard = replace(self._heard(api, case), replica=replica.pod, waited=waited)
+        heard = self._explained(heard)
         return self._confirmed(heard, way, case)
+
+    def _explained(self, heard: Heard, *, router: bool = False) -> Heard:
+        """Say of a key that was refused what helps: what `heard.replica`, or the router, holds."""
+        if not isinstance(heard.error, KeyRefusedError):
+            return heard
+        error = explained(self.session, heard.error, heard.replica, router=router)
+        return replace(heard, error=error)
 
     def _own_way(self, replica: Replica, limits: Limits | None = None) -> Way:
         """Return the way to a replica itself."""

@@ -21,6 +21,7 @@ from vllm_flows.health import Finding, Kind
 from vllm_flows.health_memory import Baseline, Memory
 from vllm_flows.health_shapes import Shape, difference
 from vllm_flows.health_speed import Speed, slow_start, slow_tokens
+from vllm_flows.refused_key import OtherKeyError
 from vllm_flows.sizes import human_seconds
 from vllm_flows.status import Health, Status
 
@@ -45,9 +46,11 @@ _KINDS: tuple[tuple[type[VllmFlowsError], Kind], ...] = (
     (OtherModelError, Kind.WRONG_MODEL),
     (NoTextError, Kind.EMPTY),
     (UnprotectedError, Kind.KEY_IGNORED),
+    (OtherKeyError, Kind.OTHER_KEY),
     (KeyRefusedError, Kind.KEY_REFUSED),
     (NotYetError, Kind.NO_ANSWER),
 )
+_OF_THE_KEY = {Kind.OTHER_KEY, Kind.KEY_REFUSED}
 
 
 @dataclass(frozen=True)
@@ -204,10 +207,13 @@ def judge_ways(
     if routed.well or not own or not all(heard.well for heard in own):
         mine = judge_heard(routed, baseline)
         return found + [one for one in mine if not _told(one, found)]
-    what, why = (routed.error.what, routed.error.why) if routed.error else ("", "")
-    return [*found, Finding(Kind.NOT_ROUTED, f"through the router: {what}", why)]
+    error = routed.error
+    what, why = (error.what, error.why) if error else ("", "")
+    helps = error.next_command if isinstance(error, KeyRefusedError) else ""
+    return [*found, Finding(Kind.NOT_ROUTED, f"through the router: {what}", why, helps)]
 
 
 def _told(finding: Finding, found: Iterable[Finding]) -> bool:
     """Say whether a replica told the same: then its name is there too."""
-    return any(one.kind is finding.kind for one in found)
+    same = _OF_THE_KEY if finding.kind in _OF_THE_KEY else {finding.kind}
+    return any(one.kind in same for one in found)

@@ -14,7 +14,7 @@ from vllm_flows.errors import VllmFlowsError
 from vllm_flows.health import Checked, Finding, Kind
 from vllm_flows.health_memory import NOTHING, Memory
 
-_RESTARTED = {Kind.SILENT, Kind.EMPTY, Kind.RUBBISH}
+_RESTARTED = {Kind.SILENT, Kind.EMPTY, Kind.RUBBISH, Kind.OTHER_KEY}
 _PAUSE_SECONDS = 6 * 3600.0
 _WEEK_SECONDS = 7 * 24 * 3600.0
 _IN_A_WEEK = 3
@@ -114,7 +114,8 @@ def choose(
             continue
         why = _obstacle(repair, one, models, memories.get(one.name, NOTHING), now)
         if why:
-            refused.append(repair.left(why, f"vllm-flows logs {one.name}"))
+            told = _holds_another_key(one)
+            refused.append(repair.left(why, "" if told else f"vllm-flows logs {one.name}"))
         elif why := _beside(repair, chosen, at_most):
             refused.append(repair.left(why))
         else:
@@ -128,11 +129,22 @@ def _wanted(one: Checked, pods: Mapping[str, str]) -> Repair | None:
         return None
     if any(finding.kind is Kind.WEIGHTS for finding in one.findings):
         return Repair(one.name, Way.REFETCH, next(iter(pods.values())))
-    bad = next((finding for finding in one.findings if finding.kind in _RESTARTED), None)
+    bad = _restarted(one)
     if bad is None:
         return None
     pod = bad.replica or (next(iter(pods)) if len(pods) == 1 else "")
     return Repair(one.name, Way.RESTART, pods[pod], pod) if pod in pods else None
+
+
+def _restarted(one: Checked) -> Finding | None:
+    """Return what a restart would mend."""
+    return next((finding for finding in one.findings if finding.kind in _RESTARTED), None)
+
+
+def _holds_another_key(one: Checked) -> bool:
+    """Say whether the cause is known, and what helps."""
+    found = _restarted(one)
+    return found is not None and found.kind is Kind.OTHER_KEY
 
 
 def _obstacle(
@@ -143,6 +155,8 @@ def _obstacle(
         return "it was repaired less than 6 hours ago"
     if sum(age < _WEEK_SECONDS for age, _ in ages) >= _IN_A_WEEK:
         return f"it was repaired {_IN_A_WEEK} times within a week; somebody should look"
+    if repair.way is Way.RESTART and _holds_another_key(one):
+        return ""
     alike = sum(_has(other, one.findings[0]) for other in models)
     if repair.way is Way.RESTART and alike >= _MANY and alike * 2 > len(models):
         return f"{alike} of {len(models)} models are so; the cause is elsewhere"

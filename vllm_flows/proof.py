@@ -15,6 +15,7 @@ from vllm_flows.addresses import without_credentials
 from vllm_flows.completions import (
     Answer,
     BrokenOffError,
+    KeyRefusedError,
     ModelsApi,
     NoChatTemplateError,
     NotYetError,
@@ -23,6 +24,7 @@ from vllm_flows.completions import (
 from vllm_flows.errors import NO_ANSWER, CompletionError, RouterError, TimedOutError, VllmFlowsError
 from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
+from vllm_flows.refused_key import explained, explaining_refusals
 from vllm_flows.replicas import Replica, ready_replicas
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
@@ -63,7 +65,7 @@ def ask_again(api: ModelsApi, session: Session, model: Model) -> Answer:
     Raises CompletionError when it is wrong, NotYetError when asking again can help.
     """
     test = model.smoke_test
-    with _placed(session, model):
+    with explaining_refusals(session), _placed(session, model):
         if test.expect:
             return api.complete(model.name, test.prompt, test.expect)
         return api.complete(model.name, test.prompt, tokens=_FEW_TOKENS)
@@ -157,9 +159,19 @@ class Proof:
             # Where a replica is at fault, that is known now, and not after two minutes.
             self._ask_replicas()
             raise
+        except KeyRefusedError as error:
+            raise self._who_refuses(error) from error
         if alone:
             return answer
         return replace(answer, replicas=self._ask_replicas())
+
+    def _who_refuses(self, error: KeyRefusedError) -> KeyRefusedError:
+        """Ask each replica whether it is the one; where all take the key, it is the router."""
+        try:
+            self._ask_replicas()
+        except NotYetError:
+            return error
+        return explained(self.session, error, router=True)
 
     def _ask_replicas(self) -> int:
         """Ask each ready replica that was not asked yet; return how many there are."""
@@ -234,7 +246,10 @@ def _placed(session: Session, model: Model, pod: str = "") -> Iterator[None]:
     """Say in an error which replica it is about, and where to look."""
     try:
         yield
-    except CompletionError as error:
+    except CompletionError as said:
+        error = said
+        if pod and isinstance(said, KeyRefusedError):
+            error = explained(session, said, pod)
         place = pod or f"deployment/{engine_deployment(model.name)}"
         raise type(error)(
             f"replica {pod}: {error.what}" if pod else error.what,
@@ -242,7 +257,7 @@ def _placed(session: Session, model: Model, pod: str = "") -> Iterator[None]:
             next_command=error.next_command
             or f"kubectl -n {session.settings.namespace} logs {place}",
             model=model.name,
-        ) from error
+        ) from said
 
 
 def no_completion(session: Session, model: Model, last: str, category: str = "") -> TimedOutError:

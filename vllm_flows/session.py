@@ -21,6 +21,7 @@ from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm import Helm
 from vllm_flows.hub import Hub
 from vllm_flows.keeping import Keeper, raise_if_pending
+from vllm_flows.key_mark import mark_of
 from vllm_flows.lease import current_holder
 from vllm_flows.metrics import Measured
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
@@ -103,6 +104,14 @@ class Session:
         if self.keyless:
             return None
         return self._at_hand(credentials.API_KEY, self.settings.api_key)
+
+    def key_mark(self) -> str | None:
+        """Return the mark of pods with the API key that is stored; as `api_key` otherwise.
+
+        None without a key, or when the environment's is another than the Secret's.
+        """
+        key = self.api_key()
+        return mark_of(self.cluster, key.value).digest if key and key.stored else None
 
     def _at_hand(self, place: Place, given: SecretStr | None) -> Credential | None:
         found = credentials.read(self.cluster, place, given)
@@ -260,6 +269,10 @@ class Session:
     def ready_replicas(self, model: str) -> list[Replica]:
         """Return the model's engine pods that are ready now."""
         return ready_replicas(self.cluster.find("Pod", f"model={model},{ENGINE_SELECTOR}"))
+
+    def router_replicas(self) -> list[Replica]:
+        """Return the router's pods that are ready now."""
+        return ready_replicas(self.cluster.find("Pod", self.router_selector()))
 
     def is_alone(self, model: str) -> bool:
         """Say whether no more than one pod can answer for the model; those that end still do."""

@@ -90,8 +90,7 @@ def test_a_key_that_somebody_else_put_into_the_secret_is_seen_and_brought_to_the
 ):
     product.install(QWEN, VLLM_API_KEY=OLD)
     value = base64.b64encode(NEW.encode()).decode()
-    patch = json.dumps({"data": {"api-key": value}})
-    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patch)
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(NEW))
     planned = product.run("plan", "--detailed-exitcode", code=2).stdout
     assert "the API key changed" in planned
     assert "qwen3: answered in" in product.install(QWEN)
@@ -109,3 +108,27 @@ def test_uninstall_takes_the_key_of_the_digest_with_it(product: Product):
     assert "vllm-flows-digest-key" in named
     product.run("uninstall", "--yes")
     assert not any("vllm-" in item["metadata"]["name"] for item in product.objects("secrets"))
+
+
+def test_a_replica_that_read_a_key_which_was_never_installed_is_found_and_repaired(
+    product: Product,
+):
+    product.install(QWEN, VLLM_API_KEY=OLD)
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(NEW))
+    product.kubectl("delete", "pod", "-l", "model=qwen3", "--wait")
+    product.kubectl("wait", "--for=condition=Available", "deployment", "-l", "model=qwen3")
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(OLD))
+    (pod,) = product.objects("pods", "model=qwen3")
+    helps = f"kubectl -n {product.namespace} delete pod {pod['metadata']['name']}"
+    # A router that an engine refuses lists nothing: whom that leads on is told then.
+    assert "next: vllm-flows wait qwen3" in product.run("test-completions", "qwen3", code=1).stderr
+    for asking in (["wait"], ["install", "--yes"]):
+        assert helps in product.run(*asking, code=1).stderr
+    found = json.loads(product.run("check", "-o", "json", code=6).stdout)
+    assert "other-key" in str(found)
+    assert "was ended, another takes its place" in product.run("check", "--repair", code=6).stderr
+    product.run("wait")
+
+
+def patched(key: str) -> str:
+    return json.dumps({"data": {"api-key": base64.b64encode(key.encode()).decode()}})

@@ -126,10 +126,10 @@ def test_what_is_no_list_of_models_is_wrong(serve: Serve, body: Any):
     assert not caught.value.retryable
 
 
-def test_a_refused_key_is_said_with_the_command_that_sets_one(serve: Serve):
+def test_a_refused_key_is_said_with_the_command_that_brings_it(serve: Serve):
     with pytest.raises(CompletionError) as caught:
         complete(serve(key="right").address, "wrong-key")
-    assert "set-api-key" in caught.value.next_command
+    assert caught.value.next_command.startswith("vllm-flows install")
     assert "wrong-key" not in str(caught.value)
 
 

@@ -22,6 +22,7 @@ from vllm_flows.errors import (
 )
 from vllm_flows.models import Model
 from vllm_flows.proof import ask_again, prove_model
+from vllm_flows.refused_key import OtherKeyError
 from vllm_flows.replicas import Replica, ready_replicas
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class FakeSession:
     """Pods of before that still answer."""
     byte: float = 5.0
     """Seconds of silence after which the model's API is given up."""
+    marks: dict[str, str] = field(default_factory=dict)
+    """By pod the mark of its key."""
+    mark: str | None = "of-key-4"
+    """The mark of the key that is stored; None when another was given."""
     open_way: bool = True
     """Whether the API server, through which questions go, answers."""
 
@@ -65,7 +70,13 @@ class FakeSession:
         if self.away and (seconds := self.away.pop(0)):
             self.clock.sleep(seconds)
             raise ClusterUnavailableError("cannot list pods")
-        return [Replica(pod, "") for pod in self.replicas]
+        return [Replica(pod, "", self.marks.get(pod, "")) for pod in self.replicas]
+
+    def router_replicas(self) -> list[Replica]:
+        return [Replica("router-1", "", self.marks["router-1"])] if self.marks else []
+
+    def key_mark(self) -> str | None:
+        return self.mark
 
     def api_key(self) -> None:
         """There is none."""
@@ -282,8 +293,10 @@ def test_ready_pods_that_stay_are_the_replicas():
 
     going = pod("going", "True", deletionTimestamp="2026-01-02T03:04:05Z")
     new = {"metadata": {"name": "new"}, "status": {}}
-    (found,) = ready_replicas([pod("good", "True"), pod("loading", "False"), going, new])
-    assert (found.pod, found.host) == ("good", "[fd00::1]")
+    marked: Any = {"vllm-flows.io/api-key-digest": "a-mark"}
+    good = pod("good", "True", annotations=marked)
+    (found,) = ready_replicas([good, pod("loading", "False"), going, new])
+    assert (found.pod, found.host, found.key_mark) == ("good", "[fd00::1]", "a-mark")
 
 
 def again(session: FakeSession, **fields: object) -> Answer:
@@ -312,8 +325,70 @@ def test_a_short_completion_that_is_wrong_says_where_to_look(serve: Serve):
 
 
 def test_a_command_that_helps_is_not_replaced_by_the_log(serve: Serve):
-    error = failure(FakeSession(serve(key="secret")), "other")
+    error = failure(FakeSession(serve(key="secret")))
     assert error.next_command == "vllm-flows set-api-key, then vllm-flows install"
+
+
+def refusing(serve: Serve, **marks: str) -> FakeSession:
+    """Return a model of which one replica of two, `bad`, and so the router, refuse the key."""
+    replicas = {"good": serve(key="key-4"), "bad": serve(key="key-5")}
+    same = dict.fromkeys(["good", "bad", "router-1"], "of-key-4")
+    return FakeSession(serve(key="key-5"), replicas, marks=same | marks)
+
+
+def test_a_replica_that_holds_another_key_than_its_mark_is_to_be_replaced(serve: Serve):
+    error = failure(refusing(serve), "key-4", replicaCount=2)
+    assert error.what == "replica bad: the API key was refused"
+    assert error.next_command == "kubectl -n ns delete pod bad"
+    assert "read another when it started" in error.why
+    assert isinstance(error, OtherKeyError)
+
+
+def test_the_only_replica_is_found_by_what_the_router_says(serve: Serve):
+    session = refusing(serve)
+    del session.replicas["good"]
+    assert failure(session, "key-4").next_command == "kubectl -n ns delete pod bad"
+
+
+def test_a_replica_whose_mark_is_of_another_key_waits_for_an_install(serve: Serve):
+    error = failure(refusing(serve, bad="of-key-5"), "key-4", replicaCount=2)
+    assert error.next_command == "vllm-flows install"
+    assert not isinstance(error, OtherKeyError)
+
+
+@pytest.mark.parametrize(
+    ("mark", "helps"),
+    [("of-key-4", "kubectl -n ns delete pod router-1"), ("of-key-5", "vllm-flows install")],
+)
+def test_where_all_replicas_take_the_key_it_is_the_router_that_does_not(
+    serve: Serve, mark: str, helps: str
+):
+    session = refusing(serve, **{"router-1": mark})
+    del session.replicas["bad"]
+    assert failure(session, "key-4").next_command == helps
+
+
+def test_a_key_of_the_environment_that_nobody_knows_blames_no_pod(serve: Serve):
+    session = refusing(serve)
+    session.mark = None
+    helps = failure(session, "key-6", replicaCount=2).next_command
+    assert helps == "vllm-flows install   (and VLLM_API_KEY, where set, is to be right)"
+
+
+def test_who_answers_at_an_address_of_ones_own_is_no_router_of_the_cluster(serve: Serve):
+    session = refusing(serve)
+    del session.replicas["bad"]
+    session.settings.router_url = "http://gateway"
+    assert failure(session, "key-4").next_command.startswith("vllm-flows install   (")
+
+
+def test_a_short_completion_that_is_refused_says_how_the_replica_is_found(serve: Serve):
+    with (
+        pytest.raises(OtherKeyError) as caught,
+        ModelsApi.at((session := refusing(serve)).router.address, "key-4") as api,
+    ):
+        ask_again(api, session, qwen())  # type: ignore[arg-type]  # a stand-in
+    assert caught.value.next_command.startswith("vllm-flows check qwen --repair")
 
 
 def mend(session: FakeSession, after: int) -> None:

@@ -69,19 +69,34 @@ class FakeSession:
     shared_api: bool = True
     open: bool = True
     unrouted: bool = False
-    settings: Any = field(default_factory=lambda: SimpleNamespace(namespace="ns"))
+    mark: str = "of-the-key"
+    routed_key: str = KEY
+    own_key: str = KEY
+    """What comes to the engine, as if it knew another one."""
+    replicas: list[Replica] = field(default_factory=list)
+    routers: list[Replica] = field(default_factory=list)
+    settings: Any = field(default_factory=lambda: SimpleNamespace(namespace="ns", router_url=""))
+
+    def key_mark(self) -> str:
+        return self.mark
+
+    def ready_replicas(self, _: str) -> list[Replica]:
+        return self.replicas
+
+    def router_replicas(self) -> list[Replica]:
+        return self.routers
 
     def way_is_open(self) -> bool:
         return self.open
 
     @contextmanager
     def models_api(self, _: str = "") -> Iterator[ModelsApi]:
-        with self.served.api(direct=False) as api:
+        with self.served.api(self.routed_key, direct=False) as api:
             yield api
 
     @contextmanager
     def replica_api(self, _: Replica, key: str | None) -> Iterator[ModelsApi]:
-        with self.served.api(key) as api:
+        with self.served.api(key and self.own_key) as api:
             yield api
 
 

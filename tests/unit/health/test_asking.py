@@ -105,6 +105,34 @@ def test_each_way_of_being_bad_has_its_name(
     )
 
 
+@pytest.mark.parametrize(
+    ("mark", "kind", "helps"),
+    [
+        ("of-the-key", Kind.OTHER_KEY, "kubectl -n ns delete pod pod-1"),
+        ("of-another", Kind.KEY_REFUSED, "vllm-flows install"),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_replica_that_refuses_the_key_is_judged_by_its_mark(
+    session: FakeSession, mark: str, kind: Kind, helps: str, *, alone: bool
+):
+    session.routed_key = session.own_key = "another-key"
+    session.replicas = [Replica("pod-1", "10.0.0.1", mark)]
+    asked, found = ask(session, alone=alone)
+    assert found == [kind]
+    (finding,) = judge_ways(asked.routed, asked.own, None)
+    assert (finding.replica, finding.next_command) == ("pod-1", helps)
+
+
+def test_a_router_that_alone_refuses_the_key_is_to_be_replaced(session: FakeSession):
+    session.routed_key = "another-key"
+    session.routers = [Replica("router-1", "", session.mark)]
+    asked, found = ask(session)
+    assert found == [Kind.NOT_ROUTED]
+    (finding,) = judge_ways(asked.routed, asked.own, None)
+    assert finding.next_command == "kubectl -n ns delete pod router-1"
+
+
 def served_limits(served: Served) -> Any:
     with served.api() as api:
         return api.limits

@@ -36,7 +36,7 @@ def silent(name: str, replica: str | None = None) -> Checked:
     return Checked(name, (Finding(Kind.SILENT, "no byte", replica=replica or f"{name}-1"),))
 
 
-@pytest.mark.parametrize("kind", [Kind.SILENT, Kind.EMPTY, Kind.RUBBISH])
+@pytest.mark.parametrize("kind", [Kind.SILENT, Kind.EMPTY, Kind.RUBBISH, Kind.OTHER_KEY])
 def test_a_replica_that_does_not_answer_is_restarted(kind: Kind):
     (one,) = chosen(Checked("a", (Finding(kind, "x", replica="a-1"),))).chosen
     assert (one.way, one.pod, one.node) == (Way.RESTART, "a-1", "node-0")
@@ -97,6 +97,22 @@ def test_what_no_more_than_half_or_than_three_have_is_repaired(alike: int, well:
     models = [silent(f"a{number}") for number in range(alike)]
     models += [Checked(f"b{number}") for number in range(well)]
     assert len(chosen(*models).chosen) == 3
+
+
+def other_key(name: str) -> Checked:
+    found = Finding(Kind.OTHER_KEY, "refused", "", f"kubectl delete pod {name}-1", f"{name}-1")
+    return Checked(name, (found,))
+
+
+def test_another_key_lies_in_the_replica_however_many_have_one():
+    found = chosen(*(other_key(name) for name in "abcde"))
+    assert [one.pod for one in found.chosen] == ["a-1", "b-1", "c-1"]
+
+
+def test_where_a_replica_with_another_key_is_left_alone_the_way_out_stays():
+    recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
+    (left,) = chosen(other_key("a"), a=recently).refused
+    assert left.on(other_key("a")).findings[0].next_for("a") == "kubectl delete pod a-1"
 
 
 def test_files_that_were_fetched_anew_do_not_keep_a_replica_from_a_restart():
