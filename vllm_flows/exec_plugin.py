@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,10 +78,27 @@ def log_in(
     return login_from(answered, str(plugin["apiVersion"]), name)
 
 
-def say_waiting(name: str, seconds: float, what: str = "") -> None:
-    """Tell who waits for a login program; `what` they wait for, where that is more than it."""
-    of = f"{what} the login program {name} of the kubeconfig".strip()
-    _log.warning("still waiting for %s (up to %g s)", of, seconds)
+def ended(
+    process: subprocess.Popen[bytes],
+    seconds: float,
+    program: Callable[[], str],
+    what: str = "",
+    longest: float = 0.0,
+) -> int | None:
+    """Return the exit code of what is, or runs, a login program; None when it takes longer.
+
+    Who waits is soon told for which `program` ("": there is none): `what` they wait for, where
+    that is more than it; `longest` is told in the place of `seconds`.
+    """
+    soon = min(SOON_SECONDS, seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(soon)
+    if name := program():
+        of = f"{what} the login program {name} of the kubeconfig".strip()
+        _log.warning("still waiting for %s (up to %g s)", of, longest or seconds)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds - soon)
+    return None
 
 
 def not_ended(name: str, seconds: float, errors: IO[bytes]) -> ClusterError:
@@ -163,22 +180,12 @@ def _run(
             next_command=str(plugin.get("installHint") or "") or "kubectl config view --minify",
         ) from None
     try:
-        return _ended(process, Path(command[0]).name, seconds)
+        return ended(process, seconds, lambda: Path(command[0]).name)
     finally:
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def _ended(process: subprocess.Popen[bytes], name: str, seconds: float) -> int | None:
-    soon = min(SOON_SECONDS, seconds)
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(soon)
-    say_waiting(name, seconds)
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(seconds - soon)
-    return None
 
 
 def _beginning(file: IO[bytes]) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -21,11 +20,12 @@ import yaml
 
 from vllm_flows.chart import Chart
 from vllm_flows.differences import entries
-from vllm_flows.errors import MissingProgramError, ReleaseError, ReleaseUnavailableError
+from vllm_flows.errors import MissingProgramError, ReleaseError
 from vllm_flows.going_back import Past
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.helm_failures import failure, killed
 from vllm_flows.helm_lock import HelmLock
+from vllm_flows.helm_process import Run
 from vllm_flows.names import RELEASE
 from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 from vllm_flows.release_rules import LONGEST_HELM_SECONDS, release_from
@@ -35,7 +35,6 @@ from vllm_flows.settings import environment_for_others
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _READ_SECONDS = 60
-_END_SECONDS = 10
 _HISTORY_MAX = 10
 _ABSENT = "release: not found"
 """Helm 3 and 4 say so of a release that is not there; of other missing things they speak else."""
@@ -220,7 +219,7 @@ class Helm:
         check: bool = True,
         writes: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run helm to its end, also when this process is interrupted or killed meanwhile.
+        """Run helm; one that writes to its end, also when this process is interrupted or killed.
 
         A helm that dies while it writes leaves the release pending, and the next run stuck. So it
         has a session of its own, which Ctrl-C does not reach, and files instead of pipes, which
@@ -240,15 +239,7 @@ class Helm:
                 start_new_session=True,
                 pass_fds=(hold.descriptor,) if hold else (),
             )
-            try:
-                code = process.wait(seconds)
-            except subprocess.TimeoutExpired as error:
-                _end(process)
-                kind = ReleaseError if writes else ReleaseUnavailableError
-                raise kind(f"helm failed: {arguments[0]}: no end after {seconds} s") from error
-            except BaseException:
-                process.wait(seconds)
-                raise
+            code = Run(process, arguments[0], self.context, errors, writes).code(seconds)
             answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
             if hold:
                 (hold.failed if code else hold.done)()
@@ -261,17 +252,6 @@ class Helm:
 
 def _documents(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.load_all(text, _Loader) if document]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End helm and what it started: a login program that hangs holds it up, also its own end."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-            return
-    process.wait()
 
 
 def _program() -> str:

@@ -82,14 +82,11 @@ def _ended(
     process: subprocess.Popen[bytes], context: str, seconds: float, errors: IO[bytes]
 ) -> int:
     """Return its exit code; one that waits for a login program has as long as that has."""
-    soon, longest = min(exec_plugin.SOON_SECONDS, seconds), exec_plugin.SECONDS
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(soon)
+    longest, what = exec_plugin.SECONDS, "an answer of the API, or for"
+    code = exec_plugin.ended(process, seconds, lambda: _login_program(context), what, longest)
+    if code is not None:
+        return code
     program = _login_program(context)
-    if program:
-        exec_plugin.say_waiting(program, longest, "an answer of the API, or for")
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(seconds - soon)
     if not program or _is_logged_in(errors):
         raise subprocess.TimeoutExpired(process.args, seconds)
     with suppress(subprocess.TimeoutExpired):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -73,6 +75,8 @@ def test_a_login_program_that_hangs_is_named_soon_and_not_waited_for_a_second_ti
 ):
     log_in_by(monkeypatch, tmp_path, {"exec": {"command": "/opt/aws", "apiVersion": "v1"}})
     fake_kubectl(monkeypatch, tmp_path, HANGS)
+    soon = partial(kubectl.read_objects, seconds=0.2)
+    monkeypatch.setattr(status_reading, "read_objects", soon)
     settings = Settings(namespace="ns")
     with pytest.raises(ClusterError, match=r"aws did not end within 0\.4 s") as caught:
         status_reading.read_status(settings, {})
@@ -80,6 +84,40 @@ def test_a_login_program_that_hangs_is_named_soon_and_not_waited_for_a_second_ti
     (told,) = caplog.messages
     assert told.startswith("still waiting for an answer of the API, or for the login program aws ")
     assert told.endswith("(up to 0.4 s)")
+
+
+class Recorded(subprocess.Popen[bytes]):
+    """A process that remembers how long it was waited for."""
+
+    waits: ClassVar[list[float]] = []
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.waits.append(timeout or 0.0)
+        return super().wait(timeout)
+
+
+def test_all_waits_for_a_login_program_together_are_as_long_as_was_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    log_in_by(monkeypatch, tmp_path, {"exec": {"command": "/opt/aws", "apiVersion": "v1"}})
+    fake_kubectl(monkeypatch, tmp_path, HANGS)
+    monkeypatch.setattr(Recorded, "waits", [])
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    with pytest.raises(ClusterError):
+        kubectl.read_objects(["pods"], "ns", seconds=0.3)
+    assert Recorded.waits[:3] == pytest.approx([0.1, 0.2, 0.1])
+    assert sum(Recorded.waits) == pytest.approx(exec_plugin.SECONDS)
+
+
+def test_kubectl_gets_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("VLLM_HF_TOKEN", "VLLM_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "planted-canary")
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    fake_kubectl(monkeypatch, tmp_path, f"env > {tmp_path}/env; echo '{{\"items\": []}}'")
+    assert kubectl.read_objects(["pods"], "ns") == []
+    environ = (tmp_path / "env").read_text()
+    assert "planted-canary" not in environ
+    assert "AWS_PROFILE=team" in environ
 
 
 def test_an_api_that_does_not_answer_is_not_taken_for_a_login_program_that_hangs(

@@ -22,6 +22,7 @@ from vllm_flows.exec_plugin import log_in, login_from
 from vllm_flows.redaction import redacted
 
 TOKEN = "planted-canary-of-a-login"
+ROOT = Path(__file__).parents[3]
 KEY = "-----BEGIN PRIVATE KEY-----\n" + "cafe" * 16 + "\n-----END PRIVATE KEY-----\n"
 
 
@@ -66,6 +67,13 @@ def test_who_waits_for_a_slow_one_is_told_its_name_once(
     assert caplog.messages == [
         "still waiting for the login program log-in of the kubeconfig (up to 60 s)"
     ]
+
+
+def test_how_long_one_is_waited_for_is_what_the_page_says():
+    page = " ".join((ROOT / "docs/redaction.md").read_text().split())
+    assert (exec_plugin.SOON_SECONDS, exec_plugin.SECONDS) == (5.0, 60.0)
+    assert "told its name after five seconds" in page
+    assert "Ours has 60 seconds" in page
 
 
 def test_of_a_quick_one_nothing_is_said(plugin: Plugin, caplog: pytest.LogCaptureFixture):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_flows import helm as helm_module
-from vllm_flows import helm_lock
+from vllm_flows import helm_lock, helm_process
 from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
 from vllm_flows.guarding import Guard, unguarded
@@ -193,7 +192,7 @@ def is_gone(folder: Path) -> bool:
 def test_a_login_program_that_hangs_goes_with_the_helm_that_waits_for_it(
     helm: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: str
 ):
-    monkeypatch.setattr(helm_module, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(helm_process, "_END_SECONDS", 0.2)
     made = helm(f"{deaf}sleep 777 & echo $! > {tmp_path}/child; wait")
     with pytest.raises(ReleaseUnavailableError, match="no end after 1 s"):
         made.described(CHART, seconds=1)

@@ -1,0 +1,112 @@
+"""A helm that runs: how long it is waited for, and the login program that it may wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vllm_flows import exec_plugin
+from vllm_flows.errors import ReleaseError, ReleaseUnavailableError
+from vllm_flows.kubeconfig import login_program
+
+_END_SECONDS = 10
+_ASKS_NO_CLUSTER = {"version", "show", "template"}
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One helm, in a session of its own. `errors` has what it says on stderr."""
+
+    process: subprocess.Popen[bytes]
+    verb: str
+    context: str
+    errors: IO[bytes]
+    writes: bool = False
+
+    def code(self, seconds: int) -> int:
+        """Return its exit code.
+
+        Raises ReleaseError when it does not end in time, and is ended then, or when the login
+        program does not: ReleaseUnavailableError where a retry can help. Interrupted, one that
+        writes is brought to its end, and one that reads is ended.
+        """
+        try:
+            code = self._waited(seconds)
+        except BaseException:
+            if self.writes:
+                self._finish(seconds)
+            end(self.process)
+            raise
+        if code is None:
+            stuck = self._is_stuck(unknown=True)
+            end(self.process)
+            raise self._login_hangs(seconds) if stuck else self._too_long(seconds)
+        return code
+
+    def _waited(self, seconds: int) -> int | None:
+        """Wait; a login program that hangs is waited for no longer than any."""
+        first = min(float(seconds), exec_plugin.SECONDS)
+        code = exec_plugin.ended(self.process, first, self._login_program, "helm, or for")
+        if code is not None or first >= seconds or self._is_stuck(unknown=False):
+            return code
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(seconds - first)
+        return None
+
+    def _finish(self, seconds: int) -> None:
+        """Let one that writes finish; who still waits for a login has written nothing."""
+        soon = min(exec_plugin.SOON_SECONDS, seconds)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(soon)
+            return
+        if not self._is_stuck(unknown=False):
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds - soon)
+
+    def _login_program(self) -> str:
+        return "" if self.verb in _ASKS_NO_CLUSTER else login_program(self.context)
+
+    def _is_stuck(self, *, unknown: bool) -> bool:
+        """Say whether it waits for a login program, which is all that it ever starts.
+
+        `unknown` is the answer where the machine does not tell.
+        """
+        if not self._login_program():
+            return False
+        found = list(_PROC.glob(f"{self.process.pid}/task/*/children"))
+        with suppress(OSError):
+            return any(one.read_text().strip() for one in found) if found else unknown
+        return unknown
+
+    def _login_hangs(self, seconds: int) -> ReleaseError:
+        lasted = min(float(seconds), exec_plugin.SECONDS)
+        said = exec_plugin.not_ended(self._login_program(), lasted, self.errors)
+        return ReleaseError(said.what, why=said.why, next_command=said.next_command)
+
+    def _too_long(self, seconds: int) -> ReleaseError:
+        kind = ReleaseError if self.writes else ReleaseUnavailableError
+        local = self.verb in _ASKS_NO_CLUSTER
+        return kind(
+            f"helm failed: {self.verb}: no end after {seconds} s",
+            why="where the chart comes from may be silent" if local else "the API may be silent",
+            next_command="vllm-flows doctor" if local else "kubectl cluster-info",
+        )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End helm and what it started: a login program that hangs holds it up, also its own end."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+            return
+    process.wait()
