@@ -176,14 +176,9 @@ def _start(api: str, port: int, options: tuple[str, ...]) -> subprocess.Popen[by
 
 
 def _for_prefect() -> dict[str, str]:
-    """Return the environment without tokens and keys that a server has no business with."""
-    from vllm_flows.settings import environment_for_others
+    from vllm_flows.settings import environment_for_prefect
 
-    return {
-        name: value
-        for name, value in environment_for_others(os.environ).items()
-        if name not in {"HF_TOKEN", "VAULT_TOKEN"}
-    }
+    return environment_for_prefect(os.environ)
 
 
 def _wait_until_up(api: str, process: subprocess.Popen[bytes]) -> None:

@@ -19,7 +19,7 @@ from prefect.workers.process import ProcessWorker
 from deployments.catalogue import read
 from deployments.places import Place
 from vllm_flows.errors import ConfigurationError
-from vllm_flows.settings import environment_for_others
+from vllm_flows.settings import environment_for_prefect
 
 _SECONDS = 300
 _LAST_LINES = 12
@@ -91,7 +91,7 @@ def _deploy_all(file: Path) -> None:
         [sys.executable, "-P", "-m", "prefect", *command],
         # In a folder of its own: it reads what lies in the working directory.
         cwd=file.parent,
-        env=environment_for_others(os.environ),
+        env=environment_for_prefect(os.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -44,6 +44,8 @@ OF_VAULT = {
 }
 """Variables of Vault's own command line, and the settings that they stand in for."""
 ENV_FILE = ".env"
+_OF_THE_HUB = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
+_OF_PREFECT = {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"}
 
 
 class Settings(BaseModel):
@@ -359,8 +361,21 @@ def env_file() -> Mapping[str, str | None]:
 
 
 def environment_for_others(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a program that has no business with our secrets."""
-    secret = {
+    """Return the environment for a program that has no business with our secrets.
+
+    `VAULT_TOKEN` stays: some log in to the cluster by way of Vault, also under helm and kubectl.
+    """
+    return _without(environ, _OF_THE_HUB | _OF_PREFECT)
+
+
+def environment_for_prefect(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for Prefect's own programs, which log in nowhere but to Prefect."""
+    return _without(environ, _OF_THE_HUB | {"VAULT_TOKEN"})
+
+
+def _without(environ: Mapping[str, str], others: set[str]) -> dict[str, str]:
+    """Leave out our secrets, and those of other tools that are named."""
+    secret = others | {
         PREFIX + name.upper()
         for name, field in Settings.model_fields.items()
         if SecretStr in get_args(field.annotation)

@@ -20,9 +20,7 @@ Made = Callable[[str], Helm]
 
 
 @pytest.fixture
-def helm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kubeconfig: Callable[..., Path]
-) -> Made:
+def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kubeconfig: Callable[..., Path]) -> Made:
     """Return a maker of Helms, each a shell script, for a cluster that `aws` logs in to."""
     kubeconfig(AWS)
     monkeypatch.setattr(exec_plugin, "SOON_SECONDS", 0.1)

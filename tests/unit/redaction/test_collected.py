@@ -22,7 +22,7 @@ from vllm_flows.exec_plugin import _failed
 from vllm_flows.model_problems import printable
 from vllm_flows.redaction import collect, redacted
 from vllm_flows.repository_facts import plain
-from vllm_flows.settings import Settings, environment_for_others
+from vllm_flows.settings import Settings, environment_for_others, environment_for_prefect
 
 CANARY = "planted-canary"
 
@@ -101,8 +101,15 @@ def test_nor_do_the_last_words_of_a_login_program():
 
 def test_other_programs_get_no_secret_setting():
     secret = {"VLLM_HF_TOKEN": "a", "VLLM_API_KEY": "b"}
-    others = {"VLLM_NAMESPACE": "c", "PATH": "d", "VAULT_TOKEN": "e"}
-    assert environment_for_others(secret | others) == others
+    others = {"VLLM_NAMESPACE": "c", "PATH": "d"}
+    for made in (environment_for_others, environment_for_prefect):
+        assert made(secret | {"HF_TOKEN": "a", "HUGGING_FACE_HUB_TOKEN": "a"} | others) == others
+
+
+def test_the_token_of_another_tool_goes_to_none_but_who_may_need_it():
+    vault, prefect = {"VAULT_TOKEN": "a"}, {"PREFECT_API_KEY": "b", "PREFECT_API_AUTH_STRING": "c"}
+    assert environment_for_others(vault | prefect) == vault, "a login may come by way of Vault"
+    assert environment_for_prefect(vault | prefect) == prefect
 
 
 def test_nor_an_address_of_ours_that_holds_a_password():
