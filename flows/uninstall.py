@@ -32,6 +32,7 @@ def uninstall(
         session_for(namespace=namespace, kube_context=kube_context) as asking,
         locked_if_there(asking, "uninstall") as session,
     ):
+        removal.check_rights(session, delete_namespace=delete_namespace)
         remove_release(session)
         left = deployed_models(session.cluster.find("Deployment", ENGINE_SELECTOR))
         if left:

@@ -8,19 +8,53 @@ from tasks.handover import delete_left
 from tasks.running import ONCE, RETRIED, say, task
 from vllm_flows import credentials
 from vllm_flows.cluster import Cluster
-from vllm_flows.errors import NoRightError, TimedOutError
+from vllm_flows.cluster_questions import missing_rights, user_name
+from vllm_flows.doctor_vault import judge_external_rights
+from vllm_flows.errors import ClusterError, NoRightError, TimedOutError
 from vllm_flows.external_secrets import is_ours
 from vllm_flows.manifests import DIGEST_KEY_SECRET
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import MODEL_LABEL
 from vllm_flows.overlap import DRAINING_LABEL, is_draining
 from vllm_flows.revision_store import CONFIG_MAP
+from vllm_flows.rights import EXTERNAL_SECRETS, deleting, granting_deletion
 from vllm_flows.secret_mode import Maker
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
 _LIMIT_SECONDS = 300
 _GONE_SECONDS = 240.0
+_NOTHING = "nothing was removed"
+
+
+@task(name="check rights", task_run_name="check rights", timeout_seconds=_LIMIT_SECONDS, **RETRIED)
+def check_rights(session: Session, *, delete_namespace: bool) -> None:
+    """Raise NoRightError when this account may not do all of it, before anything is removed.
+
+    Where the API does not tell, nothing stands against it. The release's objects are asked for
+    when there is one, see `remove_release`.
+    """
+    cluster, namespace, keeper = session.cluster, session.settings.namespace, session.keeper(say)
+    synced = {
+        place.external for place in credentials.PLACES if keeper.look(place).maker is Maker.SYNCED
+    }
+    external = [
+        right
+        for right in EXTERNAL_SECRETS
+        if right.name in synced and right.verb in {"get", "delete"}
+    ]
+    try:
+        missing = missing_rights(cluster, external)
+        kept = delete_namespace and bool(missing_rights(cluster, [deleting(namespace)]))
+        user = user_name(cluster) if missing or kept else ""
+    except ClusterError:
+        return
+    if missing:
+        found = judge_external_rights(missing, namespace, user)
+        raise NoRightError(found.found, why=_NOTHING, next_command=found.fix)
+    if kept:
+        what = f"{user or 'this account'} may not delete namespace {namespace}"
+        raise NoRightError(what, why=_NOTHING, next_command=granting_deletion(namespace, user))
 
 
 @task(

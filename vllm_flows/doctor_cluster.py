@@ -10,6 +10,7 @@ from typing import Any
 
 from vllm_flows.doctor_findings import Finding, State, told
 from vllm_flows.errors import ReleaseError, VllmFlowsError
+from vllm_flows.helm_failures import lacks_right
 from vllm_flows.lease_rules import Held
 from vllm_flows.manifests import GPU_TOLERATION
 from vllm_flows.names import some_of
@@ -23,8 +24,6 @@ from vllm_flows.storage import ONE_NODE_ONLY, READ_WRITE_ONCE, class_named
 
 Object = Mapping[str, Any]
 
-_FORBIDDEN = " is forbidden: "
-"""The API's words, as helm quotes them, for a right that is missing."""
 _VENDOR = "nvidia.com/"
 _NAMED = 4
 """Names in one finding; the rest is counted."""
@@ -204,7 +203,7 @@ def judge_release(release: Release) -> Finding:
 
 def release_unread(error: ReleaseError) -> Finding:
     """Say why helm could not read the release; who may not list Secrets knows nothing of it."""
-    if _FORBIDDEN in error.why:
+    if lacks_right(error):
         return Finding("release", State.UNKNOWN, "no right to list secrets, where helm keeps it")
     return told("release", error, State.UNKNOWN if error.retryable else State.PROBLEM)
 

@@ -150,7 +150,10 @@ def _rights(cluster: Cluster, settings: Settings) -> Answer:
     user = user_name(cluster) if missing else ""
     here = [right for right in missing if not right.everywhere]
     everywhere = [right for right in missing if right.everywhere]
-    return [judge_needed(here, cluster.namespace, user), judge_helpful(everywhere, user)]
+    return [
+        judge_needed(here, cluster.namespace, user),
+        judge_helpful(everywhere, cluster.namespace, user),
+    ]
 
 
 def _gpus(cluster: Cluster, settings: Settings) -> Answer:

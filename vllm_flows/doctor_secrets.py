@@ -6,7 +6,7 @@ from functools import partial
 
 from vllm_flows import doctor_vault as judged
 from vllm_flows.cluster import Cluster
-from vllm_flows.cluster_questions import missing_rights
+from vllm_flows.cluster_questions import missing_rights, user_name
 from vllm_flows.credentials import PLACES
 from vllm_flows.doctor_cluster import judge_external_secrets
 from vllm_flows.doctor_findings import Answer, Finding, Question, State, told
@@ -55,7 +55,8 @@ def _worst(keeper: Keeper, kept: list[Kept]) -> Finding:
         others.append(told("secrets", barrier, State.WARNING))
     missing = missing_rights(keeper.cluster, EXTERNAL_SECRETS)
     if missing:
-        others.append(judged.judge_external_rights(missing, keeper.cluster.namespace))
+        where, user = keeper.cluster.namespace, user_name(keeper.cluster)
+        others.append(judged.judge_external_rights(missing, where, user))
     problems = [one for one in others if one.state is State.PROBLEM]
     return next(iter([*problems, *others]), found)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_flows.doctor_findings import Finding, State, told
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.rights import Right
+from vllm_flows.rights import Right, granting_external_secrets
 from vllm_flows.secret_mode import Choice, Maker, Mode
 from vllm_flows.vault_tokens import Token
 
@@ -47,16 +47,11 @@ def judge_elsewhere(secret: str, before: str, where: str, verb: str) -> Finding:
     return Finding("secrets", State.WARNING, text, fix)
 
 
-def judge_external_rights(missing: Sequence[Right], namespace: str) -> Finding:
-    """Say which rights to ExternalSecrets this account lacks."""
+def judge_external_rights(missing: Sequence[Right], namespace: str, user: str = "") -> Finding:
+    """Say which rights to ExternalSecrets this account lacks; `user` is its name where known."""
     verbs = ", ".join(dict.fromkeys(right.verb for right in missing))
     text = f"this account may not {verbs} externalsecrets in {namespace}"
-    fix = (
-        f"kubectl -n {namespace} create role vllm-flows-external-secrets --verb=get,create,"
-        "patch,delete --resource=externalsecrets.external-secrets.io   (and bind it; an "
-        "administrator)"
-    )
-    return Finding("secrets", State.WARNING, text, fix)
+    return Finding("secrets", State.WARNING, text, granting_external_secrets(namespace, user))
 
 
 def not_used() -> Finding:

@@ -14,6 +14,8 @@ _UNREACHABLE = re.compile(
     r"|no route to host|http2: |request canceled|context deadline exceeded|Client\.Timeout exceeded"
 )
 """Helm's words when the API server does not answer, or stops to."""
+_FORBIDDEN = " is forbidden: "
+"""The API's words, as helm quotes them, for a right that is missing."""
 _ELSEWHERE = "chart repository"
 """Helm's words when it is the chart that cannot be reached."""
 
@@ -30,6 +32,11 @@ def failure(namespace: str, what: str, errors: str, release: str = RELEASE) -> R
     passing = _UNREACHABLE.search(reason) and _ELSEWHERE not in reason
     kind = ReleaseUnavailableError if passing else ReleaseError
     return kind(f"helm failed: {what}", why=reason, next_command=hint)
+
+
+def lacks_right(error: ReleaseError) -> bool:
+    """Say whether helm failed because this account may not do what it asked for."""
+    return _FORBIDDEN in error.why
 
 
 def _reason(errors: str) -> str:

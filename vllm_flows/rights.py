@@ -24,7 +24,9 @@ _RELEASED = {
     *("serviceaccounts", "roles", "rolebindings"),
 }
 """What the chart consists of."""
-_ROLE, _VIEWER = "vllm-flows", "vllm-flows-viewer"
+_ROLE, _VIEWER, _DELETER = "vllm-flows", "vllm-flows-viewer", "vllm-flows-deleter"
+_SHIPPED_FOR = "vllm"
+"""The namespace that the shipped `deleting-namespace` names."""
 _ACCOUNT = "system:serviceaccount:"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.@_-]+")
 _ADMINISTRATOR = "   (an administrator)"
@@ -184,21 +186,49 @@ def judge_needed(missing: Iterable[Right], namespace: str, user: str) -> Finding
     return Finding("rights", State.PROBLEM, text, fix)
 
 
-def judge_helpful(missing: Iterable[Right], user: str) -> Finding:
+def judge_helpful(missing: Iterable[Right], namespace: str, user: str) -> Finding:
     """Judge the rights beyond the namespace: without them a plan says less, and install works."""
     lacking = list(missing)
     if not lacking:
         return Finding("cluster-wide rights", State.OK, "may look at nodes, pods, classes, volumes")
     file = "looking-around/cluster-role.yaml"
-    fix = _granted("kubectl", file, "clusterrolebinding --clusterrole", _VIEWER, user)
+    fix = _granted("kubectl", file, "clusterrolebinding --clusterrole", _VIEWER, user, of=namespace)
     text = f"{_who(user)} may not, in all of the cluster: {_listed(lacking)}; plans say less"
     return Finding("cluster-wide rights", State.WARNING, text, fix)
 
 
-def _granted(kubectl: str, file: str, binding: str, role: str, user: str) -> str:
-    """Return the commands that make a shipped role, and give it to the account."""
+def granting_external_secrets(namespace: str, user: str) -> str:
+    """Return the command that gives the account what `EXTERNAL_SECRETS` lists."""
+    file, role = "external-secrets/role.yaml", f"{_ROLE}-external-secrets"
+    return _granted(f"kubectl -n {namespace}", file, "rolebinding --role", role, user)
+
+
+def deleting(namespace: str) -> Right:
+    """Return what it takes to delete the namespace, which the API takes for an object in it."""
+    return Right("delete", "", "namespaces", name=namespace)
+
+
+def granting_deletion(namespace: str, user: str) -> str:
+    """Return the command that lets the account delete this one namespace."""
+    binding, file = "clusterrolebinding --clusterrole", "deleting-namespace/cluster-role.yaml"
+    if namespace == _SHIPPED_FOR:
+        return _granted("kubectl", file, binding, _DELETER, user, of=namespace)
+    name = f"{_DELETER}-{namespace}"
+    return (
+        f"kubectl create clusterrole {name} --verb=get,delete --resource=namespaces "
+        f"--resource-name={namespace} && kubectl create clusterrolebinding {name} "
+        f"--clusterrole={name} {_subject(user)}   (an administrator; as "
+        f"{FILES / file} has it for {_SHIPPED_FOR})"
+    )
+
+
+def _granted(kubectl: str, file: str, binding: str, role: str, user: str, *, of: str = "") -> str:
+    """Return the commands that make a shipped role, and give it to the account.
+
+    `of` is the namespace after which a binding in the whole cluster is named.
+    """
     kind, option = binding.split()
-    name = f"{role}-{_NOT_IN_NAMES.sub('-', user.rpartition(':')[2]) or 'NAME'}"
+    name = f"{role}-{of or _NOT_IN_NAMES.sub('-', user.rpartition(':')[2]) or 'NAME'}"
     return (
         f"{kubectl} apply -f {shlex.quote(str(FILES / file))} && "
         f"{kubectl} create {kind} {name} {option}={role} {_subject(user)}{_ADMINISTRATOR}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from vllm_flows.device_plugin import (
     plugin_values,
     runtime_class,
 )
-from vllm_flows.errors import ConfigurationError, TimedOutError
+from vllm_flows.errors import ConfigurationError, NoRightError, ReleaseError, TimedOutError
 from vllm_flows.going_back import Past
+from vllm_flows.looking_at_plugin import look_at_plugin
 from vllm_flows.settings import load_settings
 
 CHART = Chart("nvidia-device-plugin", (), "0.19.1")
@@ -148,3 +150,26 @@ def test_nodes_that_never_offer_gpus_end_the_wait_with_what_to_look_at(
         waiting(monkeypatch, [node("a")])
     assert "nvidia.com/gpu.present=true" in late.value.why
     assert "kubectl -n gpus get pods" in late.value.next_command
+
+
+def looking(why: str) -> None:
+    """Look while helm fails so."""
+
+    def pasts() -> Iterator[Past]:
+        raise ReleaseError("helm failed", why=why, next_command="helm history")
+        yield
+
+    session: Any = SimpleNamespace(
+        cluster=SimpleNamespace(find=lambda _: [node("a")], get=lambda *_: None),
+        helm=SimpleNamespace(pasts=pasts),
+        settings=SimpleNamespace(namespace="gpus", runtime_class=""),
+    )
+    look_at_plugin(session)
+
+
+def test_who_may_not_read_helms_secrets_there_is_told_that():
+    with pytest.raises(NoRightError, match="list and get Secrets in namespace gpus") as caught:
+        looking('list: secrets is forbidden: User "jane" cannot list resource "secrets"')
+    assert "helm history" not in caught.value.next_command
+    with pytest.raises(ReleaseError, match="helm failed"):
+        looking("Kubernetes cluster unreachable")

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from vllm_flows.doctor_findings import State
 from vllm_flows.rights import (
+    FILES,
     FOR_ROUTER,
     FORESEEING,
     HELPFUL,
     NEEDED,
     Right,
+    deleting,
+    granting_deletion,
     judge_helpful,
     judge_needed,
     needed,
@@ -67,7 +70,7 @@ def test_without_a_router_nothing_is_needed_for_its_account():
 
 def test_with_all_rights_both_are_well():
     assert judge_needed([], "vllm", "").state is State.OK
-    assert judge_helpful([], "").state is State.OK
+    assert judge_helpful([], "vllm", "").state is State.OK
 
 
 def test_missing_rights_are_named_by_their_resource_with_the_command_that_grants_them():
@@ -100,7 +103,22 @@ def test_a_service_account_is_granted_rights_as_one():
 
 
 def test_rights_beyond_the_namespace_are_a_warning():
-    found = judge_helpful(HELPFUL, "")
+    found = judge_helpful(HELPFUL, "models", "system:serviceaccount:models:vllm-flows")
     assert found.state is State.WARNING
     assert "looking-around/cluster-role.yaml && kubectl create clusterrolebinding" in found.fix
-    assert "vllm-flows-viewer-NAME --clusterrole=vllm-flows-viewer --user=NAME" in found.fix
+    page = " ".join((FILES.parents[1] / "docs/least-privilege.md").read_text().split())
+    binding = "clusterrolebinding vllm-flows-viewer-models --clusterrole=vllm-flows-viewer "
+    assert f"{binding}--serviceaccount=models:vllm-flows " in found.fix
+    assert binding in page.replace("\\ ", ""), "the page names it the same"
+
+
+def test_the_right_to_delete_the_namespace_is_granted_for_it_alone():
+    shipped = granting_deletion("vllm", "jane")
+    assert "deleting-namespace/cluster-role.yaml && kubectl create clusterrolebinding " in shipped
+    assert "vllm-flows-deleter-vllm --clusterrole=vllm-flows-deleter --user=jane " in shipped
+    other = granting_deletion("models", "jane")
+    assert "--resource-name=models && " in other
+    assert "--clusterrole=vllm-flows-deleter-models --user=jane " in other
+    assert "deleting-namespace/cluster-role.yaml has it for vllm" in other
+    asked = deleting("models").question("models")["spec"]["resourceAttributes"]
+    assert (asked["name"], asked["namespace"]) == ("models", "models")

@@ -54,6 +54,9 @@ def test_a_secret_that_does_not_come_is_a_problem_only_where_it_is_missing(
 def test_missing_rights_to_external_secrets_are_named():
     finding = doctor.judge_external_rights(EXTERNAL_SECRETS[:2], "ns")
     assert "may not create, get externalsecrets in ns" in finding.found
+    named = doctor.judge_external_rights(EXTERNAL_SECRETS[:2], "ns", "system:serviceaccount:ns:a")
+    assert "external-secrets/role.yaml && kubectl -n ns create rolebinding" in named.fix
+    assert "--role=vllm-flows-external-secrets --serviceaccount=ns:a " in named.fix
 
 
 @pytest.mark.parametrize(

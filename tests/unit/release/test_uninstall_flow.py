@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ALWAYS = [
-    *("remove_release", "delete_unowned", "delete_draining"),
+    *("check_rights", "remove_release", "delete_unowned", "delete_draining"),
     *("wait_engines_gone", "delete_weights_jobs", "delete_secrets"),
 ]
 
@@ -36,8 +36,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in ("session_for", "locked_if_there"):
         monkeypatch.setattr(uninstall, name, opened)
+    monkeypatch.setattr(removal, "check_rights", lambda *_, **__: steps.append("check_rights"))
     monkeypatch.setattr(uninstall, "remove_release", step("remove_release"))
-    for name in (*ALWAYS[1:], "delete_weights", "delete_namespace"):
+    for name in (*ALWAYS[2:], "delete_weights", "delete_namespace"):
         monkeypatch.setattr(removal, name, step(name))
     return steps
 
