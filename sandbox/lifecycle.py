@@ -23,6 +23,7 @@ from sandbox import (
     state,
 )
 from sandbox.errors import SandboxError
+from sandbox.hub.access import TOKEN_VARIABLE
 from sandbox.progress import INTERVAL, Report
 from sandbox.state import SandboxState
 from sandbox.vault import program
@@ -136,7 +137,7 @@ def exports(sandbox: SandboxState) -> dict[str, str]:
         "HF_ENDPOINT": sandbox.hub_url,
         "VLLM_CHART": str(state.CHART),
         "VLLM_MODEL_TAG": "sandbox",
-        "VLLM_SANDBOX_HF_TOKEN": sandbox.hub_token,
+        TOKEN_VARIABLE: sandbox.hub_token,
         **secret_store.exports(sandbox),
         **(prefect if processes.is_running(sandbox, "prefect") else {}),
     }
@@ -186,17 +187,18 @@ def _start_modules(sandbox: SandboxState, without: Collection[str], report: Repo
     arguments = {
         "hub": (
             *("--port", str(sandbox.ports.hub), "--data", str(sandbox.hub)),
-            *("--token", sandbox.hub_token, "--log-level", "warning"),
+            *("--log-level", "warning"),
         ),
         "agent": ("--state", str(sandbox.directory)),
     }
+    environ = {"hub": {TOKEN_VARIABLE: sandbox.hub_token}}
     is_ready: dict[str, Callable[[], bool]] = {
         "hub": lambda: _hub_answers(sandbox),
         "agent": sandbox.agent_ready.exists,
     }
     started = [name for name in MODULES if name not in without]
     for name in started:
-        processes.start_module(sandbox, name, *arguments[name])
+        processes.start_module(sandbox, name, *arguments[name], **environ.get(name, {}))
     for name in started:
         _wait(sandbox, name, is_ready[name], report)
         report(f"the {name} is ready")

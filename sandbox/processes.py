@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from sandbox.errors import SandboxError
+from sandbox.hub.access import TOKEN_VARIABLE
 from sandbox.state import REPOSITORY, SandboxState
 
 MARKER = "VLLM_FLOWS_SANDBOX"
@@ -37,8 +38,7 @@ def environment(directory: Path, **extra: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _INHERITED
-        or (name.startswith("VLLM_SANDBOX_") and name != "VLLM_SANDBOX_HF_TOKEN")
+        if name in _INHERITED or (name.startswith("VLLM_SANDBOX_") and name != TOKEN_VARIABLE)
     }
     return kept | {MARKER: str(directory), "PYTHONPATH": str(REPOSITORY)} | extra
 
@@ -80,10 +80,10 @@ def start(
     return process.pid
 
 
-def start_module(state: SandboxState, name: str, *arguments: str) -> int:
-    """Start `python -m sandbox.<name>` with `arguments`; see `start`."""
+def start_module(state: SandboxState, name: str, *arguments: str, **environ: str) -> int:
+    """Start `python -m sandbox.<name>` with `arguments`, and with `environ` beside; see `start`."""
     command = [sys.executable, "-m", f"sandbox.{name}", *arguments]
-    return start(state, name, command, environment(state.directory))
+    return start(state, name, command, environment(state.directory, **environ))
 
 
 def log_file(state: SandboxState, name: str) -> Path:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from sandbox.hub.repository import Repository
 
+TOKEN_VARIABLE = "VLLM_SANDBOX_HF_TOKEN"  # noqa: S105 -- a variable's name
+"""Holds the token that opens gated repositories: a command line can be read by everybody."""
 TOKEN_WITHOUT_GRANT = "hf_sandbox_nogate"  # noqa: S105 -- a public token of the sandbox
 """A valid token whose user never asked for access to a gated repository."""
 TOKEN_PENDING = "hf_sandbox_pending"  # noqa: S105 -- likewise

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from sandbox.hub.access import TOKEN_VARIABLE
 from vllm_flows.weights_order import File, Order
 from vllm_flows.weights_program import PROGRAM_NAME, weights_archive
 
@@ -76,10 +77,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Serve the sample repositories; return the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
-    command = [sys.executable, "-m", "sandbox.hub", "--port", str(port), "--token", "hf_granted"]
+    command = [sys.executable, "-m", "sandbox.hub", "--port", str(port)]
     command += ["--data", str(tmp_path_factory.mktemp("hub")), "--rate", str(_RATE)]
-    root = Path(__file__).parents[3]
-    with subprocess.Popen([*command, "--log-level", "critical"], cwd=root) as process:
+    root, environ = Path(__file__).parents[3], os.environ | {TOKEN_VARIABLE: "hf_granted"}
+    with subprocess.Popen([*command, "--log-level", "critical"], cwd=root, env=environ) as process:
         wait_for_answer(port)
         yield port
         process.terminate()

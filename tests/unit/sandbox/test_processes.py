@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox import processes
+from sandbox import lifecycle, processes
 from sandbox.errors import SandboxError
 from sandbox.state import Ports, SandboxState
 
@@ -129,3 +129,14 @@ def test_no_secret_of_the_caller_reaches_the_sandbox(
     assert environ["VLLM_SANDBOX_TOKEN_SECONDS"] == "0.5"
     assert environ[processes.MARKER] == str(sandbox.directory)
     assert environ["EXTRA"] == "1"
+
+
+def test_the_token_of_the_hub_stands_in_no_command_line(
+    sandbox: SandboxState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "_hub_answers", lambda _: True)
+    lifecycle._start_modules(sandbox, {"agent"}, lambda _: None)  # noqa: SLF001 -- what it starts
+    hub = psutil.Process(processes.process_ids(sandbox)["hub"])
+    wait_for(lambda: "sandbox.hub" in hub.cmdline())
+    assert sandbox.hub_token not in hub.cmdline()
+    assert hub.environ()["VLLM_SANDBOX_HF_TOKEN"] == sandbox.hub_token
