@@ -11,6 +11,7 @@ from vllm_flows.credentials import PLACES
 from vllm_flows.doctor_cluster import judge_external_secrets
 from vllm_flows.doctor_findings import Answer, Finding, Question, State, told
 from vllm_flows.errors import VllmFlowsError
+from vllm_flows.going_secret import ending, is_going, told_going
 from vllm_flows.keeping import Keeper
 from vllm_flows.kept_secret import Kept
 from vllm_flows.rights import EXTERNAL_SECRETS
@@ -64,6 +65,8 @@ def _worst(keeper: Keeper, kept: list[Kept]) -> Finding:
 def _not_synced(keeper: Keeper, kept: Kept) -> Answer:
     if kept.external is None:
         return []
+    if is_going(kept.external):
+        return [Finding("secrets", State.PROBLEM, told_going(kept.place), ending(kept.place))]
     why, made = kept.operator.failure(kept.external), kept.value is not None
     if not why and made:
         return []

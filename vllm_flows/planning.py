@@ -13,6 +13,7 @@ from vllm_flows.desired import Desired, desired_state, moved_state
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
+from vllm_flows.going_secret import notes_of_going
 from vllm_flows.hub import Hub, Known
 from vllm_flows.key_mark import Mark, mark_of
 from vllm_flows.models import Model, answers_prompts
@@ -166,7 +167,9 @@ def decide(
         selectors=_new_selectors(session, desired, state),
     )
     plan, by_vault = make_plan(desired, state), _by_vault(session, api_key, token)
-    plan = replace(plan, notes=(*plan.notes, note)) if note else plan
+    given = [(API_KEY, api_key), (HF_TOKEN, token)]
+    going = notes_of_going(session.cluster, [place for place, one in given if one and one.stored])
+    plan = replace(plan, notes=(*plan.notes, *([note] if note else []), *going))
     made = Decision(session, desired, state, plan, api_key, token, mark, by_vault)
     if not made.changes:
         return made

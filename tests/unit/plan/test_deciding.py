@@ -11,7 +11,7 @@ import pytest
 
 from flows import deciding
 from vllm_flows import planning
-from vllm_flows.credentials import Credential
+from vllm_flows.credentials import API_KEY, Credential, Place
 from vllm_flows.differences import entries
 from vllm_flows.errors import BlockedError, HubUnavailableError, NoRightError, StalePlanError
 from vllm_flows.hub import Hub
@@ -99,17 +99,34 @@ def test_a_vault_that_cannot_be_asked_for_a_key_is_a_note_of_the_plan(
     monkeypatch.setattr(planning, "note_of_unused", lambda *_: "whether Vault holds one is open")
     plan = decide(session(), Aim([QWEN]), [verdict()], EMPTY).plan
     assert "note: whether Vault holds one is open" in plan_notes(plan)
+    monkeypatch.setattr(planning, "notes_of_going", lambda *_: ())
     key = Credential("canary", "VLLM_API_KEY", stored=True)
     assert "Vault" not in str(decide(session(key), Aim([QWEN]), [verdict()], EMPTY).plan.notes)
 
 
-def test_the_engines_are_made_for_the_api_key_in_use():
+def test_the_engines_are_made_for_the_api_key_in_use(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planning, "notes_of_going", lambda *_: ())
     keys = [Credential(f"canary-{n}", "VLLM_API_KEY", stored=True) for n in ("one", "two")]
     made = [decide(session(key), Aim([QWEN]), [verdict()], EMPTY) for key in (*keys, None)]
     values = [str(one.desired.values) for one in made]
     assert len(set(values)) == 3
     assert not any("canary" in text for text in values)
     assert [one.api_key for one in made] == [*keys, None]
+
+
+def test_a_plan_says_of_what_is_stored_that_it_will_not_stay(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Place] = []
+
+    def going(_: object, places: list[Place]) -> tuple[str, ...]:
+        asked.extend(places)
+        return ("it is being deleted",)
+
+    monkeypatch.setattr(planning, "notes_of_going", going)
+    made = decide(
+        session(Credential("a", "Secret x", stored=True)), Aim([QWEN]), [verdict()], EMPTY
+    )
+    assert made.plan.notes[-1] == "it is being deleted"
+    assert asked == [API_KEY]
 
 
 @dataclass
