@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deploy import bring_weights, publish, table_shown
-from flows.outcomes import outcomes, table_of_failure
+from flows.outcomes import outcomes, prove_rest, table_of_failure
 from flows.permitting import News, permission, permitted, still_permitted
 from flows.rolling import Rolling
 from flows.running import locked_in_turn, run_name, session_for
@@ -30,7 +30,7 @@ from vllm_flows.revision_class import Change
 from vllm_flows.rollout import Strategy
 from vllm_flows.session import Session
 from vllm_flows.update_policy import May
-from vllm_flows.updating import why_not
+from vllm_flows.updating import runs_already, why_not
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,13 @@ def _decided(session: Session, sought: _Sought, announced: str | None) -> Decisi
 def _first_word(session: Session, run: Decision, news: News | None) -> May:
     """Return NOW, ASK once somebody agreed, or NO. Raises what stands against the plan.
 
-    Whoever was asked has seen it, and may have dealt with it.
+    Whoever was asked has seen it, and may have dealt with it. What runs already, and is to be
+    asked, needs nobody's word and no window: it was begun.
     """
-    may = permitted(session, _model(run), run, news) if news else May.NOW
+    if news is None or runs_already(run):
+        may = May.NOW
+    else:
+        may = permitted(session, _model(run), run, news)
     if may is May.NOW:
         run.plan.raise_if_blocked()
     return may
@@ -141,7 +145,11 @@ def _first_word(session: Session, run: Decision, news: News | None) -> May:
 
 def _last_word(session: Session, run: Decision, news: News | None, *, agreed: bool) -> bool:
     """Say whether it may still begin, now that it can. Raises what stands against the plan."""
-    if news and not still_permitted(session, _model(run), run, news, agreed=agreed):
+    if (
+        news
+        and not runs_already(run)
+        and not still_permitted(session, _model(run), run, news, agreed=agreed)
+    ):
         return False
     run.plan.raise_if_blocked()
     return True
@@ -161,6 +169,8 @@ def _bring(rolling: Rolling, model: Model) -> None:
     if step.rollout and step.rollout.strategy is Strategy.SURGE and answers_prompts(model):
         _try(rolling, model)
     rolling.through()
+    if model.name not in rolling.ready:  # it runs already, and stays whatever it answers
+        prove_rest(rolling)
 
 
 def _try(rolling: Rolling, model: Model) -> None:

@@ -100,7 +100,8 @@ def _died(
     if not asked:
         return frozenset()
     runs = updates_since(namespace, min(one.since for one in asked.values()), now)
-    return frozenset() if runs is None else died(asked, runs, namespace, now)
+    unproven = {one.model for one in seen if one.unproven}
+    return frozenset() if runs is None else died(asked, runs, namespace, now, unproven)
 
 
 def _stored(session: Session, before: Stored, memory: Memory) -> bool:

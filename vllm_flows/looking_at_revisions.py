@@ -11,9 +11,10 @@ from vllm_flows.claims import weights_claims
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.hub import Hub
 from vllm_flows.hub_revisions import ASKED_AT_ONCE, Tips, contents_of
-from vllm_flows.models import Model
+from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models
 from vllm_flows.observed import Access, WeightsClaim
+from vllm_flows.overlap import held_models
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import Memory, Seen, Tip, remembered, rules_of, tip_key
 from vllm_flows.revision_store import read_stored
@@ -34,9 +35,10 @@ class Look:
 
 @dataclass(frozen=True)
 class _Serving:
-    """What the cluster says of one model."""
+    """What the cluster says of one model; `held`: older pods of it are kept beside new ones."""
 
     commit: str
+    held: bool
     repositories: frozenset[str]
     claim: WeightsClaim
 
@@ -70,12 +72,15 @@ def look_at_revisions(session: Session, models: Sequence[Model], repository: str
 def _serving(session: Session) -> dict[str, _Serving]:
     """Return what is served, by the model's name."""
     engines = session.cluster.find("Deployment", ENGINE_SELECTOR)
+    held = held_models(engines)
     claims = weights_claims(session.cluster.find("PersistentVolumeClaim"))
     words = {
         str(one["metadata"]["labels"].get("model", "")): frozenset(_words(one)) for one in engines
     }
     return {
-        name: _Serving(one.revision, words[name], claims.get(name) or WeightsClaim(name, "0"))
+        name: _Serving(
+            one.revision, name in held, words[name], claims.get(name) or WeightsClaim(name, "0")
+        )
         for name, one in deployed_models(engines).items()
         if one.revision
     }
@@ -121,12 +126,32 @@ def _judged(
         refused = serving.claim.refused.get(tip.commit, "")
         seen = replace(seen, now=tip.commit, refused=refused)
         if tip.commit == serving.commit:
-            return replace(seen, reasons=_called_otherwise(model, tip))
+            return _arrived(model, seen, serving, tip, memory)
         if told := remembered(memory, model, seen.served, seen.now):
             return replace(seen, change=Change(told.change), reasons=told.reasons, files=told.files)
         return _assessed(hub, model, seen, serving, memory.tips.get(key), tip)
     except HubUnavailableError as error:
         return replace(seen, change=Change.UNKNOWN, reasons=(error.what,))
+
+
+def _arrived(model: Model, seen: Seen, serving: _Serving, tip: Tip, memory: Memory) -> Seen:
+    """Say of a model that runs what it should whether it was seen to answer so.
+
+    An update that was interrupted leaves one that was not: the change that was told goes on.
+    """
+    seen = replace(seen, unproven=_is_unproven(model, serving))
+    told = memory.told.get(model.name)
+    if not seen.unproven or told is None or told.new != tip.commit:
+        return replace(seen, reasons=_called_otherwise(model, tip))
+    change = Change(told.change)
+    return replace(seen, served=told.old, change=change, reasons=told.reasons, files=told.files)
+
+
+def _is_unproven(model: Model, serving: _Serving) -> bool:
+    """Say whether another commit was the last that was seen to answer."""
+    before = serving.claim.served[:1]
+    other = bool(before) and before != (serving.commit,)
+    return serving.held or (other and answers_prompts(model))
 
 
 def _refused(hub: Hub, model: Model, seen: Seen) -> Seen:

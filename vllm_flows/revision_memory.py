@@ -95,7 +95,8 @@ class Seen:
     """One model at one look: what is served, what its revision stands for, and what that means.
 
     `refused`: why the commit that it stands for did not do when it was tried, empty where it was
-    not.
+    not. `unproven`: that commit runs, and was not seen to answer; `served` is the one before where
+    the change was told.
     """
 
     model: str
@@ -108,6 +109,7 @@ class Seen:
     files: tuple[str, ...] = ()
     rules: str = ""
     refused: str = ""
+    unproven: bool = False
 
     @property
     def to_roll_out(self) -> bool:

@@ -26,6 +26,7 @@ def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             "reasons": list(one.reasons),
             "files": list(one.files),
             "refused": one.refused or None,
+            "unproven": one.unproven,
         }
         for one in seen
     ]
@@ -41,7 +42,11 @@ def revision_rows(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "served": one["served"][:_SHORT] or "-",
             "now": one["tracked"][:_SHORT] or "-",
             "change": one["class"],
-            "what": "; ".join(_tried(one["refused"]) + (one["reasons"] or one["files"])) or "-",
+            "what": "; ".join(
+                _became(one["refused"], unproven=one["unproven"], now=one["tracked"])
+                + (one["reasons"] or one["files"])
+            )
+            or "-",
         }
         for one in data
     ]
@@ -55,16 +60,18 @@ def revision_lines(seen: Sequence[Seen]) -> list[str]:
         if one.change in MOVED
         else f"{one.model}: {one.change}{_because(one)}"
         for one in seen
-        if one.change in MOVED or one.reasons
+        if one.change in MOVED or one.reasons or one.unproven
     ]
 
 
-def _tried(refused: str | None) -> list[str]:
-    return [f"was tried and did not do: {refused}"] if refused else []
+def _became(refused: str | None, *, unproven: bool, now: str) -> list[str]:
+    tried = [f"was tried and did not do: {refused}"] if refused else []
+    return [*tried, f"{now[:_SHORT]} runs and was not seen to answer"] if unproven else tried
 
 
 def _because(seen: Seen) -> str:
-    texts = [*_tried(seen.refused), *(seen.reasons or seen.files)]
+    became = _became(seen.refused, unproven=seen.unproven, now=seen.now)
+    texts = [*became, *(seen.reasons or seen.files)]
     return f" ({'; '.join(texts)})" if texts else ""
 
 

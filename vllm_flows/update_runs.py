@@ -18,6 +18,7 @@ of `zombies.yaml` waits."""
 
 _LIVES = {"PENDING", "RUNNING"}
 _DIED = "CRASHED"
+_CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,23 @@ def may_have_died(seen: Iterable[Seen], told: Mapping[str, Told], now: float) ->
 
 
 def died(
-    told: Mapping[str, Told], runs: Collection[UpdateRun], namespace: str, now: float
+    told: Mapping[str, Told],
+    runs: Collection[UpdateRun],
+    namespace: str,
+    now: float,
+    unproven: Collection[str] = (),
 ) -> frozenset[str]:
     """Return the models whose update is at no work, and came to no end of its own.
 
-    What failed, was cancelled, or found nothing to do has its end.
+    What failed, was cancelled, or found nothing to do has its end. Of those `unproven`, which run a
+    commit that was not seen to answer, a cancelled one has none.
     """
     return frozenset(
         model
         for model, one in told.items()
         if not any(
-            run.state != _DIED and not run.may_be_dead(now)
+            run.state not in ({_DIED, _CANCELLED} if model in unproven else {_DIED})
+            and not run.may_be_dead(now)
             for run in runs
             if (run.model, run.namespace, run.revision) == (model, namespace, one.new)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.update_policy import did_not_do
 
@@ -10,16 +11,24 @@ def why_not(run: Decision, announced: str | None, *, again: bool) -> str:
     """Say why there is nothing to do for the one model of a decision; empty when there is.
 
     `announced` is the commit that an event told of, None without one. `again`: a commit that did
-    not do before is tried. Of a revision that the Hub does not show, no commit is known.
+    not do before is tried. Of a revision that the Hub does not show, no commit is known. What runs
+    already and was not seen to answer is asked: an interrupted update left it so.
     """
     (step,) = run.plan.steps
     commit = run.commit(step.model)
     if announced and commit and commit != announced:
         return f"its revision is at {commit[:8]} by now, and no longer at {announced[:8]}"
-    deployed = run.state.deployments.get(step.model)
-    if deployed and deployed.revision == commit:
-        return f"serves {commit[:8]} already"
+    if runs_already(run):
+        unproven = step.action is Action.PROVE or step.model in run.state.held
+        return "" if unproven else f"serves {commit[:8]} already"
     refused = run.claim(step.model).refused
     if commit in refused and not again:
         return f"{commit[:8]} {did_not_do(step.model, refused[commit])}"
     return ""
+
+
+def runs_already(run: Decision) -> bool:
+    """Say whether the one model of a decision was brought to its commit before, proven or not."""
+    (step,) = run.plan.steps
+    deployed = run.state.deployments.get(step.model)
+    return bool(deployed and deployed.revision == run.commit(step.model))

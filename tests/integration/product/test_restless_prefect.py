@@ -162,6 +162,30 @@ def test_an_update_whose_worker_was_killed_is_done_by_the_next(
     assert_updated_once(restless, session, new, before)
 
 
+def test_an_update_that_was_killed_after_helm_is_proven_by_the_next(
+    restless: Restless, monkeypatch: pytest.MonkeyPatch
+):
+    session, before = session_of(restless.product, monkeypatch), Before.of(restless.product)
+    new = restless.commit()
+    restless.hurry()
+    with restless.called_crashed_after(HEARTBEAT_SECONDS + 5):
+        restless.schedule("watch", {})
+        with restless.held_once_it_says("release revision"):
+            restless.end("worker", signal.SIGKILL)
+        assert session.observe().claims["phi4"].served[0] != new
+        restless.start_worker()
+        age(restless.product)
+        restless.schedule("watch", {}, every=_WATCH_SECONDS)
+        until(lambda: len(restless.updates(new)) == 2)
+    restless.schedule("watch")
+    until(restless.all_ended)
+    assert [one["state_type"] for one in restless.updates(new)] == ["CRASHED", "COMPLETED"]
+    assert session.observe().claims["phi4"].served[0] == new
+    look_again(restless)
+    assert len(restless.events(new)) == 2
+    assert_updated_once(restless, session, new, before)
+
+
 def test_an_update_outlives_servers_that_are_restarted_and_killed(
     restless: Restless, monkeypatch: pytest.MonkeyPatch
 ):

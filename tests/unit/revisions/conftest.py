@@ -21,6 +21,7 @@ from sandbox.hub.repository import Store
 from sandbox.hub.samples import SAMPLES
 from tests.support import VirtualClock
 from vllm_flows.errors import ConflictError
+from vllm_flows.holding import held
 from vllm_flows.hub import Hub
 from vllm_flows.looking_at_revisions import Look, look_at_revisions
 from vllm_flows.models import Model
@@ -29,6 +30,7 @@ from vllm_flows.observed import (
     REFUSED_ANNOTATION,
     REQUESTED_ANNOTATION,
     REVISION_ANNOTATION,
+    SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
 )
 from vllm_flows.revision_memory import Seen
@@ -37,6 +39,7 @@ from vllm_flows.settings import load_settings
 
 SMALL = "microsoft/Phi-4-mini-instruct"
 TAGGED = "Qwen/Qwen3-4B"
+HELD: dict[str, Any] = dict(held({"spec": {}})["spec"])
 
 
 @dataclass
@@ -79,21 +82,33 @@ class Place:
     def hub(self) -> Hub:
         return Hub(self.hub_url, "hf_granted", "this test", clock=self.clock)
 
-    def serve(self, commit: str, name: str = "m", repository: str = SMALL, word: str = "") -> None:
-        """Serve a commit; its claim knows it as models.yaml's `word` and has no record of it."""
+    def serve(
+        self,
+        commit: str,
+        name: str = "m",
+        repository: str = SMALL,
+        word: str = "",
+        *,
+        answered: str = "",
+        held: bool = False,
+    ) -> None:
+        """Serve a commit; its claim knows it as models.yaml's `word` and has no record of it.
+
+        The claim says that the commit `answered` last. `held`: older pods are kept beside it.
+        """
         template = {
             "metadata": {"annotations": {REVISION_ANNOTATION: commit}},
             "spec": {"containers": [{"command": ["vllm", "serve", repository]}]},
         }
         self.objects["Deployment", name] = {
             "metadata": {"name": name, "labels": {"model": name}},
-            "spec": {"replicas": 1, "template": template},
+            "spec": {"replicas": 1, "template": template, **(HELD if held else {})},
         }
         self.objects["PersistentVolumeClaim", name] = {
             "metadata": {
                 "name": name,
                 "labels": {MODEL_LABEL: name},
-                "annotations": {REQUESTED_ANNOTATION: word},
+                "annotations": {REQUESTED_ANNOTATION: word, SERVED_ANNOTATION: answered},
             },
             "spec": {"resources": {"requests": {"storage": "1Gi"}}},
         }

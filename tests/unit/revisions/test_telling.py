@@ -13,6 +13,7 @@ import pytest
 from tasks import removal, revisions
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Memory, claimed, written
+from vllm_flows.revision_report import revision_lines
 from vllm_flows.revision_store import CONFIG_MAP, read_stored
 from vllm_flows.update_runs import UpdateRun
 
@@ -154,6 +155,48 @@ def test_an_update_that_died_is_told_anew_and_one_that_is_at_work_is_not(
     first, second = server.events
     assert first["id"] != second["id"]
     assert first["payload"] == second["payload"]
+
+
+@pytest.mark.parametrize("state", ["CRASHED", "CANCELLED"])
+@pytest.mark.parametrize("held", [False, True])
+def test_an_update_that_ended_before_its_commit_was_seen_to_answer_is_told_anew(
+    place: Place, hub: LocalHub, server: Server, state: str, *, held: bool
+):
+    old, new = hub.head(), hub.commit("weights")
+    told(place)
+    place.serve(new, word="main", answered=old, held=held)
+    server.updates = [UpdateRun("id", "m", "vllm", new, "RUNNING", time.time())]
+    later_with_the_same_beginning(place)
+    assert told(place) == 0
+    server.updates = [replace(server.updates[0], state=state)]
+    assert told(place) == 1
+    first, second = server.events
+    assert first["payload"] == second["payload"]
+    seen = place.sees()
+    assert (seen.served, seen.now, seen.change) == (old, new, Change.WEIGHTS)
+    (line,) = revision_lines([seen])
+    assert f"{new[:8]} runs and was not seen to answer" in line
+    place.serve(new, word="main", answered=f"{new} {old}")
+    assert told(place) == 0
+    assert place.sees().change is Change.NONE
+
+
+@pytest.mark.parametrize(
+    ("answered", "fields", "unproven"),
+    [
+        ("", {}, False),
+        ("1" * 40, {}, True),
+        ("1" * 40, {"vllmConfig": {"runner": "pooling"}}, False),
+    ],
+)
+def test_what_was_brought_by_hand_and_not_seen_to_answer_is_said_and_no_event(
+    place: Place, server: Server, answered: str, fields: dict[str, Any], *, unproven: bool
+):
+    place.serve(place.sees().now, word="main", answered=answered)
+    seen = place.sees(tracked(**fields))
+    assert (seen.change, seen.unproven) == (Change.NONE, unproven)
+    assert bool(revision_lines([seen])) is unproven
+    assert (told(place), server.events) == (0, [])
 
 
 def test_an_event_that_led_to_no_update_is_told_anew_where_one_should_have_begun(

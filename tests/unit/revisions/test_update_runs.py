@@ -44,6 +44,14 @@ def test_what_crashed_died_unless_another_run_is_at_work_or_came_to_an_end():
     assert not is_dead(crashed, replace(RUN, state="FAILED"))
 
 
+def test_a_cancelled_update_died_where_its_commit_runs_and_was_not_seen_to_answer():
+    cancelled, told = replace(RUN, state="CANCELLED"), {"m": TOLD}
+    assert died(told, [cancelled], "vllm", NOW, {"m"}) == {"m"}
+    assert died(told, [cancelled], "vllm", NOW, {"other"}) == set()
+    assert died(told, [cancelled, RUN], "vllm", NOW, {"m"}) == set()
+    assert died(told, [replace(RUN, state="FAILED")], "vllm", NOW, {"m"}) == set()
+
+
 @pytest.mark.parametrize("field", ["model", "namespace", "revision"])
 def test_runs_about_something_else_say_nothing(field: str):
     assert is_dead(replace(RUN, **{field: "other"}))

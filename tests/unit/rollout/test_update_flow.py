@@ -37,6 +37,7 @@ from vllm_flows.errors import (
     TimedOutError,
     WorseError,
 )
+from vllm_flows.going_back import Past
 from vllm_flows.observed import ClusterState, Verdict
 from vllm_flows.planning import Decision, decide_update
 from vllm_flows.session import Session
@@ -131,6 +132,21 @@ def test_a_commit_that_is_served_needs_no_update():
     assert found == "serves bbbbbbbb already"
 
 
+def killed_after_helm(**claim: Any) -> ClusterState:
+    """Return a cluster in which the commit runs, and the one before was the last to answer."""
+    begun = serving(aim(*BOTH))
+    before = {"served": (OLD,), "answered": SERVING.claims["a"].answered, **claim}
+    return replace(begun, claims={**begun.claims, "a": replace(begun.claims["a"], **before)})
+
+
+def test_a_commit_that_runs_and_was_not_seen_to_answer_is_an_update_still():
+    assert why_not(decided(killed_after_helm()), NEW, again=False) == ""
+    held = replace(serving(aim(*BOTH)), held=frozenset({"a"}))
+    assert why_not(decided(held), NEW, again=False) == ""
+    other = replace(serving(aim(*BOTH)), held=frozenset({"b"}))
+    assert why_not(decided(other), NEW, again=False) == "serves cccccccc already"
+
+
 @dataclass
 class Trial:
     """Stands for the tasks of a trial: notes what is done; may fail."""
@@ -206,6 +222,49 @@ def test_the_commit_is_tried_on_its_own_between_its_weights_and_its_rollout(tria
     assert helm.startswith("helm: a: revision bbbbbbbb -> cccccccc")
     assert report.changed
     assert [one.commit for one in report.outcomes] == [NEW]
+
+
+@pytest.mark.parametrize("fields", [{}, {"on_failure": "keep"}])
+def test_what_a_killed_update_left_is_asked_and_remembered(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+):
+    monkeypatch.setattr(update, "observe_cluster", lambda _: killed_after_helm())
+    listing(monkeypatch, **fields)
+
+    def prove_all(_session: object, models: Any, _proven: object, _hear: object) -> None:
+        trial.tasks.done += [f"ask {model.name}" for model in models]
+
+    monkeypatch.setattr("flows.outcomes.prove_all", prove_all)
+    report = update.update.fn("a")
+    assert "ask a" in trial.tasks.done
+    assert "try a" not in trial.tasks.done
+    assert trial.tasks.remembered == ["a"]
+    assert report.changed
+
+
+def test_what_a_killed_update_left_goes_back_where_it_does_not_answer(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+):
+    state = killed_after_helm()
+    trial.tasks.kept[SERVING.claims["a"].proven] = Past(2, "0.1.8", SERVING.release.values)
+    monkeypatch.setattr(update, "observe_cluster", lambda _: state)
+    trial.tasks.failing["a"] = [RUBBISH]
+    with pytest.raises(RolloutError, match="bbbbbbbb serves again"):
+        update.update.fn("a")
+    assert "helm: back to what served (a: the answer has no text)" in trial.tasks.done
+    assert trial.tasks.refused["a"] == (NEW, "the answer has no text")
+
+
+@pytest.mark.parametrize("fields", [{"update": "approve"}, {"update": "window"}])
+def test_what_a_killed_update_left_needs_nobodys_word_and_no_window(
+    trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+):
+    window = {"update_window": "Sun 02:00-02:01"} if fields["update"] == "window" else {}
+    listing(monkeypatch, **fields, **window)
+    monkeypatch.setattr(update, "observe_cluster", lambda _: killed_after_helm())
+    assert update.update.fn("a", revision=NEW, change="weights").changed
+    assert word.asked == []
+    assert trial.tasks.remembered == ["a"]
 
 
 def test_a_commit_that_does_not_do_on_its_own_meets_nobody_and_is_remembered(trial: Trial):
