@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import pause_flow_run
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
@@ -64,7 +65,7 @@ def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
     if news.files:
         say(f"{model.name}: other files: {', '.join(news.files)}")
     if found.answer is May.WAIT and found.until:
-        _begin_again(model.name, run.commit(model.name), found.until)
+        _begin_again(session, model.name, run.commit(model.name), found.until)
         return May.NO
     if found.answer is May.ASK and not _approved(session, model, run, news):
         return May.NO
@@ -84,24 +85,46 @@ def still_permitted(
         return True
     say(f"{model.name}: {found.why}")
     if found.answer is not May.NO:
-        _begin_again(model.name, run.commit(model.name), found.until or datetime.now(UTC))
+        until = found.until or datetime.now(UTC)
+        _begin_again(session, model.name, run.commit(model.name), until)
     return False
 
 
-def _begin_again(model: str, commit: str, until: datetime) -> None:
-    """Schedule a run like this one for then; only one, however often it is asked for."""
+def _begin_again(session: Session, model: str, commit: str, until: datetime) -> None:
+    """Schedule a run like this one for then; only one, however often it is asked for.
+
+    Where somebody cancelled that one, none is: they do not want it then.
+    """
     when = f"{until:%Y-%m-%d %H:%M} UTC"
     if not deployment.id:
         say(f"{model}: it may be updated from {when} on: run this again then")
         return
     with get_client(sync_client=True) as client:
-        client.create_flow_run_from_deployment(
+        key = [session.settings.namespace, model, commit, until.isoformat()]
+        found = _scheduled(client, key, until)
+    if found.state and found.state.is_cancelled():
+        say(f"{model}: the run that was scheduled for {when} was cancelled: none is")
+    else:
+        say(f"{model}: a run is scheduled for {when}")
+
+
+def _scheduled(client: SyncPrefectClient, key: Sequence[str], until: datetime) -> FlowRun:
+    """Return the run that is scheduled for then, as somebody cancelled it or as it waits.
+
+    The server knows one run by a key, of all deployments of the flow. One that was begun before its
+    time has waited in vain, and has another after it; it may be this very run.
+    """
+    words = [deployment.id, *key]
+    while True:
+        found = client.create_flow_run_from_deployment(
             deployment.id,
             parameters=flow_run.parameters,
             state=Scheduled(scheduled_time=until),
-            idempotency_key=f"{model}/{commit}/{until.isoformat()}",
+            idempotency_key="/".join(words),
         )
-    say(f"{model}: a run is scheduled for {when}")
+        if found.state is None or found.state.is_scheduled() or found.state.is_cancelled():
+            return found
+        words.append(str(found.id))
 
 
 def _approved(session: Session, model: Model, run: Decision, news: News) -> bool:

@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
+from prefect.states import Cancelled, Running
 
 from flows import permitting
-from tests.unit.rollout.stand_ins import NEW, a_model
+from tests.unit.rollout.stand_ins import NEW, OLD, a_model
 from vllm_flows.models import Model
 from vllm_flows.plan import Action, Plan, Step
 from vllm_flows.revision_class import Change
@@ -33,21 +35,28 @@ LICENSE = "its license was mit and is sandbox-1 now"
 NOTE = "requestMemory 2Gi is little"
 
 
-def permitted(model: Model, change: str = "weights", seconds: float = 3600) -> May:
+def permitted(
+    model: Model,
+    change: str = "weights",
+    seconds: float = 3600,
+    *,
+    commit: str = NEW,
+    namespace: str = "vllm",
+) -> May:
     limit = timedelta(seconds=seconds)
-    settings = SimpleNamespace(timezone="UTC", approval_timeout=limit)
+    settings = SimpleNamespace(timezone="UTC", approval_timeout=limit, namespace=namespace)
     session: Any = SimpleNamespace(settings=settings)
     step = Step("qwen", Action.UPDATE, "revision bbbbbbbb -> cccccccc", notes=(NOTE,))
-    run: Any = SimpleNamespace(commit=lambda _: NEW, plan=Plan((step,), ""))
+    run: Any = SimpleNamespace(commit=lambda _: commit, plan=Plan((step,), ""))
     news = permitting.News(Change(change), (LICENSE,) if change == "ask" else (), ("LICENSE",))
     return permitting.permitted(session, model, run, news)
 
 
 class FakeClient:
-    """Stands for Prefect's client: notes the runs that it is asked to make."""
+    """Stands for Prefect's client: makes one run per key, whatever its deployment."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[Any, dict[str, Any]]] = []
+        self.made: dict[str, FlowRun] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +64,13 @@ class FakeClient:
     def __exit__(self, *_: object) -> None:
         """Nothing is to be closed."""
 
-    def create_flow_run_from_deployment(self, deployment: Any, **given: Any) -> None:
-        self.made.append((deployment, given))
+    def create_flow_run_from_deployment(
+        self, deployment: str, *, parameters: Any, state: State, idempotency_key: str
+    ) -> FlowRun:
+        run = FlowRun(
+            flow_id=uuid4(), deployment_id=UUID(deployment), parameters=parameters, state=state
+        )
+        return self.made.setdefault(idempotency_key, run)
 
 
 def test_what_may_be_updated_by_itself_goes_on(said: list[str]):
@@ -161,20 +175,63 @@ def too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permitting, "may_update", lambda *_: wait)
 
 
-@pytest.mark.usefixtures("too_early")
-def test_before_its_window_a_run_like_this_one_is_scheduled_once(
-    said: list[str], monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def server(said: list[str], too_early: None, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    """Return a server that this run's deployment is on, before the window."""
+    del said, too_early
     client = FakeClient()
     monkeypatch.setattr(permitting, "get_client", lambda **_: client)
-    monkeypatch.setattr(permitting, "deployment", SimpleNamespace(id="d"))
+    of_deployment(monkeypatch)
+    return client
+
+
+def of_deployment(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the runs that follow be of another deployment."""
+    name = str(uuid4())
+    monkeypatch.setattr(permitting, "deployment", SimpleNamespace(id=name))
+    return name
+
+
+def test_before_its_window_a_run_like_this_one_is_scheduled_once(
+    said: list[str], server: FakeClient
+):
     for _ in range(2):
         assert permitted(a_model()) is May.NO
-    (deployment, first), (_, second) = client.made
-    assert (deployment, first["parameters"]) == ("d", GIVEN)
-    assert first["idempotency_key"] == second["idempotency_key"]
-    assert first["state"].state_details.scheduled_time == SUNDAY
-    assert "a run is scheduled for" in said[-1]
+        assert "a run is scheduled for" in said[-1]
+    (made,) = server.made.values()
+    assert made.parameters == GIVEN
+    assert made.state
+    assert made.state.state_details.scheduled_time == SUNDAY
+
+
+def test_another_commit_namespace_or_deployment_has_a_run_of_its_own(
+    server: FakeClient, monkeypatch: pytest.MonkeyPatch
+):
+    permitted(a_model())
+    permitted(a_model(), commit=OLD)
+    permitted(a_model(), namespace="second")
+    other = of_deployment(monkeypatch)
+    permitted(a_model())
+    assert len(server.made) == 4
+    assert [str(one.deployment_id) for one in server.made.values()].count(other) == 1
+
+
+def test_a_run_that_somebody_cancelled_is_said_to_be(said: list[str], server: FakeClient):
+    permitted(a_model())
+    (made,) = server.made.values()
+    made.state = Cancelled()
+    permitted(a_model())
+    assert len(server.made) == 1
+    assert "was cancelled: none is" in said[-1]
+
+
+def test_a_run_that_was_begun_before_its_time_has_another_after_it(server: FakeClient):
+    permitted(a_model())
+    (made,) = server.made.values()
+    made.state = Running()
+    for _ in range(2):
+        permitted(a_model())
+    assert len(server.made) == 2
 
 
 @pytest.mark.usefixtures("too_early")

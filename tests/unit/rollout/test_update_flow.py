@@ -456,7 +456,7 @@ def test_a_window_that_closed_while_others_had_their_turn_is_waited_for(
 ):
     wait = Permission(May.WAIT, "its window is Sun 03:00-05:00", datetime.now(UTC))
     begun: list[str] = []
-    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[1]))
+    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[2]))
     word.answer = May.NOW
     word.meanwhile = lambda: monkeypatch.setattr("flows.permitting.may_update", lambda *_: wait)
     assert not update.update.fn("a", change="weights").changed
@@ -468,7 +468,7 @@ def test_who_is_to_be_asked_by_now_is_asked_by_another_run_that_holds_no_lock(
     trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch
 ):
     begun: list[str] = []
-    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[1]))
+    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[2]))
     word.answer = May.NOW
     word.meanwhile = lambda: listing(monkeypatch, update="approve")
     assert not update.update.fn("a", change="weights").changed
