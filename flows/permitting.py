@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Event, Thread
 from uuid import UUID
@@ -37,11 +37,15 @@ _LONGER_SECONDS = 3600
 
 @dataclass(frozen=True)
 class News:
-    """What an event told: the class of the change, why a person decides, files that differ."""
+    """What an event told: the class of the change, why a person decides, files that differ.
+
+    `agreed`: somebody did, by a run before this one.
+    """
 
     change: Change
     reasons: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    agreed: bool = False
 
 
 class Approval(RunInput):
@@ -55,19 +59,24 @@ def permission(session: Session, model: Model, news: News | None) -> Permission:
     if news is None:
         return Permission(May.NOW, "somebody asked for it")
     zone = ZoneInfo(session.settings.timezone)
-    return may_update(model, news.change, datetime.now(UTC), zone)
+    return may_update(model, news.change, datetime.now(UTC), zone, agreed=news.agreed)
 
 
 def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
-    """Return NOW, ASK once somebody agreed, or NO; a run like this one is begun when it is time."""
+    """Return NOW, ASK once somebody agreed, or NO; a run like this one is begun when it is time.
+
+    Whoever is asked is so at once; what they agreed to waits for its window.
+    """
     found = permission(session, model, news)
     say(f"{model.name}: {'; '.join([found.why, *news.reasons])}")
     if news.files:
         say(f"{model.name}: other files: {', '.join(news.files)}")
+    if found.answer is May.ASK:
+        if not _approved(session, model, run, news):
+            return May.NO
+        return May.ASK if still_permitted(session, model, run, news, agreed=True) else May.NO
     if found.answer is May.WAIT and found.until:
-        _begin_again(session, model.name, run.commit(model.name), found.until)
-        return May.NO
-    if found.answer is May.ASK and not _approved(session, model, run, news):
+        _begin_again(session, run, news, found.until)
         return May.NO
     return found.answer
 
@@ -80,35 +89,41 @@ def still_permitted(
     `agreed`: somebody did. Where it is to wait, or to be asked about, by now, a run like this one
     is begun for that: whoever waits for a person holds no lock.
     """
+    news = replace(news, agreed=news.agreed or agreed)
     found = permission(session, model, news)
-    if found.answer is May.NOW or (found.answer is May.ASK and agreed):
+    if found.answer is May.NOW:
         return True
     say(f"{model.name}: {found.why}")
     if found.answer is not May.NO:
-        until = found.until or datetime.now(UTC)
-        _begin_again(session, model.name, run.commit(model.name), until)
+        _begin_again(session, run, news, found.until or datetime.now(UTC))
     return False
 
 
-def _begin_again(session: Session, model: str, commit: str, until: datetime) -> None:
+def _begin_again(session: Session, run: Decision, news: News, until: datetime) -> None:
     """Schedule a run like this one for then; only one, however often it is asked for.
 
-    Where somebody cancelled that one, none is: they do not want it then.
+    It is for this one's commit; who agreed to that is not asked again. Where somebody cancelled
+    it, none is scheduled: they do not want it then.
     """
+    (step,) = run.plan.steps
+    model, commit = step.model, run.commit(step.model)
     when = f"{until:%Y-%m-%d %H:%M} UTC"
     if not deployment.id:
         say(f"{model}: it may be updated from {when} on: run this again then")
         return
     with get_client(sync_client=True) as client:
-        key = [session.settings.namespace, model, commit, until.isoformat()]
-        found = _scheduled(client, key, until)
+        key = [session.settings.namespace, model, commit, until.isoformat(), str(news.agreed)]
+        given = {"revision": commit, "agreed": news.agreed}
+        found = _scheduled(client, key, until, given)
     if found.state and found.state.is_cancelled():
         say(f"{model}: the run that was scheduled for {when} was cancelled: none is")
     else:
         say(f"{model}: a run is scheduled for {when}")
 
 
-def _scheduled(client: SyncPrefectClient, key: Sequence[str], until: datetime) -> FlowRun:
+def _scheduled(
+    client: SyncPrefectClient, key: Sequence[str], until: datetime, given: Mapping[str, object]
+) -> FlowRun:
     """Return the run that is scheduled for then, as somebody cancelled it or as it waits.
 
     The server knows one run by a key, of all deployments of the flow. One that was begun before its
@@ -118,7 +133,7 @@ def _scheduled(client: SyncPrefectClient, key: Sequence[str], until: datetime) -
     while True:
         found = client.create_flow_run_from_deployment(
             deployment.id,
-            parameters=flow_run.parameters,
+            parameters={**flow_run.parameters, **given},
             state=Scheduled(scheduled_time=until),
             idempotency_key="/".join(words),
         )

@@ -59,6 +59,7 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
     *,
     reasons: list[str] | None = None,
     files: list[str] | None = None,
+    agreed: bool = False,
     again: bool = False,
     allow_downtime: bool = False,
 ) -> Report:
@@ -79,11 +80,13 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
         kube_context: kubeconfig context; leave out for VLLM_KUBE_CONTEXT.
         reasons: Why a person is to decide, as it was announced.
         files: Some files that are other ones now, as it was announced.
+        agreed: Somebody agreed to the commit that was announced; they are not asked again.
         again: Try a commit that did not do before.
         allow_downtime: Stop the model before its successor starts, unless both surely fit.
 
     """
-    news = News(Change(change), tuple(reasons or ()), tuple(files or ())) if change else None
+    told = tuple(reasons or ()), tuple(files or ())
+    news = News(Change(change), *told, agreed=agreed) if change else None
     sought = _Sought(model, news, again, allow_downtime)
     with (
         table_shown(),

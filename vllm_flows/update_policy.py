@@ -30,23 +30,31 @@ class Permission:
 
 
 def may_update(
-    model: Model, change: Change, now: datetime, zone: tzinfo, refused: str = ""
+    model: Model,
+    change: Change,
+    now: datetime,
+    zone: tzinfo,
+    refused: str = "",
+    *,
+    agreed: bool = False,
 ) -> Permission:
     """Say whether a change of this class may be rolled out now.
 
     `now` is a moment with a time zone; `zone` is the one that the model's window is written in.
-    `refused`: why the commit did not do when it was tried, empty where it was not.
+    `refused`: why the commit did not do when it was tried, empty where it was not. `agreed`:
+    somebody did, who is not asked again; a window is waited for all the same.
     """
     if why := _why_not(model, change, refused):
         return Permission(May.NO, why)
-    if change is Change.ASK:
+    if change is Change.ASK and not agreed:
         return Permission(May.ASK, "what changed is for a person to decide")
-    if model.update == "approve":
+    if model.update == "approve" and not agreed:
         return Permission(May.ASK, "models.yaml says update: approve")
     until = parse_window(model.update_window).opening(now, zone) if model.update_window else None
     if until:
         return Permission(May.WAIT, f"its window is {model.update_window}", until)
-    return Permission(May.NOW, f"models.yaml says update: {model.update}")
+    why = "somebody agreed" if agreed else f"models.yaml says update: {model.update}"
+    return Permission(May.NOW, why)
 
 
 def _why_not(model: Model, change: Change, refused: str) -> str:

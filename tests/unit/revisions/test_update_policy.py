@@ -54,6 +54,24 @@ def test_the_policy_and_the_class_decide(update: str, change: Change, answer: Ma
     assert may_update(model(update, window), change, THURSDAY, UTC).answer is answer
 
 
+@pytest.mark.parametrize(
+    ("update", "change", "answer"),
+    [
+        ("auto", Change.ASK, May.NOW),
+        ("approve", Change.WEIGHTS, May.NOW),
+        ("window", Change.ASK, May.WAIT),
+        ("never", Change.ASK, May.NO),
+        ("auto", Change.DOCUMENTATION, May.NO),
+    ],
+)
+def test_who_agreed_is_not_asked_again_and_a_window_counts(
+    update: str, change: Change, answer: May
+):
+    window = "Sun 02:00-05:00" if update == "window" else None
+    found = may_update(model(update, window), change, THURSDAY, UTC, agreed=True)
+    assert found.answer is answer
+
+
 @pytest.mark.parametrize("change", [Change.WEIGHTS, Change.ASK])
 def test_a_commit_that_did_not_do_is_not_rolled_out_whatever_the_policy(change: Change):
     for update in ("auto", "approve"):

@@ -42,13 +42,16 @@ def permitted(
     *,
     commit: str = NEW,
     namespace: str = "vllm",
+    agreed: bool = False,
 ) -> May:
     limit = timedelta(seconds=seconds)
     settings = SimpleNamespace(timezone="UTC", approval_timeout=limit, namespace=namespace)
     session: Any = SimpleNamespace(settings=settings)
     step = Step("qwen", Action.UPDATE, "revision bbbbbbbb -> cccccccc", notes=(NOTE,))
     run: Any = SimpleNamespace(commit=lambda _: commit, plan=Plan((step,), ""))
-    news = permitting.News(Change(change), (LICENSE,) if change == "ask" else (), ("LICENSE",))
+    news = permitting.News(
+        Change(change), (LICENSE,) if change == "ask" else (), ("LICENSE",), agreed
+    )
     return permitting.permitted(session, model, run, news)
 
 
@@ -172,7 +175,12 @@ SUNDAY = datetime(2030, 1, 6, 3, 0, tzinfo=UTC)
 def too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the window open on a Sunday."""
     wait = Permission(May.WAIT, "its window is Sun 03:00-05:00", SUNDAY)
-    monkeypatch.setattr(permitting, "may_update", lambda *_: wait)
+    ask = Permission(May.ASK, "what changed is for a person to decide")
+
+    def may(_model: Model, change: Change, *_: object, agreed: bool) -> Permission:
+        return ask if change is Change.ASK and not agreed else wait
+
+    monkeypatch.setattr(permitting, "may_update", may)
 
 
 @pytest.fixture
@@ -199,9 +207,26 @@ def test_before_its_window_a_run_like_this_one_is_scheduled_once(
         assert permitted(a_model()) is May.NO
         assert "a run is scheduled for" in said[-1]
     (made,) = server.made.values()
-    assert made.parameters == GIVEN
+    assert made.parameters == {**GIVEN, "revision": NEW, "agreed": False}
     assert made.state
     assert made.state.state_details.scheduled_time == SUNDAY
+
+
+def test_what_somebody_agreed_to_waits_for_its_window_and_they_are_not_asked_again(
+    server: FakeClient, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[bool] = []
+
+    def pause(**_: Any) -> Any:
+        asked.append(True)
+        return SimpleNamespace(approve=True)
+
+    monkeypatch.setattr(permitting, "pause_flow_run", pause)
+    assert permitted(a_model(), "ask") is May.NO
+    (made,) = server.made.values()
+    assert made.parameters == {**GIVEN, "revision": NEW, "agreed": True}
+    assert permitted(a_model(), "ask", agreed=True) is May.NO
+    assert (len(asked), len(server.made)) == (1, 1)
 
 
 def test_another_commit_namespace_or_deployment_has_a_run_of_its_own(

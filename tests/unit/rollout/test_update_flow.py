@@ -451,14 +451,27 @@ def test_what_is_written_into_models_yaml_while_somebody_is_asked_counts(
     assert trial.tasks.done == ["lock for update"]
 
 
+@pytest.mark.usefixtures("trial")
+def test_what_somebody_agreed_to_before_needs_nobodys_word(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("flows.permitting.say", lambda _: None)
+    monkeypatch.setattr("flows.permitting._approved", lambda *_: pytest.fail("they were asked"))
+    for fields, change in (({"update": "approve"}, "weights"), ({}, "ask")):
+        listing(monkeypatch, **fields)
+        assert update.update.fn("a", revision=NEW, change=change, agreed=True).changed
+
+
 def test_a_window_that_closed_while_others_had_their_turn_is_waited_for(
     trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch
 ):
     wait = Permission(May.WAIT, "its window is Sun 03:00-05:00", datetime.now(UTC))
     begun: list[str] = []
-    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[2]))
+    monkeypatch.setattr(
+        "flows.permitting._begin_again", lambda *given: begun.append(given[1].commit("a"))
+    )
     word.answer = May.NOW
-    word.meanwhile = lambda: monkeypatch.setattr("flows.permitting.may_update", lambda *_: wait)
+    word.meanwhile = lambda: monkeypatch.setattr(
+        "flows.permitting.may_update", lambda *_, **__: wait
+    )
     assert not update.update.fn("a", change="weights").changed
     assert begun == [NEW]
     assert trial.tasks.done == ["lock for update"]
@@ -468,7 +481,9 @@ def test_who_is_to_be_asked_by_now_is_asked_by_another_run_that_holds_no_lock(
     trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch
 ):
     begun: list[str] = []
-    monkeypatch.setattr("flows.permitting._begin_again", lambda *given: begun.append(given[2]))
+    monkeypatch.setattr(
+        "flows.permitting._begin_again", lambda *given: begun.append(given[1].commit("a"))
+    )
     word.answer = May.NOW
     word.meanwhile = lambda: listing(monkeypatch, update="approve")
     assert not update.update.fn("a", change="weights").changed
