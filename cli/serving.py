@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vllm_flows.settings import Settings
 
 _RUNS_AT_ONCE = 24
-"""Each is a process of some 128 MB, also while it waits for somebody's word or for the lock."""
+"""Each is a process of some 128 MB, also while it waits for the lock."""
 
 
 @click.command()

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from threading import Event, Thread
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
-from prefect import pause_flow_run
+from prefect import suspend_flow_run
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import SetStateStatus
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
 from pydantic import Field
 
 from tasks.running import say
+from tasks.update_runs import end_older_forms
 from vllm_flows.models import Model
 from vllm_flows.planning import Decision
 from vllm_flows.redaction import redacted
 from vllm_flows.report import question_text
 from vllm_flows.revision_class import Change
 from vllm_flows.session import Session
-from vllm_flows.sizes import human_seconds
 from vllm_flows.update_policy import May, Permission, may_update
-
-_POLL_SECONDS = 10
-_LONGER_SECONDS = 3600
-"""By how much Prefect's own limit is the later one: it fails the run, and a no is no failure."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +58,17 @@ def permission(session: Session, model: Model, news: News | None) -> Permission:
 def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
     """Return NOW, ASK once somebody agreed, or NO; a run like this one is begun when it is time.
 
-    Whoever is asked is so at once; what they agreed to waits for its window.
+    Whoever is asked is so at once; what they agreed to waits for its window. A form of before,
+    about the same model, ends.
     """
+    with suppress(httpx.HTTPError):  # one that stays ends by its time
+        end_older_forms(session.settings.namespace, model.name, str(flow_run.id))
     found = permission(session, model, news)
     say(f"{model.name}: {'; '.join([found.why, *news.reasons])}")
     if news.files:
         say(f"{model.name}: other files: {', '.join(news.files)}")
     if found.answer is May.ASK:
-        if not _approved(session, model, run, news):
+        if not _approved(model, run, news):
             return May.NO
         return May.ASK if still_permitted(session, model, run, news, agreed=True) else May.NO
     if found.answer is May.WAIT and found.until:
@@ -142,46 +138,20 @@ def _scheduled(
         words.append(str(found.id))
 
 
-def _approved(session: Session, model: Model, run: Decision, news: News) -> bool:
-    """Wait with a form in the Prefect UI that shows the plan; nobody's answer is a no."""
-    limit = int(session.settings.approval_timeout.total_seconds())
-    say(f"{model.name}: waits for somebody to agree, in the Prefect UI (Resume)")
+def _approved(model: Model, run: Decision, news: News) -> bool:
+    """Say whether somebody agreed, in a form of the Prefect UI that shows the plan.
+
+    Until they answer, the run is suspended: no process waits. Then it begins anew, from its first
+    line. A look ends the forms that nobody answers in time.
+    """
+    if not deployment.id:
+        by_hand = f"vllm-flows update {model.name}"
+        say(f"{model.name}: nobody can be asked without a deployment; by hand it is `{by_hand}`")
+        return False
+    say(f"{model.name}: somebody is asked to agree, in the Prefect UI (Resume)")
     form = Approval.with_initial_data(
         description=redacted(question_text(run.plan, news.reasons, news.files))
     )
-    with _answered_in_time(limit) as nobody:
-        answer = pause_flow_run(
-            wait_for_input=form, timeout=limit + _LONGER_SECONDS, poll_interval=_POLL_SECONDS
-        )
-    if nobody.is_set():
-        say(f"{model.name}: nobody agreed within {human_seconds(limit)}: it stays as it is")
-    else:
-        say(f"{model.name}: {'somebody agreed' if answer.approve else 'somebody said no'}")
+    answer = suspend_flow_run(wait_for_input=form, key=f"approval-{run.commit(model.name)}")
+    say(f"{model.name}: {'somebody agreed' if answer.approve else 'somebody said no'}")
     return bool(answer.approve)
-
-
-@contextmanager
-def _answered_in_time(seconds: float) -> Iterator[Event]:
-    """Answer no for the paused run when nobody has after that time; the event says that it was so.
-
-    A pause that ends by itself would end the run as failed.
-    """
-    nobody, over = Event(), Event()
-    thread = Thread(target=_say_no, args=(UUID(flow_run.id), seconds, nobody, over), daemon=True)
-    thread.start()
-    try:
-        yield nobody
-    finally:
-        over.set()
-        thread.join()
-
-
-def _say_no(run: UUID, seconds: float, nobody: Event, over: Event) -> None:
-    """Resume the run without an approval; a server that is away meanwhile is asked again."""
-    while not over.wait(seconds):
-        seconds = _POLL_SECONDS
-        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-            told = client.resume_flow_run(run, run_input={"approve": False})
-            if told.status is SetStateStatus.ACCEPT:
-                nobody.set()
-                return

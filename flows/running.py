@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from prefect.context import get_run_context
+from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
@@ -52,7 +53,7 @@ def session_for(**overrides: object) -> Iterator[Session]:
     with secrets_kept():
         settings = load_settings(**overrides)
         show_for(settings.namespace)
-        with told(settings, str(flow_run.flow_name), say) as measured:
+        with told(settings, str(flow_run.flow_name), say, goes_on=(Pause,)) as measured:
             check_chart_version(settings, overrides.get("chart_version"))
             session = Session.open(settings, measured)
             _say_where()

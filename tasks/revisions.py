@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tasks.artifacts import publish_table
 from tasks.prefect_events import known_events, send_events
 from tasks.running import ONCE, RETRIED, say, say_few, task
-from tasks.update_runs import updates_since
+from tasks.update_runs import end_unanswered_forms, updates_since
 from vllm_flows.errors import ConflictError
 from vllm_flows.looking_at_revisions import Look, look_at_revisions
 from vllm_flows.models import Model
@@ -42,7 +42,7 @@ def tell(session: Session, models: Sequence[Model], found: Look) -> int:
 
     They are claimed in the cluster first: who is killed before they are sent leaves claims, which
     the next look finds grown old, and sends them under the same ids. What was told and led to no
-    update, or to one that died, is told anew.
+    update, or to one that died, is told anew. Forms that nobody answered in time are ended.
     """
     names = {model.name for model in models}
     namespace = session.settings.namespace
@@ -57,6 +57,8 @@ def tell(session: Session, models: Sequence[Model], found: Look) -> int:
     ]
     if events:
         send_events(events)
+    limit = session.settings.approval_timeout.total_seconds()
+    end_unanswered_forms(namespace, limit, time.time())
     say(f"told of {len(due)}: {', '.join(due)}" if due else "nothing new to tell")
     return len(due)
 

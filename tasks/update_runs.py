@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.schemas.automations import Automation
+from prefect.states import Completed
 
-from vllm_flows.update_runs import UpdateRun
+from tasks.running import say
+from vllm_flows.sizes import human_seconds
+from vllm_flows.update_runs import UpdateRun, older_forms, unanswered
 
 AUTOMATION = "update on a new revision"
 """Begins an update for an event, by its name in prefect.yaml."""
@@ -31,8 +35,39 @@ def updates_since(namespace: str, moment: float, now: float) -> list[UpdateRun] 
     with get_client(sync_client=True) as client:
         if not any(begins(one, namespace) for one in client.read_automations_by_name(AUTOMATION)):
             return None
-        runs = map(_update_run, _runs(client, moment - _APART_SECONDS))
+        begin = datetime.fromtimestamp(moment - _APART_SECONDS, UTC)
+        runs = map(_update_run, _runs(client, {"expected_start_time": {"after_": begin}}))
         return [_heard(client, run) if run.may_be_dead(now) else run for run in runs]
+
+
+def end_older_forms(namespace: str, model: str, newest: str) -> None:
+    """End the updates of a model that wait for somebody's word, but for the newest (its id)."""
+    with get_client(sync_client=True) as client:
+        for run in older_forms(_waiting(client), namespace, model, newest):
+            _end(client, run, f"{model}: {run.revision[:8]}: a newer one was announced")
+
+
+def end_unanswered_forms(namespace: str, limit: float, now: float) -> None:
+    """End the updates that have waited for somebody's word for longer than `limit` seconds.
+
+    `now` is in seconds since the epoch.
+    """
+    with get_client(sync_client=True) as client:
+        for run in unanswered(_waiting(client), namespace, limit, now):
+            within = f"nobody agreed within {human_seconds(limit)}: it stays as it is"
+            _end(client, run, f"{run.model}: {run.revision[:8]}: {within}")
+
+
+def _waiting(client: SyncPrefectClient) -> list[UpdateRun]:
+    """Return the updates that wait for somebody's word."""
+    paused = {"state": {"type": {"any_": [StateType.PAUSED]}}}
+    return list(map(_update_run, _runs(client, paused)))
+
+
+def _end(client: SyncPrefectClient, run: UpdateRun, why: str) -> None:
+    """End a suspended run, of which there is no process; its state says why."""
+    client.set_flow_run_state(UUID(run.id), Completed(message=why))
+    say(why)
 
 
 def begins(automation: Automation, namespace: str) -> bool:
@@ -42,12 +77,11 @@ def begins(automation: Automation, namespace: str) -> bool:
     return automation.enabled and namespace in ([heard] if isinstance(heard, str) else heard)
 
 
-def _runs(client: SyncPrefectClient, moment: float) -> Iterator[FlowRun]:
-    begin = datetime.fromtimestamp(moment, UTC)
+def _runs(client: SyncPrefectClient, some: Mapping[str, object]) -> Iterator[FlowRun]:
     offset = 0
     while page := client.read_flow_runs(
         flow_filter=FlowFilter.model_validate({"name": {"any_": [_FLOW]}}),
-        flow_run_filter=FlowRunFilter.model_validate({"expected_start_time": {"after_": begin}}),
+        flow_run_filter=FlowRunFilter.model_validate(some),
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
         limit=_PAGE,
         offset=offset,

@@ -17,20 +17,22 @@ def told(
     flow: str,
     say: Callable[[str], None],
     now: Callable[[], float] = time.time,
+    goes_on: tuple[type[BaseException], ...] = (),
 ) -> Iterator[Measured]:
     """Tell of the block as of a run of the flow, however it ends; what it yields is filled there.
 
-    What cannot be told is said, and changes nothing else.
+    Of a run that leaves it by one of `goes_on` nothing is told: it has not ended. What cannot be
+    told is said, and changes nothing else.
     """
     measured: Measured = {}
-    begin, ended_by = now(), None
+    begin, ended_by, ended = now(), None, True
     try:
         yield measured
     except BaseException as error:
-        ended_by = error
+        ended_by, ended = error, not isinstance(error, goes_on)
         raise
     finally:
-        if settings.pushgateway or settings.metrics_dir:
+        if ended and (settings.pushgateway or settings.metrics_dir):
             _tell(settings, flow, say, measured, (begin, now(), exit_code(ended_by)))
 
 

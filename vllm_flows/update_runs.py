@@ -17,6 +17,7 @@ SILENT_SECONDS = 540.0
 of `zombies.yaml` waits."""
 
 _LIVES = {"PENDING", "RUNNING"}
+_WAITS = "PAUSED"
 _DIED = "CRASHED"
 _CANCELLED = "CANCELLED"
 
@@ -38,6 +39,28 @@ class UpdateRun:
     def may_be_dead(self, now: float) -> bool:
         """Say whether it should be at work, and was not heard of for long."""
         return self.state in _LIVES and now - self.heard > SILENT_SECONDS
+
+
+def older_forms(
+    runs: Iterable[UpdateRun], namespace: str, model: str, newest: str
+) -> list[UpdateRun]:
+    """Return the runs that wait for somebody's word about a model, but for the newest (its id)."""
+    return [
+        run
+        for run in runs
+        if (run.state, run.namespace, run.model) == (_WAITS, namespace, model) and run.id != newest
+    ]
+
+
+def unanswered(
+    runs: Iterable[UpdateRun], namespace: str, limit: float, now: float
+) -> list[UpdateRun]:
+    """Return the runs that have waited for somebody's word for longer than `limit` seconds."""
+    return [
+        run
+        for run in runs
+        if (run.state, run.namespace) == (_WAITS, namespace) and now - run.heard > limit
+    ]
 
 
 def may_have_died(seen: Iterable[Seen], told: Mapping[str, Told], now: float) -> dict[str, Told]:

@@ -201,13 +201,49 @@ def test_nobodys_answer_is_a_no_and_no_failure(product: Product, monkeypatch: py
     product.install(phi("main", "update: approve"))
     session = session_of(product, monkeypatch)
     before = served(session)
-    with serving(product, VLLM_APPROVAL_TIMEOUT="20s") as prefect:
+    with serving(product) as prefect:
+
+        def look(limit: str = "1h") -> None:
+            api = f"{prefect.url}/api"
+            environ = {"PREFECT_API_URL": api, "VLLM_APPROVAL_TIMEOUT": limit}
+            product.run("check-revisions", "--tell", **environ)
+
         product.hub("commit", repo=REPOSITORY, kind="weights")
-        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
-        (run,) = prefect.ended(1)
-        assert run["state_type"] == "COMPLETED"
-        until(lambda: "nobody agreed within 20 s: it stays as it is" in prefect.said(run))
+        look()
+        first = prefect.paused()
+        product.hub("commit", repo=REPOSITORY, kind="weights")
+        look()
+        until(lambda: len(prefect.updates()) == 2)
+        second = prefect.paused()
+        (ended,) = [one for one in prefect.ended(1) if one["id"] == first["id"]]
+        assert ended["state_type"] == "COMPLETED"
+        assert "a newer one was announced" in ended["state"]["message"]
+        time.sleep(1)
+        look("1s")
+        (ended,) = [one for one in prefect.ended(2) if one["id"] == second["id"]]
+        assert ended["state_type"] == "COMPLETED"
+        assert "nobody agreed within 1 s: it stays as it is" in ended["state"]["message"]
     assert served(session) == before
+
+
+@pytest.mark.timeout(600)
+def test_who_answers_when_nothing_ran_for_a_while_is_heard(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi("main", "update: approve"))
+    session = session_of(product, monkeypatch)
+    new = str(product.hub("commit", repo=REPOSITORY, kind="weights")["sha"])
+    with serving(product) as prefect:
+        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        prefect.paused()
+    with serving(product) as prefect:
+        run = prefect.paused()
+        given = {"run_input": {"approve": True}}
+        assert prefect.ask(f"flow_runs/{run['id']}/resume", **given)["status"] == "ACCEPT"
+        (ended,) = prefect.ended(1)
+        assert ended["state_type"] == "COMPLETED"
+        until(lambda: "somebody agreed" in prefect.said(ended))
+    assert served(session) == new[:8]
 
 
 def test_a_commit_that_answers_far_more_slowly_gives_way_to_the_one_that_served(

@@ -53,6 +53,13 @@ def test_a_run_is_told_however_it_ends(tmp_path: Path, error: BaseException | No
     assert found['vllm_flows_models{flow="deploy",namespace="vllm",state="green"}'] == "3.0"
 
 
+def test_a_run_that_goes_on_later_has_not_ended(tmp_path: Path):
+    settings = Settings(metrics_dir=tmp_path)
+    with pytest.raises(GeneratorExit), told(settings, "update", print, goes_on=(GeneratorExit,)):
+        raise GeneratorExit
+    assert values(tmp_path) == {}
+
+
 def test_a_run_with_nothing_to_do_leaves_that_one_failed_and_what_was_lost_of_each_model(
     tmp_path: Path,
 ):

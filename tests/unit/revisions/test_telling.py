@@ -32,6 +32,7 @@ class Server:
         self.events: list[dict[str, Any]] = []
         self.deaf = False
         self.updates: list[UpdateRun] | None = None
+        self.limits: list[tuple[str, float]] = []
 
     def send(self, events: list[dict[str, Any]]) -> None:
         if self.deaf:
@@ -48,6 +49,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(revisions, "send_events", made.send)
     monkeypatch.setattr(revisions, "known_events", made.known)
     monkeypatch.setattr(revisions, "updates_since", lambda *_: made.updates)
+    monkeypatch.setattr(
+        revisions, "end_unanswered_forms", lambda *given: made.limits.append(given[:2])
+    )
     monkeypatch.setattr(revisions, "say", lambda _text: None)
     return made
 
@@ -95,6 +99,11 @@ def test_a_move_is_told_once_and_a_look_that_finds_nothing_new_writes_nothing(
 
 def test_what_is_up_to_date_is_no_event(place: Place, server: Server):
     assert (told(place), server.events) == (0, [])
+
+
+def test_each_look_ends_the_forms_that_nobody_answered_in_time(place: Place, server: Server):
+    told(place)
+    assert server.limits == [("vllm", 24 * 3600.0)]
 
 
 def test_a_server_that_did_not_take_the_event_gets_it_by_the_next_look(

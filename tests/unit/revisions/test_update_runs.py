@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from uuid import uuid4
+from typing import Any, Self
+from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events.schemas.automations import Automation
+from prefect.states import Suspended
 
 from deployments import catalogue
 from deployments.places import Place
-from tasks.update_runs import AUTOMATION, begins
+from tasks.update_runs import AUTOMATION, begins, end_older_forms, end_unanswered_forms
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Seen, Told
-from vllm_flows.update_runs import SILENT_SECONDS, UpdateRun, died, may_have_died
+from vllm_flows.update_runs import (
+    SILENT_SECONDS,
+    UpdateRun,
+    died,
+    may_have_died,
+    older_forms,
+    unanswered,
+)
 
 NEW = "2" * 40
 TOLD = Told("1" * 40, NEW, "weights", 1000.0, 1000.0, arrived=True)
@@ -67,6 +79,82 @@ def test_only_what_arrived_some_time_ago_and_is_to_be_rolled_out_may_have_died()
     assert not may(SEEN, replace(TOLD, sent=NOW - HOLD_SECONDS + 1))
     assert not may(replace(SEEN, change=Change.DOCUMENTATION), TOLD)
     assert not may(replace(SEEN, model="other"), TOLD)
+
+
+FORM = UpdateRun("old", "m", "vllm", NEW, "PAUSED", NOW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ended"),
+    [
+        ({}, True),
+        ({"id": "newest"}, False),
+        ({"model": "other"}, False),
+        ({"namespace": "second"}, False),
+        ({"state": "SCHEDULED"}, False),
+        ({"state": "RUNNING"}, False),
+    ],
+)
+def test_forms_about_the_same_model_end_when_a_newer_one_is_there(
+    fields: dict[str, str], *, ended: bool
+):
+    form = replace(FORM, **fields)
+    assert bool(older_forms([form], "vllm", "m", "newest")) is ended
+
+
+@pytest.mark.parametrize(
+    ("fields", "ended"),
+    [
+        ({"heard": NOW - 101}, True),
+        ({"heard": NOW - 99}, False),
+        ({"heard": NOW - 101, "namespace": "second"}, False),
+        ({"heard": NOW - 101, "state": "RUNNING"}, False),
+    ],
+)
+def test_a_form_that_nobody_answered_in_time_ends(fields: dict[str, Any], *, ended: bool):
+    assert bool(unanswered([replace(FORM, **fields)], "vllm", 100.0, NOW)) is ended
+
+
+class FakeClient:
+    """Stands for Prefect's client, with one update that waits."""
+
+    def __init__(self) -> None:
+        given = {"model": "m", "namespace": "vllm", "revision": NEW}
+        self.run = FlowRun(flow_id=uuid4(), parameters=given, state=Suspended())
+        self.ended: dict[UUID, State] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is to be closed."""
+
+    def read_flow_runs(self, flow_run_filter: FlowRunFilter, offset: int, **_: object) -> Any:
+        assert flow_run_filter.state
+        assert flow_run_filter.state.type
+        assert flow_run_filter.state.type.any_ == [StateType.PAUSED]
+        return [] if offset else [self.run]
+
+    def set_flow_run_state(self, run: UUID, state: State) -> None:
+        self.ended[run] = state
+
+
+def test_a_form_that_ends_is_no_failure_and_says_why(monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    monkeypatch.setattr("tasks.update_runs.say", said.append)
+    for end, why in (
+        (lambda: end_older_forms("vllm", "m", "newest"), "a newer one was announced"),
+        (
+            lambda: end_unanswered_forms("vllm", 3600, time.time() + 3601),
+            "nobody agreed within 1 h",
+        ),
+    ):
+        client = FakeClient()
+        monkeypatch.setattr("tasks.update_runs.get_client", lambda client=client, **_: client)
+        end()
+        assert client.ended[client.run.id].is_completed()
+        assert why in str(client.ended[client.run.id].message)
+        assert why in said[-1]
 
 
 @pytest.mark.parametrize(

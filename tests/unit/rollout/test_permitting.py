@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from threading import Event
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -11,7 +10,6 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Cancelled, Running
 
 from flows import permitting
@@ -27,7 +25,16 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     heard: list[str] = []
     monkeypatch.setattr(permitting, "say", heard.append)
     monkeypatch.setattr(permitting, "flow_run", SimpleNamespace(id=str(RUN), parameters=GIVEN))
+    monkeypatch.setattr(permitting, "deployment", SimpleNamespace(id=str(uuid4())))
     return heard
+
+
+@pytest.fixture(autouse=True)
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Note whose older forms are ended, and on whose behalf."""
+    found: list[tuple[str, ...]] = []
+    monkeypatch.setattr(permitting, "end_older_forms", lambda *given: found.append(given))
+    return found
 
 
 RUN, GIVEN = uuid4(), {"model": "qwen", "change": "weights"}
@@ -38,14 +45,12 @@ NOTE = "requestMemory 2Gi is little"
 def permitted(
     model: Model,
     change: str = "weights",
-    seconds: float = 3600,
     *,
     commit: str = NEW,
     namespace: str = "vllm",
     agreed: bool = False,
 ) -> May:
-    limit = timedelta(seconds=seconds)
-    settings = SimpleNamespace(timezone="UTC", approval_timeout=limit, namespace=namespace)
+    settings = SimpleNamespace(timezone="UTC", namespace=namespace)
     session: Any = SimpleNamespace(settings=settings)
     step = Step("qwen", Action.UPDATE, "revision bbbbbbbb -> cccccccc", notes=(NOTE,))
     run: Any = SimpleNamespace(commit=lambda _: commit, plan=Plan((step,), ""))
@@ -104,13 +109,13 @@ def test_somebody_is_asked_and_their_word_counts(
 ):
     asked: list[dict[str, Any]] = []
 
-    def pause(**given: Any) -> Any:
+    def suspend(**given: Any) -> Any:
         asked.append(given)
         return SimpleNamespace(approve=answer)
 
-    monkeypatch.setattr(permitting, "pause_flow_run", pause)
+    monkeypatch.setattr(permitting, "suspend_flow_run", suspend)
     assert permitted(model, change) is (May.ASK if answer else May.NO)
-    assert asked[0]["timeout"] > 3600
+    assert len(asked) == 1
     assert ("agreed" in said[-1]) is answer
 
 
@@ -119,11 +124,11 @@ def test_who_is_asked_reads_why_what_changed_and_what_is_planned(
 ):
     asked: list[str] = []
 
-    def pause(wait_for_input: Any, **_: Any) -> Any:
+    def suspend(wait_for_input: Any, **_: Any) -> Any:
         asked.append(wait_for_input._description)  # noqa: SLF001 -- where Prefect keeps it
         return SimpleNamespace(approve=False)
 
-    monkeypatch.setattr(permitting, "pause_flow_run", pause)
+    monkeypatch.setattr(permitting, "suspend_flow_run", suspend)
     permitted(a_model(), "ask")
     assert asked[0].split("\n\n") == [
         "qwen: update, revision bbbbbbbb -> cccccccc",
@@ -134,38 +139,47 @@ def test_who_is_asked_reads_why_what_changed_and_what_is_planned(
     assert said[0] == f"qwen: what changed is for a person to decide; {LICENSE}"
 
 
-class Resuming(FakeClient):
-    """A server on which a run is paused; the first answers may not come."""
-
-    def __init__(self, *failing: Exception) -> None:
-        super().__init__()
-        self.failing = list(failing)
-        self.resumed = Event()
-
-    def resume_flow_run(self, run: UUID, run_input: dict[str, Any]) -> Any:
-        if self.failing:
-            raise self.failing.pop()
-        assert (run, run_input) == (RUN, {"approve": False})
-        self.resumed.set()
-        return SimpleNamespace(status=SetStateStatus.ACCEPT)
-
-
-@pytest.mark.parametrize("failing", [[], [httpx.ConnectError("no server")]])
-def test_nobodys_answer_is_a_no_and_no_failure(
-    said: list[str], monkeypatch: pytest.MonkeyPatch, failing: list[Exception]
+def test_a_form_is_found_again_by_the_commit_that_it_is_about(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    client = Resuming(*failing)
+    keys: list[str] = []
 
-    def pause(timeout: int, **_: Any) -> Any:
-        assert timeout > 0
-        assert client.resumed.wait(10)
+    def suspend(key: str, **_: Any) -> Any:
+        keys.append(key)
         return SimpleNamespace(approve=False)
 
-    monkeypatch.setattr(permitting, "_POLL_SECONDS", 0)
-    monkeypatch.setattr(permitting, "get_client", lambda **_: client)
-    monkeypatch.setattr(permitting, "pause_flow_run", pause)
-    assert permitted(a_model(update="approve"), seconds=0) is May.NO
-    assert said[-1] == "qwen: nobody agreed within 0 s: it stays as it is"
+    monkeypatch.setattr(permitting, "suspend_flow_run", suspend)
+    for commit in (NEW, NEW, OLD):
+        permitted(a_model(update="approve"), commit=commit)
+    first, again, other = keys
+    assert first == again != other
+    assert said
+
+
+def test_nobody_can_be_asked_without_a_deployment(said: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(permitting, "deployment", SimpleNamespace(id=None))
+    assert permitted(a_model(update="approve")) is May.NO
+    assert "vllm-flows update qwen" in said[-1]
+
+
+@pytest.mark.parametrize("update", ["auto", "approve"])
+def test_what_is_announced_later_ends_the_forms_of_before(
+    said: list[str], ended: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, update: str
+):
+    answer = SimpleNamespace(approve=True)
+    monkeypatch.setattr(permitting, "suspend_flow_run", lambda **_: answer)
+    permitted(a_model(update=update))
+    assert ended == [("vllm", "qwen", str(RUN))]
+    assert said
+
+
+def test_a_server_that_is_away_holds_no_update_up(said: list[str], monkeypatch: pytest.MonkeyPatch):
+    def away(*_: object) -> None:
+        raise httpx.ConnectError("no server")
+
+    monkeypatch.setattr(permitting, "end_older_forms", away)
+    assert permitted(a_model(update="auto")) is May.NOW
+    assert said
 
 
 SUNDAY = datetime(2030, 1, 6, 3, 0, tzinfo=UTC)
@@ -217,11 +231,11 @@ def test_what_somebody_agreed_to_waits_for_its_window_and_they_are_not_asked_aga
 ):
     asked: list[bool] = []
 
-    def pause(**_: Any) -> Any:
+    def suspend(**_: Any) -> Any:
         asked.append(True)
         return SimpleNamespace(approve=True)
 
-    monkeypatch.setattr(permitting, "pause_flow_run", pause)
+    monkeypatch.setattr(permitting, "suspend_flow_run", suspend)
     assert permitted(a_model(), "ask") is May.NO
     (made,) = server.made.values()
     assert made.parameters == {**GIVEN, "revision": NEW, "agreed": True}
