@@ -116,7 +116,11 @@ def _decided(session: Session, sought: _Sought, announced: str | None) -> Decisi
 
     None where there is nothing to do, which is said. What may not be touched is not looked at.
     """
-    wanted = named(load_models(session.settings.models_file), sought.model)
+    listed = load_models(session.settings.models_file)
+    if sought.news and sought.model not in {model.name for model in listed}:
+        say(f"{sought.model}: it is not listed any more: nothing to do")
+        return None
+    wanted = named(listed, sought.model)
     found = permission(session, wanted, sought.news)
     if found.answer is May.NO:
         say(f"{wanted.name}: {found.why}")

@@ -524,3 +524,16 @@ def test_a_model_that_models_yaml_does_not_list_is_named(trial: Trial):
     del trial
     with pytest.raises(ConfigurationError, match="lists no model nope"):
         update.update.fn("nope")
+
+
+@pytest.mark.parametrize("answer", [May.NOW, May.ASK])
+def test_a_model_that_is_taken_off_the_list_while_its_update_waits_has_nothing_to_do(
+    trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch, answer: May
+):
+    word.answer = answer
+    word.meanwhile = lambda: monkeypatch.setattr(update, "load_models", lambda _: [a_model("b")])
+    for locks in (1, 0):
+        trial.tasks.done.clear()
+        assert not update.update.fn("a", revision=NEW, change="weights").changed
+        assert trial.tasks.done == ["lock for update"] * locks
+        assert trial.tasks.said[-1] == "a: it is not listed any more: nothing to do"
