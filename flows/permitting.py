@@ -18,7 +18,7 @@ from prefect.states import Scheduled
 from pydantic import Field
 
 from tasks.running import say
-from tasks.update_runs import end_older_forms
+from tasks.update_runs import agreed_before, end_older_forms
 from vllm_flows.models import Model
 from vllm_flows.planning import Decision
 from vllm_flows.redaction import redacted
@@ -68,6 +68,9 @@ def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
     if news.files:
         say(f"{model.name}: other files: {', '.join(news.files)}")
     if found.answer is May.ASK:
+        if agreed_before(session.settings.namespace, model.name, run.commit(model.name)):
+            say(f"{model.name}: somebody agreed before, and a run is scheduled")
+            return May.NO
         if not _approved(model, run, news):
             return May.NO
         return May.ASK if still_permitted(session, model, run, news, agreed=True) else May.NO

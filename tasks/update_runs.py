@@ -16,7 +16,7 @@ from prefect.states import Completed
 
 from tasks.running import say
 from vllm_flows.sizes import human_seconds
-from vllm_flows.update_runs import UpdateRun, older_forms, unanswered
+from vllm_flows.update_runs import UpdateRun, is_agreed, older_forms, unanswered
 
 AUTOMATION = "update on a new revision"
 """Begins an update for an event, by its name in prefect.yaml."""
@@ -47,6 +47,13 @@ def end_older_forms(namespace: str, model: str, newest: str) -> None:
             _end(client, run, f"{model}: {run.revision[:8]}: a newer one was announced")
 
 
+def agreed_before(namespace: str, model: str, revision: str) -> bool:
+    """Say whether somebody agreed to that commit, and an update to it waits for its window."""
+    with get_client(sync_client=True) as client:
+        scheduled = _in_state(client, StateType.SCHEDULED)
+    return is_agreed(scheduled, namespace, model, revision)
+
+
 def end_unanswered_forms(namespace: str, limit: float, now: float) -> None:
     """End the updates that have waited for somebody's word for longer than `limit` seconds.
 
@@ -60,8 +67,11 @@ def end_unanswered_forms(namespace: str, limit: float, now: float) -> None:
 
 def _waiting(client: SyncPrefectClient) -> list[UpdateRun]:
     """Return the updates that wait for somebody's word."""
-    paused = {"state": {"type": {"any_": [StateType.PAUSED]}}}
-    return list(map(_update_run, _runs(client, paused)))
+    return _in_state(client, StateType.PAUSED)
+
+
+def _in_state(client: SyncPrefectClient, state: StateType) -> list[UpdateRun]:
+    return list(map(_update_run, _runs(client, {"state": {"type": {"any_": [state]}}})))
 
 
 def _end(client: SyncPrefectClient, run: UpdateRun, why: str) -> None:
@@ -98,6 +108,7 @@ def _update_run(run: FlowRun) -> UpdateRun:
         revision=str(run.parameters.get("revision")),
         state=run.state.type.value if run.state else "SCHEDULED",
         heard=run.state.timestamp.timestamp() if run.state else 0.0,
+        agreed=run.parameters.get("agreed") is True,
     )
 
 

@@ -17,6 +17,7 @@ SILENT_SECONDS = 540.0
 of `zombies.yaml` waits."""
 
 _LIVES = {"PENDING", "RUNNING"}
+_SCHEDULED = "SCHEDULED"
 _WAITS = "PAUSED"
 _DIED = "CRASHED"
 _CANCELLED = "CANCELLED"
@@ -26,7 +27,7 @@ _CANCELLED = "CANCELLED"
 class UpdateRun:
     """A run of the flow `update`: for what, its state's type, when it was heard of last.
 
-    `heard` is in seconds since the epoch.
+    `heard` is in seconds since the epoch. `agreed`: somebody did before it was scheduled.
     """
 
     id: str
@@ -35,6 +36,7 @@ class UpdateRun:
     revision: str
     state: str
     heard: float
+    agreed: bool = False
 
     def may_be_dead(self, now: float) -> bool:
         """Say whether it should be at work, and was not heard of for long."""
@@ -61,6 +63,13 @@ def unanswered(
         for run in runs
         if (run.state, run.namespace) == (_WAITS, namespace) and now - run.heard > limit
     ]
+
+
+def is_agreed(runs: Iterable[UpdateRun], namespace: str, model: str, revision: str) -> bool:
+    """Say whether a run that somebody agreed to waits for its time, for that commit."""
+    wanted = (_SCHEDULED, namespace, model, revision)
+    found = [run for run in runs if (run.state, run.namespace, run.model, run.revision) == wanted]
+    return any(run.agreed for run in found)
 
 
 def may_have_died(seen: Iterable[Seen], told: Mapping[str, Told], now: float) -> dict[str, Told]:

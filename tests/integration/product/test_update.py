@@ -52,9 +52,19 @@ class Prefect:
         return self.updates()
 
     def paused(self) -> dict[str, Any]:
-        """Wait until the newest update waits for somebody's word, and return its run."""
-        until(lambda: self.updates()[-1:] and self.updates()[-1]["state_type"] == "PAUSED")
-        return self.updates()[-1]
+        """Wait until an update waits for somebody's word, with its form, and return its run."""
+
+        def waiting() -> list[dict[str, Any]]:
+            paused = [one for one in self.updates() if one["state_type"] == "PAUSED"]
+            return [one for one in paused if self.form(one).is_success]
+
+        until(waiting)
+        return waiting()[-1]
+
+    def form(self, run: dict[str, Any]) -> httpx.Response:
+        """Return what the server has of the text of a run's form."""
+        form = run["state"]["state_details"]["run_input_keyset"]
+        return httpx.get(f"{self.url}/api/flow_runs/{run['id']}/input/{form['description']}")
 
     def said(self, run: dict[str, Any]) -> str:
         """Return the log of a run."""
@@ -157,10 +167,7 @@ def test_somebody_is_asked_and_a_window_is_waited_for(
 
         def answer(run: dict[str, Any], *, approve: bool) -> str:
             """Return what the form said."""
-            form = run["state"]["state_details"]["run_input_keyset"]
-            shown = httpx.get(
-                f"{prefect.url}/api/flow_runs/{run['id']}/input/{form['description']}"
-            )
+            shown = prefect.form(run)
             given = {"run_input": {"approve": approve}}
             assert prefect.ask(f"flow_runs/{run['id']}/resume", **given)["status"] == "ACCEPT"
             return shown.text
@@ -193,6 +200,11 @@ def test_somebody_is_asked_and_a_window_is_waited_for(
         *_, waiting = prefect.ended(4)
         assert waiting["state_type"] == "SCHEDULED"
         assert waiting["expected_start_time"].startswith(f"{opens:%Y-%m-%d}T02:00:00")
+        tell("license")
+        answer(prefect.paused(), approve=True)
+        (agreed,) = [one for one in prefect.ended(5) if one["parameters"].get("agreed")]
+        assert agreed["state_type"] == "SCHEDULED"
+        assert agreed["expected_start_time"] == waiting["expected_start_time"]
         assert served(session) == asked[:8]
 
 
@@ -213,11 +225,10 @@ def test_nobodys_answer_is_a_no_and_no_failure(product: Product, monkeypatch: py
         first = prefect.paused()
         product.hub("commit", repo=REPOSITORY, kind="weights")
         look()
-        until(lambda: len(prefect.updates()) == 2)
-        second = prefect.paused()
         (ended,) = [one for one in prefect.ended(1) if one["id"] == first["id"]]
         assert ended["state_type"] == "COMPLETED"
         assert "a newer one was announced" in ended["state"]["message"]
+        second = prefect.paused()
         time.sleep(1)
         look("1s")
         (ended,) = [one for one in prefect.ended(2) if one["id"] == second["id"]]

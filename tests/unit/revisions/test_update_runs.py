@@ -15,13 +15,20 @@ from prefect.states import Suspended
 
 from deployments import catalogue
 from deployments.places import Place
-from tasks.update_runs import AUTOMATION, begins, end_older_forms, end_unanswered_forms
+from tasks.update_runs import (
+    AUTOMATION,
+    agreed_before,
+    begins,
+    end_older_forms,
+    end_unanswered_forms,
+)
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Seen, Told
 from vllm_flows.update_runs import (
     SILENT_SECONDS,
     UpdateRun,
     died,
+    is_agreed,
     may_have_died,
     older_forms,
     unanswered,
@@ -115,11 +122,29 @@ def test_a_form_that_nobody_answered_in_time_ends(fields: dict[str, Any], *, end
     assert bool(unanswered([replace(FORM, **fields)], "vllm", 100.0, NOW)) is ended
 
 
+@pytest.mark.parametrize(
+    ("fields", "agreed"),
+    [
+        ({}, True),
+        ({"agreed": False}, False),
+        ({"state": "CANCELLED"}, False),
+        ({"model": "other"}, False),
+        ({"namespace": "second"}, False),
+        ({"revision": "3" * 40}, False),
+    ],
+)
+def test_a_scheduled_run_says_that_somebody_agreed_to_its_commit(
+    fields: dict[str, Any], *, agreed: bool
+):
+    run = UpdateRun("id", "m", "vllm", NEW, "SCHEDULED", NOW, agreed=True)
+    assert is_agreed([replace(run, **fields)], "vllm", "m", NEW) is agreed
+
+
 class FakeClient:
     """Stands for Prefect's client, with one update that waits."""
 
     def __init__(self) -> None:
-        given = {"model": "m", "namespace": "vllm", "revision": NEW}
+        given = {"model": "m", "namespace": "vllm", "revision": NEW, "agreed": True}
         self.run = FlowRun(flow_id=uuid4(), parameters=given, state=Suspended())
         self.ended: dict[UUID, State] = {}
 
@@ -132,7 +157,8 @@ class FakeClient:
     def read_flow_runs(self, flow_run_filter: FlowRunFilter, offset: int, **_: object) -> Any:
         assert flow_run_filter.state
         assert flow_run_filter.state.type
-        assert flow_run_filter.state.type.any_ == [StateType.PAUSED]
+        assert flow_run_filter.state.type.any_ in ([StateType.PAUSED], [StateType.SCHEDULED])
+        self.run.state = State(type=flow_run_filter.state.type.any_[0])
         return [] if offset else [self.run]
 
     def set_flow_run_state(self, run: UUID, state: State) -> None:
@@ -155,6 +181,12 @@ def test_a_form_that_ends_is_no_failure_and_says_why(monkeypatch: pytest.MonkeyP
         assert client.ended[client.run.id].is_completed()
         assert why in str(client.ended[client.run.id].message)
         assert why in said[-1]
+
+
+def test_the_server_is_asked_whether_somebody_agreed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tasks.update_runs.get_client", lambda **_: FakeClient())
+    assert agreed_before("vllm", "m", NEW)
+    assert not agreed_before("vllm", "other", NEW)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Note whose older forms are ended, and on whose behalf."""
     found: list[tuple[str, ...]] = []
     monkeypatch.setattr(permitting, "end_older_forms", lambda *given: found.append(given))
+    monkeypatch.setattr(permitting, "agreed_before", lambda *_: False)
     return found
 
 
@@ -241,6 +242,18 @@ def test_what_somebody_agreed_to_waits_for_its_window_and_they_are_not_asked_aga
     assert made.parameters == {**GIVEN, "revision": NEW, "agreed": True}
     assert permitted(a_model(), "ask", agreed=True) is May.NO
     assert (len(asked), len(server.made)) == (1, 1)
+
+
+def test_who_agreed_is_not_asked_when_it_is_announced_anew_before_its_window(
+    said: list[str], server: FakeClient, monkeypatch: pytest.MonkeyPatch
+):
+    known: list[tuple[str, ...]] = []
+    monkeypatch.setattr(permitting, "agreed_before", lambda *of: not known.append(of))
+    monkeypatch.setattr(permitting, "suspend_flow_run", lambda **_: pytest.fail("asked"))
+    assert permitted(a_model(), "ask") is May.NO
+    assert known == [("vllm", "qwen", NEW)]
+    assert said[-1] == "qwen: somebody agreed before, and a run is scheduled"
+    assert server.made == {}
 
 
 def test_another_commit_namespace_or_deployment_has_a_run_of_its_own(
