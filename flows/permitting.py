@@ -18,7 +18,7 @@ from prefect.states import Scheduled
 from pydantic import Field
 
 from tasks.running import say
-from tasks.update_runs import agreed_before, end_older_forms
+from tasks.update_runs import agreed_before, end_older_forms, was_asked
 from vllm_flows.models import Model
 from vllm_flows.planning import Decision
 from vllm_flows.redaction import redacted
@@ -59,19 +59,18 @@ def permitted(session: Session, model: Model, run: Decision, news: News) -> May:
     """Return NOW, ASK once somebody agreed, or NO; a run like this one is begun when it is time.
 
     Whoever is asked is so at once; what they agreed to waits for its window. A form of before,
-    about the same model, ends.
+    about the same model, ends. An answer counts whatever models.yaml says by now: a no is a no.
     """
-    with suppress(httpx.HTTPError):  # one that stays ends by its time
+    asked = False
+    with suppress(httpx.HTTPError):  # a form that stays ends by its time
         end_older_forms(session.settings.namespace, model.name, str(flow_run.id))
+        asked = was_asked(str(flow_run.id), _key(run.commit(model.name)))
     found = permission(session, model, news)
     say(f"{model.name}: {'; '.join([found.why, *news.reasons])}")
     if news.files:
         say(f"{model.name}: other files: {', '.join(news.files)}")
-    if found.answer is May.ASK:
-        if agreed_before(session.settings.namespace, model.name, run.commit(model.name)):
-            say(f"{model.name}: somebody agreed before, and a run is scheduled")
-            return May.NO
-        if not _approved(model, run, news):
+    if asked or found.answer is May.ASK:
+        if not (asked or _to_be_asked(session, model, run)) or not _approved(model, run, news):
             return May.NO
         return May.ASK if still_permitted(session, model, run, news, agreed=True) else May.NO
     if found.answer is May.WAIT and found.until:
@@ -141,20 +140,33 @@ def _scheduled(
         words.append(str(found.id))
 
 
+def _to_be_asked(session: Session, model: Model, run: Decision) -> bool:
+    """Say whether somebody can be asked, and did not agree before; tell of it either way."""
+    if not deployment.id:
+        by_hand = f"vllm-flows update {model.name}"
+        say(f"{model.name}: nobody can be asked without a deployment; by hand it is `{by_hand}`")
+        return False
+    if agreed_before(session.settings.namespace, model.name, run.commit(model.name)):
+        say(f"{model.name}: somebody agreed before, and a run is scheduled")
+        return False
+    say(f"{model.name}: somebody is asked to agree, in the Prefect UI (Resume)")
+    return True
+
+
+def _key(commit: str) -> str:
+    """Return by what a run finds the answer to its form again; Prefect takes these letters."""
+    return f"approval-{commit}"
+
+
 def _approved(model: Model, run: Decision, news: News) -> bool:
     """Say whether somebody agreed, in a form of the Prefect UI that shows the plan.
 
     Until they answer, the run is suspended: no process waits. Then it begins anew, from its first
     line. A look ends the forms that nobody answers in time.
     """
-    if not deployment.id:
-        by_hand = f"vllm-flows update {model.name}"
-        say(f"{model.name}: nobody can be asked without a deployment; by hand it is `{by_hand}`")
-        return False
-    say(f"{model.name}: somebody is asked to agree, in the Prefect UI (Resume)")
     form = Approval.with_initial_data(
         description=redacted(question_text(run.plan, news.reasons, news.files))
     )
-    answer = suspend_flow_run(wait_for_input=form, key=f"approval-{run.commit(model.name)}")
+    answer = suspend_flow_run(wait_for_input=form, key=_key(run.commit(model.name)))
     say(f"{model.name}: {'somebody agreed' if answer.approve else 'somebody said no'}")
     return bool(answer.approve)

@@ -47,6 +47,12 @@ def end_older_forms(namespace: str, model: str, newest: str) -> None:
             _end(client, run, f"{model}: {run.revision[:8]}: a newer one was announced")
 
 
+def was_asked(run: str, key: str) -> bool:
+    """Say whether a run (its id) was suspended by that key before, and so has its answer."""
+    with get_client(sync_client=True) as client:
+        return key in (client.read_flow_run(UUID(run)).empirical_policy.pause_keys or ())
+
+
 def agreed_before(namespace: str, model: str, revision: str) -> bool:
     """Say whether somebody agreed to that commit, and an update to it waits for its window."""
     with get_client(sync_client=True) as client:

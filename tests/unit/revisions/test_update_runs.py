@@ -21,6 +21,7 @@ from tasks.update_runs import (
     begins,
     end_older_forms,
     end_unanswered_forms,
+    was_asked,
 )
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Seen, Told
@@ -161,6 +162,10 @@ class FakeClient:
         self.run.state = State(type=flow_run_filter.state.type.any_[0])
         return [] if offset else [self.run]
 
+    def read_flow_run(self, run: UUID) -> FlowRun:
+        assert run == self.run.id
+        return self.run
+
     def set_flow_run_state(self, run: UUID, state: State) -> None:
         self.ended[run] = state
 
@@ -181,6 +186,14 @@ def test_a_form_that_ends_is_no_failure_and_says_why(monkeypatch: pytest.MonkeyP
         assert client.ended[client.run.id].is_completed()
         assert why in str(client.ended[client.run.id].message)
         assert why in said[-1]
+
+
+def test_the_server_knows_who_was_asked_before(monkeypatch: pytest.MonkeyPatch):
+    client = FakeClient()
+    client.run.empirical_policy.pause_keys = {"asked"}
+    monkeypatch.setattr("tasks.update_runs.get_client", lambda **_: client)
+    assert was_asked(str(client.run.id), "asked")
+    assert not was_asked(str(client.run.id), "other")
 
 
 def test_the_server_is_asked_whether_somebody_agreed(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, FlowRunInput, State
 from prefect.states import Cancelled, Running
 
 from flows import permitting
@@ -35,6 +35,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     monkeypatch.setattr(permitting, "end_older_forms", lambda *given: found.append(given))
     monkeypatch.setattr(permitting, "agreed_before", lambda *_: False)
+    monkeypatch.setattr(permitting, "was_asked", lambda *_: False)
     return found
 
 
@@ -140,6 +141,19 @@ def test_who_is_asked_reads_why_what_changed_and_what_is_planned(
     assert said[0] == f"qwen: what changed is for a person to decide; {LICENSE}"
 
 
+@pytest.mark.parametrize("answer", [True, False])
+def test_an_answer_counts_though_models_yaml_would_ask_nobody_by_now(
+    said: list[str], monkeypatch: pytest.MonkeyPatch, *, answer: bool
+):
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(permitting, "was_asked", lambda *of: not asked.append(of))
+    found = SimpleNamespace(approve=answer)
+    monkeypatch.setattr(permitting, "suspend_flow_run", lambda **_: found)
+    assert permitted(a_model(update="auto")) is (May.ASK if answer else May.NO)
+    assert asked == [(str(RUN), f"approval-{NEW}")]
+    assert not any("is asked to agree" in text for text in said)
+
+
 def test_a_form_is_found_again_by_the_commit_that_it_is_about(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -154,6 +168,7 @@ def test_a_form_is_found_again_by_the_commit_that_it_is_about(
         permitted(a_model(update="approve"), commit=commit)
     first, again, other = keys
     assert first == again != other
+    assert FlowRunInput(flow_run_id=RUN, key=first, value="")
     assert said
 
 

@@ -207,6 +207,7 @@ def trial(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Trial:
         monkeypatch.setattr(update, name, stand_in)
     monkeypatch.setattr("flows.deploy.publish", lambda *_: None)
     monkeypatch.setattr("flows.permitting.end_older_forms", lambda *_: None)
+    monkeypatch.setattr("flows.permitting.was_asked", lambda *_: False)
     monkeypatch.setattr("flows.outcomes.ready_now", lambda _: [])
     monkeypatch.setattr("flows.outcomes.prove_all", lambda *_: None)
     return found
