@@ -39,6 +39,8 @@ def prepare_environment() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # A server whose SQLite is busy (503) is asked again for four minutes, not for one.
+        "PREFECT_CLIENT_MAX_RETRIES": "7",
     }.items():
         os.environ.setdefault(name, value)
 

@@ -128,3 +128,15 @@ def test_what_prefect_still_has_to_send_is_waited_for():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"sent\n")
+
+
+def test_a_prefect_server_that_has_gone_does_not_keep_the_process_for_ever():
+    program = (
+        "import sys, threading; from cli.ending import leave_threads; "
+        "sys.modules['prefect'] = sys; "
+        "threading.Thread(target=threading.Event().wait).start(); "
+        "leave_threads(7, last=0.1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 7
+    assert b"does not take the last of this run's log" in done.stderr

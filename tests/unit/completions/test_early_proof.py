@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.completions.test_proof import (
-    _SOON,
+from tests.unit.completions.proving import (
     CHAT,
     COMPLETION,
     EMPTY,
     LIST,
+    SOON,
     FakeSession,
     qwen,
 )
@@ -73,7 +73,7 @@ def test_beside_older_replicas_who_does_not_answer_is_asked_again(serve: Serve):
 def test_beside_older_replicas_silence_is_a_wrong_answer_where_it_is_the_models(serve: Serve):
     engine = {"new": serve({COMPLETION: ("held", b"")})}
     with pytest.raises(SilentError):
-        patient(FakeSession(serve(), engine, byte=_SOON)).ask([ready_pod("new")])
-    cut_off = FakeSession(serve(), engine, byte=_SOON)
+        patient(FakeSession(serve(), engine, byte=SOON)).ask([ready_pod("new")])
+    cut_off = FakeSession(serve(), engine, byte=SOON)
     cut_off.open_way = False
     assert not patient(cut_off).ask([ready_pod("new")])

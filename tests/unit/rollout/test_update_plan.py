@@ -1,0 +1,103 @@
+"""What an update of one model plans, and when there is nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.rollout.stand_ins import (
+    NEW,
+    OLD,
+    OLDER,
+    a_model,
+    aim,
+    revision,
+    serving,
+)
+from tests.unit.rollout.updating import (
+    BOTH,
+    SERVING,
+    decided,
+    killed_after_helm,
+)
+from vllm_flows.differences import entries
+from vllm_flows.errors import (
+    BlockedError,
+    ConfigurationError,
+    NotDeployedError,
+)
+from vllm_flows.updating import why_not
+
+pytestmark = pytest.mark.usefixtures("chart")
+
+
+def test_an_update_plans_that_one_model_and_no_other():
+    made = decided(SERVING)
+    assert [step.model for step in made.plan.steps] == ["a"]
+    before, after = entries(SERVING.release.values), entries(made.desired.values)
+    assert after["b"] == before["b"]
+    assert revision(after["a"]) == NEW
+
+
+def test_what_models_yaml_no_longer_lists_serves_on():
+    assert "b" in entries(decided(SERVING).desired.values)
+    assert decided(SERVING).plan.steps[0].reason == "revision bbbbbbbb -> cccccccc"
+
+
+def test_a_model_that_does_not_run_is_for_an_upgrade_to_bring():
+    with pytest.raises(NotDeployedError, match="a is not deployed"):
+        decided(serving(aim(a_model("b"), commit=OLD)))
+
+
+def test_another_chart_is_for_an_upgrade_to_bring():
+    other = replace(SERVING, release=replace(SERVING.release, chart_version="0.1.9"))
+    with pytest.raises(ConfigurationError, match="another chart would change all"):
+        decided(other)
+
+
+def test_what_stands_against_the_commit_blocks_it():
+    made = decided(SERVING, custom_code=("modeling.py",))
+    with pytest.raises(BlockedError):
+        made.plan.raise_if_blocked()
+
+
+@pytest.mark.parametrize(
+    ("announced", "again", "refused", "why"),
+    [
+        (None, False, False, ""),
+        (NEW, False, False, ""),
+        (OLDER, False, False, "is at cccccccc by now, and no longer at aaaaaaaa"),
+        (None, False, True, "was tried before and did not do (the answer has no text)"),
+        (None, True, True, ""),
+    ],
+)
+def test_events_that_come_late_and_commits_that_did_not_do_change_nothing(
+    announced: str | None,
+    again: bool,  # noqa: FBT001 -- a column of the table
+    refused: bool,  # noqa: FBT001 -- a column of the table
+    why: str,
+):
+    state = SERVING
+    if refused:
+        claim = replace(state.claims["a"], refused={NEW: "the answer has no text"})
+        state = replace(state, claims={**state.claims, "a": claim})
+    found = why_not(decided(state), announced, again=again)
+    assert why in found if why else found == ""
+
+
+def test_of_a_revision_that_the_hub_does_not_show_nobody_says_that_it_moved():
+    assert why_not(decided(SERVING, ""), NEW, again=False) == ""
+
+
+def test_a_commit_that_is_served_needs_no_update():
+    found = why_not(decided(SERVING, OLD), None, again=False)
+    assert found == "serves bbbbbbbb already"
+
+
+def test_a_commit_that_runs_and_was_not_seen_to_answer_is_an_update_still():
+    assert why_not(decided(killed_after_helm()), NEW, again=False) == ""
+    held = replace(serving(aim(*BOTH)), held=frozenset({"a"}))
+    assert why_not(decided(held), NEW, again=False) == ""
+    other = replace(serving(aim(*BOTH)), held=frozenset({"b"}))
+    assert why_not(decided(other), NEW, again=False) == "serves cccccccc already"
