@@ -28,6 +28,7 @@ demo: $(STAMP) ## Four models from models.yaml to answers, on a sandbox cluster
 	@$(PYTHON) -m sandbox.demo
 
 test: $(STAMP) ## All tests: unit, then integration on a sandbox cluster of their own
+	@$(PYTHON) -m compileall -q $(SOURCES)  # the tests start commands a thousand times
 	@$(PYTHON) -m pytest tests/unit
 	@$(PYTHON) -m pytest --durations 30 tests/integration
 
