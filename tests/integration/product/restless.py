@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from deployments import automating
+from deployments.places import Place
 from sandbox.ports import unused
 from tests import prefect_api
 from tests.integration.product.changing_models import REPOSITORY
@@ -158,7 +159,7 @@ class Restless:
     @contextmanager
     def called_crashed_after(self, seconds: float) -> Iterator[None]:
         """Call runs that died crashed sooner than the shipped automation, by another one."""
-        (wanted,) = automating.read("zombies")
+        (wanted,) = automating.read("zombies", Place(self.product.namespace))
         hurried = wanted.model_dump(mode="json") | {"name": "hurried"}
         hurried["trigger"]["within"] = seconds
         made = self.ask("automations/", **hurried)
