@@ -54,6 +54,12 @@ class StandInHub:
 Run = Callable[..., Said]
 
 
+@pytest.fixture(autouse=True)
+def process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command that comes to its end in this process not end the process."""
+    monkeypatch.setattr("cli.main.leave_threads", lambda _code: None)
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> StandInHub:
     hub = StandInHub()
