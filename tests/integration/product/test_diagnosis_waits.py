@@ -30,6 +30,13 @@ def tainted(bench: Bench, key: str) -> Iterator[None]:
         bench.kubectl("taint", "nodes", *nodes, f"{key}-")
 
 
+def loading(bench: Bench) -> Spec:
+    """Return the spec of an engine that loads for longer than a test looks."""
+    environ = [{"name": "VLLM_SANDBOX_LOAD_SECONDS", "value": "300"}]
+    probe = {"httpGet": {"path": "/health", "port": 8000}, "failureThreshold": 1000}
+    return bench.serve(env=environ, startupProbe=probe)
+
+
 def test_a_taint_is_named(bench: Bench):
     with tainted(bench, "team"):
         bench.deploy(bench.serve())
@@ -38,7 +45,7 @@ def test_a_taint_is_named(bench: Bench):
 
 def test_nodes_that_come_up_are_waited_for(bench: Bench):
     with tainted(bench, "node.cilium.io/agent-not-ready"):
-        bench.deploy(bench.serve())
+        bench.deploy(loading(bench))
         found = bench.told(Category.TAINT, definite=False)
         assert "node.cilium.io/agent-not-ready:NoSchedule" in found.summary
         assert found.settles_after is None
@@ -138,9 +145,7 @@ def _pods(bench: Bench, count: int) -> list[str]:
 
 
 def test_a_slow_load_goes_on_and_says_what_it_does(bench: Bench):
-    environ = [{"name": "VLLM_SANDBOX_LOAD_SECONDS", "value": "300"}]
-    probe = {"httpGet": {"path": "/health", "port": 8000}, "failureThreshold": 1000}
-    bench.deploy(bench.serve(env=environ, startupProbe=probe))
+    bench.deploy(loading(bench))
     for _ in range(40):
         found = bench.told(Category.LOADING, definite=False)
         if found.summary == "loading weights":
@@ -153,9 +158,7 @@ def test_a_refusal_that_was_mended_is_not_held_against_the_next_template(bench: 
     """The Deployment goes on showing the old ReplicaSet's failure while the new one's pod loads."""
     bench.deploy({**bench.serve(), "runtimeClassName": "no-such-runtime"})
     bench.told(Category.RUNTIME_CLASS)
-    environ = [{"name": "VLLM_SANDBOX_LOAD_SECONDS", "value": "300"}]
-    probe = {"httpGet": {"path": "/health", "port": 8000}, "failureThreshold": 1000}
-    bench.deploy(bench.serve(env=environ, startupProbe=probe), digest="two")
+    bench.deploy(loading(bench), digest="two")
     bench.told(Category.LOADING, definite=False)
 
 
