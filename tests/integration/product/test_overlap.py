@@ -28,6 +28,8 @@ from vllm_flows.session import Session
 if TYPE_CHECKING:
     from conftest import Product
 
+    from tests.integration.product.watched import Watched
+
 _AT_ONCE = 4
 _LONG_TOKENS = 1500
 _PATIENCE = 60.0
@@ -153,10 +155,20 @@ def test_a_replica_that_a_killed_run_left_to_the_router_ends_well_all_the_same(
     settled(product)
 
 
+def until_held(product: Product, run: Watched) -> None:
+    """Wait until a run has old and new replicas side by side: these may load in no time."""
+    end = time.monotonic() + _PATIENCE
+    while not any(
+        one["spec"].get("minReadySeconds") for one in product.objects("deployments", "model=phi4")
+    ):
+        assert run.process.poll() is None, run.said
+        assert time.monotonic() < end, run.said
+
+
 def run_until_beside(product: Product, how: signal.Signals) -> None:
     """End a run while replicas of a new commit start, and the older ones are kept."""
     with product.watched() as run:
-        run.until("loading weights")
+        until_held(product, run)
         run.process.send_signal(how)
         run.ended()
 
@@ -218,7 +230,7 @@ def test_a_rollback_that_was_killed_is_gone_on_with_and_loses_no_request(
     session = session_of(product, monkeypatch)
     with session.models_api("phi4") as api, load(api) as heard:
         with product.watched("rollback") as run:
-            run.until("loading weights")
+            until_held(product, run)
             run.process.kill()
             run.ended()
         ready_beside(session)

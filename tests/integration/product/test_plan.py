@@ -41,9 +41,12 @@ def versions(product: Product) -> dict[str, str]:
 
 
 def settled_versions(product: Product) -> dict[str, str]:
-    """Return the versions once nothing changes any more: a cluster writes much when it is new."""
+    """Return the versions once nothing changes any more: a cluster writes much when it is new.
+
+    What is left of the tests before goes meanwhile.
+    """
     before, now = {"": ""}, versions(product)
-    while now != before:
+    while now != before or "Terminating" in product.kubectl("get", "namespaces"):
         time.sleep(1)
         before, now = now, versions(product)
     return now
