@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _ASKED_EVERY_SECONDS = 0.1
@@ -61,3 +63,13 @@ def asked_often(alive: Callable[[], bool]) -> Iterator[list[bool]]:
     finally:
         done.set()
         thread.join()
+
+
+def is_gone(folder: Path) -> bool:
+    """Say whether the `sleep` whose id is in the file `child` has ended, or does within 2 s."""
+    stat = Path("/proc", (folder / "child").read_text().strip(), "stat")
+    for _ in range(200):
+        if not stat.exists() or "(sleep) Z" in stat.read_text():
+            return True
+        time.sleep(0.01)
+    return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support import is_gone
 from vllm_flows import exec_plugin, helm_lock, helm_process
 from vllm_flows.chart import Chart
 from vllm_flows.errors import ReleaseError, ReleaseUnavailableError
@@ -41,16 +41,6 @@ def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kubeconfig: Callable[.
 def hangs(folder: Path) -> str:
     """Return a helm that waits for its login program, which does not end."""
     return f"echo 'opening a browser' >&2; sleep 777 & echo $! > {folder}/child; wait"
-
-
-def is_gone(folder: Path) -> bool:
-    """Say whether what helm started has ended."""
-    stat = Path("/proc", (folder / "child").read_text().strip(), "stat")
-    for _ in range(200):
-        if not stat.exists() or "(sleep) Z" in stat.read_text():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.mark.parametrize("writes", [False, True])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import is_gone
 from vllm_flows import helm_lock, helm_process
 from vllm_flows.chart import Chart
 from vllm_flows.errors import LockLostError, ReleaseError, ReleaseUnavailableError
@@ -176,16 +177,6 @@ def test_without_the_lock_nothing_is_rolled_back(helm: Made, tmp_path: Path):
 def test_a_repositorys_password_in_helms_words_is_not_repeated():
     error = failure("ns", "read the chart", "Error: http://me:canary@host is no chart repository")
     assert error.why == "http://***@host is no chart repository"
-
-
-def is_gone(folder: Path) -> bool:
-    """Say whether what the program started has ended."""
-    stat = Path("/proc", (folder / "child").read_text().strip(), "stat")
-    for _ in range(200):
-        if not stat.exists() or "(sleep) Z" in stat.read_text():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.mark.parametrize("deaf", ["", "trap '' TERM; "])
