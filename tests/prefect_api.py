@@ -11,14 +11,29 @@ _PATIENCE = 120.0
 _PAUSE = 0.5
 
 
-def ask(api: str, path: str, method: str = "POST", **body: object) -> Any:
+def answer(api: str, path: str, method: str = "POST", body: object = None) -> httpx.Response:
     """Ask a Prefect API, and again while it says (503) that its SQLite is busy."""
     end = time.monotonic() + _PATIENCE
     while True:
-        answer = httpx.request(method, f"{api}/{path}", json=body, trust_env=False, timeout=90)
-        busy = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        heard = httpx.request(method, f"{api}/{path}", json=body, trust_env=False, timeout=90)
+        busy = heard.status_code == httpx.codes.SERVICE_UNAVAILABLE
         if not busy or time.monotonic() > end:
-            break
+            return heard
         time.sleep(_PAUSE)
-    assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
-    return answer.json() if answer.content else None
+
+
+def send(api: str, path: str, body: object) -> Any:
+    """Send a body that need not be an object, as `ask` does."""
+    return content(answer(api, path, "POST", body))
+
+
+def ask(api: str, path: str, method: str = "POST", **body: object) -> Any:
+    """Ask as `answer` does, insist on success, and return what came."""
+    return content(answer(api, path, method, body))
+
+
+def content(heard: httpx.Response) -> Any:
+    """Insist on success, and return what came."""
+    request = heard.request
+    assert heard.is_success, f"{request.method} {request.url}: {heard.status_code} {heard.text}"
+    return heard.json() if heard.content else None

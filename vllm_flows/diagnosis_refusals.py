@@ -35,8 +35,11 @@ _KINDS: Sequence[tuple[Category, re.Pattern[str], str]] = tuple(
         ),
     )
 )
-_PASSES = re.compile(r"failed calling webhook|Internal error occurred|try again|timed? ?out")
-"""Refusals that the next try may not meet."""
+_PASSES = re.compile(
+    r"failed calling webhook|Internal error occurred|try again|timed? ?out"
+    r'|serviceaccount "default" not found'
+)
+"""Refusals that the next try may not meet; a new namespace gets its account a moment later."""
 
 
 def refusal(deployment: Object, live_pods: int, *, making_room: bool) -> Diagnosis | None:

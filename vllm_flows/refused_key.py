@@ -31,6 +31,8 @@ def explained(
     if router and session.settings.router_url:  # it may be somebody before the router
         return error
     try:
+        if (key := session.api_key()) and not key.stored:
+            return _given(error, key.source)
         mark = session.key_mark()
         ready = session.router_replicas() if router else session.ready_replicas(error.model or "")
     except VllmFlowsError:  # who may not look is told what is known without
@@ -57,6 +59,12 @@ def _another_in_its_place(session: Session, error: KeyRefusedError, pods: Sequen
         return f"vllm-flows check {error.model} --repair   (finds which replica it is)"
     names = " ".join(one.pod for one in pods)
     return f"kubectl -n {session.settings.namespace} delete pod {names}"
+
+
+def _given(error: KeyRefusedError, source: str) -> KeyRefusedError:
+    next_command = f"vllm-flows set-api-key   (stores the key of {source}; or unset {source})"
+    why = f"{source} is another key than the one that is stored; {error.why}"
+    return KeyRefusedError(error.what, why=why, next_command=next_command, model=error.model)
 
 
 def _with(

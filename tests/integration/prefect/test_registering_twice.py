@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from cli.prefect_server import own_server
@@ -20,6 +19,7 @@ from deployments import automating
 from deployments.catalogue import deployments
 from deployments.places import Place
 from sandbox import ports
+from tests import prefect_api
 
 ROOT = Path(__file__).parents[3]
 ZONE = "Asia/Tokyo"
@@ -51,8 +51,7 @@ class Server:
 
     def list(self, what: str) -> list[dict[str, Any]]:
         """Return all that there are of deployments, automations or work pools."""
-        answer = httpx.post(f"{self.api}/{what}/filter", json={}, trust_env=False)
-        found: list[dict[str, Any]] = answer.raise_for_status().json()
+        found: list[dict[str, Any]] = prefect_api.ask(self.api, f"{what}/filter")
         return found
 
 

@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from cli.prefect_server import own_server
 from sandbox import ports
+from tests.prefect_api import ask
 
 _SECONDS = 240
 _PATIENCE = 60.0
@@ -41,6 +42,23 @@ def until(there: Callable[[], Any]) -> Any:
     return found
 
 
+@contextmanager
+def started(folder: Path, api: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the program, and leave nothing of it."""
+    with subprocess.Popen(
+        [sys.executable, "patient.py"],
+        cwd=folder,
+        env={**os.environ, "PREFECT_API_URL": api},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.timeout(_SECONDS)
 def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -50,24 +68,11 @@ def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     (tmp_path / "patient.py").write_text(PROGRAM)
 
-    def asked(path: str, body: object) -> Any:
-        return httpx.post(f"{api}/{path}", json=body, trust_env=False).json()
-
-    with own_server(ports.unused()) as api:
-        serving = subprocess.Popen(
-            [sys.executable, "patient.py"],
-            cwd=tmp_path,
-            env={**os.environ, "PREFECT_API_URL": api},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        (deployment,) = until(lambda: asked("deployments/filter", {}))
-        run = asked(f"deployments/{deployment['id']}/create_flow_run", {})
-        running = {
-            "flow_runs": {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["RUNNING"]}}}
-        }
-        until(lambda: asked("flow_runs/filter", running))
+    with own_server(ports.unused()) as api, started(tmp_path, api) as serving:
+        (deployment,) = until(lambda: ask(api, "deployments/filter"))
+        run = ask(api, f"deployments/{deployment['id']}/create_flow_run")
+        running = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["RUNNING"]}}}
+        until(lambda: ask(api, "flow_runs/filter", flow_runs=running))
         serving.send_signal(signal.SIGTERM)
         said, _ = serving.communicate(timeout=_PATIENCE)
     assert serving.returncode == 0

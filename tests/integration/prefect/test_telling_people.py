@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
@@ -26,6 +25,7 @@ from deployments import automating
 from deployments.places import Place
 from deployments.registering import catalogue, register
 from sandbox import ports
+from tests import prefect_api
 from vllm_flows.health import Checked, Finding, Kind
 from vllm_flows.health_events import Change, summary
 
@@ -84,8 +84,7 @@ class Told:
 
     def ask(self, method: str, path: str, body: Any) -> Any:
         """Ask the API."""
-        answer = httpx.request(method, f"{self.api}/{path}", json=body, trust_env=False)
-        return answer.raise_for_status().json() if answer.content else None
+        return prefect_api.content(prefect_api.answer(self.api, path, method, body))
 
     def run(self, flow: str, *states: StateType) -> str:
         """Make a run of a deployment go through these states, and return its id."""

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -17,6 +15,7 @@ from cli.prefect_server import own_server
 from deployments.places import Place, claim, read_server, settled
 from deployments.registering import catalogue, register
 from sandbox import ports
+from tests.prefect_api import send
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import Seen, Told
 from vllm_flows.revision_report import event_of
@@ -43,15 +42,10 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             yield address
 
 
-def ask(api: str, path: str, body: object) -> Any:
-    answer = httpx.post(f"{api}/{path}", json=body, trust_env=False)
-    return answer.raise_for_status().json() if answer.content else None
-
-
 def began(api: str, commit: str) -> list[tuple[str, str]]:
     """Return name of the deployment and namespace of each update to a commit."""
-    names = {one["id"]: one["name"] for one in ask(api, "deployments/filter", {})}
-    runs = ask(api, "flow_runs/filter", {"flows": {"name": {"any_": ["update"]}}})
+    names = {one["id"]: one["name"] for one in send(api, "deployments/filter", {})}
+    runs = send(api, "flow_runs/filter", {"flows": {"name": {"any_": ["update"]}}})
     return [
         (names[one["deployment_id"]], one["parameters"]["namespace"])
         for one in runs
@@ -69,7 +63,7 @@ def test_an_event_begins_one_update_and_that_in_its_own_namespace(api: str):
             namespace,
             f"cluster/{namespace}",
         )
-        ask(api, "events", [{**event, "occurred": datetime.now(UTC).isoformat()}])
+        send(api, "events", [{**event, "occurred": datetime.now(UTC).isoformat()}])
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end and not began(api, commit):
             time.sleep(0.2)

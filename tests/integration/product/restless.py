@@ -217,7 +217,7 @@ class Restless:
         """Send an event once more, under this id."""
         kept = {key: event[key] for key in ("event", "resource", "payload")}
         body = [{**kept, "id": name, "occurred": datetime.now(UTC).isoformat()}]
-        httpx.post(f"{self.api}/events", json=body, trust_env=False).raise_for_status()
+        prefect_api.send(self.api, "events", body)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -239,12 +239,12 @@ def suspend_in_the_middle(product: Product, helm: psutil.Process) -> None:
     helm.suspend()
     while not product.release_statuses():
         helm.resume()
-        time.sleep(0.05)
+        time.sleep(0.02)
         helm.suspend()
 
 
-def test_an_unfinished_install_can_be_removed_at_once(product: Product):
-    product.models(QWEN)
+def kill_in_the_middle(product: Product) -> None:
+    """Kill an install and its helm, which has begun a revision."""
     with product.watched() as run:
         (helm,) = run.until_helm()
         suspend_in_the_middle(product, helm)
@@ -252,6 +252,15 @@ def test_an_unfinished_install_can_be_removed_at_once(product: Product):
         with suppress(psutil.NoSuchProcess):
             # The kernel ends a stopped group that lost its parent (SIGHUP), perhaps before this.
             helm.kill()
+
+
+def test_an_unfinished_install_can_be_removed_at_once(product: Product):
+    product.models(QWEN)
+    kill_in_the_middle(product)
+    while product.release_statuses() == ["deployed"]:
+        # On a busy machine helm may come to its end before it is stopped again.
+        product.run("uninstall", "--yes", "--delete-weights")
+        kill_in_the_middle(product)
     assert product.release_statuses() == ["pending-install"]
     said = product.run("uninstall", "--yes", "--delete-weights").stderr
     assert "release removed" in said

@@ -72,7 +72,7 @@ def test_every_folder_is_taken_without_a_warning(namespaces: Product):
 
 
 def test_the_kustomization_of_the_page_is_taken_and_pins_every_image(namespaces: Product):
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (block,) = re.findall(r"^   ```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     folder = namespaces.folder / "mine"
     folder.mkdir()
     text = re.sub(r"^   ", "", block, flags=re.MULTILINE)

@@ -64,7 +64,8 @@ class Prefect:
     def form(self, run: dict[str, Any]) -> httpx.Response:
         """Return what the server has of the text of a run's form."""
         form = run["state"]["state_details"]["run_input_keyset"]
-        return httpx.get(f"{self.url}/api/flow_runs/{run['id']}/input/{form['description']}")
+        path = f"flow_runs/{run['id']}/input/{form['description']}"
+        return prefect_api.answer(f"{self.url}/api", path, "GET")
 
     def said(self, run: dict[str, Any]) -> str:
         """Return the log of a run."""

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import VirtualClock
 from vllm_flows.completions import Answer, Limits, ModelsApi
+from vllm_flows.credentials import Credential
 from vllm_flows.errors import (
     ClusterUnavailableError,
     CompletionError,
@@ -53,6 +54,8 @@ class FakeSession:
     """By pod the mark of its key."""
     mark: str | None = "of-key-4"
     """The mark of the key that is stored; None when another was given."""
+    given: Credential | None = None
+    """The key of the environment."""
     open_way: bool = True
     """Whether the API server, through which questions go, answers."""
 
@@ -73,8 +76,8 @@ class FakeSession:
     def key_mark(self) -> str | None:
         return self.mark
 
-    def api_key(self) -> None:
-        """There is none."""
+    def api_key(self) -> Credential | None:
+        return self.given
 
     def is_alone(self, model: str) -> bool:
         assert model == "qwen"

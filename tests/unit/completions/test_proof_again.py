@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vllm_flows.completions import Answer, ModelsApi
+from vllm_flows.credentials import Credential
 from vllm_flows.errors import (
     CompletionError,
 )
@@ -89,9 +90,10 @@ def test_where_all_replicas_take_the_key_it_is_the_router_that_does_not(
 
 def test_a_key_of_the_environment_that_nobody_knows_blames_no_pod(serve: Serve):
     session = refusing(serve)
-    session.mark = None
-    helps = failure(session, "key-6", replicaCount=2).next_command
-    assert helps == "vllm-flows install   (and VLLM_API_KEY, where set, is to be right)"
+    session.mark, session.given = None, Credential("key-6", "VLLM_API_KEY", stored=False)
+    error = failure(session, "key-6", replicaCount=2)
+    assert error.next_command.startswith("vllm-flows set-api-key")
+    assert "VLLM_API_KEY is another key than the one that is stored" in error.why
 
 
 def test_who_answers_at_an_address_of_ones_own_is_no_router_of_the_cluster(serve: Serve):

@@ -79,6 +79,15 @@ REFUSALS = [
         Category.REFUSED,
         False,
     ),
+    (
+        "plugin/pkg/admission/serviceaccount, while the namespace is new",
+        (
+            'pods "weights-any" is forbidden: error looking up service account vllm/default: '
+            'serviceaccount "default" not found'
+        ),
+        Category.REFUSED,
+        False,
+    ),
 ]
 
 
