@@ -5,6 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.synced
 UV_VERSION := 0.13.9
+# Each worker has its own sandboxes, which the tests of a file share.
+TWO_AT_ONCE := -n 2 --dist loadfile
 SOURCES := vllm_flows tasks flows cli deployments sandbox tests bench
 
 .PHONY: help setup demo test lint check docs bench sandbox-up sandbox-down lock
@@ -29,8 +31,8 @@ demo: $(STAMP) ## Four models from models.yaml to answers, on a sandbox cluster
 
 test: $(STAMP) ## All tests: unit, then integration on a sandbox cluster of their own
 	@$(PYTHON) -m compileall -q $(SOURCES)  # the tests start commands a thousand times
-	@$(PYTHON) -m pytest tests/unit
-	@$(PYTHON) -m pytest --durations 30 tests/integration
+	@$(PYTHON) -m pytest -n 2 tests/unit
+	@$(PYTHON) -m pytest $(TWO_AT_ONCE) --durations 30 tests/integration
 
 lint: $(STAMP) ## Lint, types, import contracts
 	@$(VENV)/bin/ruff check $(SOURCES)
@@ -39,7 +41,7 @@ lint: $(STAMP) ## Lint, types, import contracts
 	@$(VENV)/bin/lint-imports
 
 check: lint ## That, and the unit tests
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q -n 2 tests/unit
 
 docs: $(STAMP) ## Write docs/cli.md from the commands' help
 	@$(PYTHON) -m cli.reference

@@ -77,6 +77,9 @@ class FakeSession:
     routers: list[Replica] = field(default_factory=list)
     settings: Any = field(default_factory=lambda: SimpleNamespace(namespace="ns", router_url=""))
 
+    def api_key(self) -> None:
+        """There is none of the environment."""
+
     def key_mark(self) -> str:
         return self.mark
 
