@@ -142,7 +142,7 @@ def test_what_a_dead_run_left_is_taken_away(product: Product):
 def test_a_lock_in_use_is_taken_by_force_alone_and_its_run_changes_nothing_more(product: Product):
     product.install(PHI)
     new_commit(product)
-    product.hub("rate", bytes_per_second=300_000)
+    product.hub("rate", bytes_per_second=100_000)
     with product.watched() as run:
         run.until("% of 8 MB")
         refused = product.run("unlock", "--yes", code=5).stderr

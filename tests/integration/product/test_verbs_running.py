@@ -268,9 +268,21 @@ def test_a_refused_key_is_said_with_the_command_that_sets_one(running: Product):
     assert done.stdout == ""
 
 
+@contextmanager
+def nowhere_to_run(product: Product) -> Iterator[None]:
+    """Let no new pod run in the block."""
+    nodes = ("gpu-node-1", "gpu-node-2")
+    product.kubectl("cordon", *nodes)
+    try:
+        yield
+    finally:
+        product.kubectl("uncordon", *nodes)
+
+
 def test_waiting_says_each_change_and_ends_with_4_when_the_time_is_over(running: Product):
-    running.kubectl("delete", "pod", "-l", ENGINES, "--wait=false")
-    late = running.run("wait", "qwen3", "--timeout", "1s", code=4).stderr
+    with nowhere_to_run(running):
+        running.kubectl("delete", "pod", "-l", ENGINES, "--wait=false")
+        late = running.run("wait", "qwen3", "--timeout", "1s", code=4).stderr
     assert "qwen3: not ready after 1 s" in late
     assert "--timeout sets the limit" in late
     done = running.run("wait", "--timeout", "2m").stderr
