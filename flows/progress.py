@@ -12,7 +12,7 @@ from tasks.weights import remember_served
 from vllm_flows.completions import Answer
 from vllm_flows.differences import entries
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.going_back import Failures
+from vllm_flows.going_back import Failures, Past
 from vllm_flows.models import Model
 from vllm_flows.outage import Outage
 from vllm_flows.planning import Decision
@@ -82,6 +82,14 @@ class Progress:
             self.failed = dict.fromkeys(brought, error) | self.failed
             raise
         self.applied = values
+
+    def past(self, name: str) -> Past | None:
+        """Return the revision that the model answered in, as its claim remembers; else the last."""
+        proven, release = self.run.claim(name).proven, self.run.state.release
+        found = self.run.session.helm.past(name, proven) if proven else None
+        if found or name not in entries(release.values):
+            return found
+        return Past(release.finished, release.chart_version, release.values)
 
     def models(self, names: Collection[str]) -> list[Model]:
         """Return the models of these names."""

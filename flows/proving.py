@@ -13,6 +13,7 @@ from tasks.smoke import prove as ask
 from tasks.trial import compare_with_before
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.models import Model, answers_prompts
+from vllm_flows.refusing import only_moved
 from vllm_flows.session import Session
 
 
@@ -58,17 +59,28 @@ def begin_waits(
 def compare(progress: Progress, models: Sequence[Model]) -> dict[str, VllmFlowsError]:
     """Compare models with what served before, once; return those that are worse, and in what.
 
-    Beside older pods it is the newest that are asked. Nothing where no run compares.
+    Beside older pods it is the newest that are asked. Where the run does not compare it is those
+    alone that an update may have left so.
     """
-    session, before = progress.run.session, progress.run.state.deployments
-    new = [one for one in models if one.name in before and one.name not in progress.compared]
-    if not progress.comparing:
-        return {}
+    run = progress.run
+    new = [
+        one
+        for one in models
+        if one.name in run.state.deployments
+        and one.name not in progress.compared
+        and (progress.comparing or _left_by_update(progress, one.name))
+    ]
     progress.compared |= {one.name for one in new}
     _, worse = sorted_out(
         {
-            one.name: compare_with_before.submit(session, one, before[one.name].configuration)
+            one.name: compare_with_before.submit(run.session, one, run.before(one.name))
             for one in new
         }
     )
     return worse
+
+
+def _left_by_update(progress: Progress, name: str) -> bool:
+    """Say whether a run left the model beside older pods, at another commit and else alike."""
+    past = progress.past(name) if name in progress.run.state.kept else None
+    return past is not None and only_moved(progress.run, name, past.values, past.chart_version)

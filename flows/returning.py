@@ -14,9 +14,8 @@ from tasks.readiness import restart_newest
 from tasks.release import roll_back_release
 from tasks.weights import remember_refused
 from vllm_flows.common_changes import key_changes
-from vllm_flows.differences import entries
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.going_back import Failures, GoneBack, Past, WayBack, way_back
+from vllm_flows.going_back import Failures, GoneBack, WayBack, way_back
 from vllm_flows.names import engine_deployment
 from vllm_flows.refusing import held_against_tried
 from vllm_flows.rollout import AT_REST
@@ -27,7 +26,7 @@ from vllm_flows.waves import Wave, stops_pods, with_strategy
 def find_way_back(progress: Progress, wave: Wave, failed: Failures) -> WayBack | None:
     """Return the way back of those that failed, None where all stay as they are."""
     pasts = {
-        name: _past(progress, name) for name in failed if progress.model(name).on_failure != "keep"
+        name: progress.past(name) for name in failed if progress.model(name).on_failure != "keep"
     }
     back = {name: past for name, past in pasts.items() if past}
     return way_back(wave.values, progress.run.desired.chart.version, back) if back else None
@@ -105,12 +104,3 @@ def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> set[str]:
         for name in sorted(kept):
             restart_newest(progress.run.session, name, engine_deployment(name))
     return kept
-
-
-def _past(progress: Progress, name: str) -> Past | None:
-    """Return the revision that the model answered in, as its claim remembers; else the last."""
-    proven, release = progress.run.claim(name).proven, progress.run.state.release
-    found = progress.run.session.helm.past(name, proven) if proven else None
-    if found or name not in entries(release.values):
-        return found
-    return Past(release.finished, release.chart_version, release.values)

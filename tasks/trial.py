@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tasks.running import ONCE, RETRIED, speaker, task
@@ -67,8 +67,8 @@ def compare(session: Session, model: Model) -> None:
 
 
 @task(task_run_name="compare {model.name} with before", **ONCE)
-def compare_with_before(session: Session, model: Model, before: str) -> None:
-    """Compare what was just changed with what a check saw of the configuration `before`.
+def compare_with_before(session: Session, model: Model, before: Sequence[str]) -> None:
+    """Compare what was just changed with what a check saw of the configurations `before`.
 
     Raises WorseError when its answers are worse.
     """

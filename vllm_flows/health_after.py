@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vllm_flows import health_beside as beside
 from vllm_flows.diagnosis import newest_pods
 from vllm_flows.errors import ClusterError, WorseError
@@ -26,14 +28,16 @@ _REPLICAS_AT_ONCE = 4
 _PATIENCE_SECONDS = 10.0
 
 
-def compared(session: Session, model: Model, before: str) -> str:
+def compared(session: Session, model: Model, before: Iterable[str]) -> str:
     """Ask each ready replica of the newest template; say how it answers beside the baseline.
 
-    `before` is the `configuration` that served until now, whose baseline it is. What was measured
-    is the baseline of what serves now. Raises WorseError when an answer is far slower, or no text.
+    `before` are the configurations that served until now: the baseline is of one of them. What was
+    measured is the baseline of what serves now. Raises WorseError when an answer is far slower, or
+    no text.
     """
     seen = look(session, {model.name: model.replica_count})
-    baseline = fitting(seen.memories.get(model.name, NOTHING).baseline, before)
+    known = seen.memories.get(model.name, NOTHING).baseline
+    baseline = next(filter(None, (fitting(known, one) for one in before)), None)
     asked = _asked(session, model, seen, baseline)
     found = judge_ways(None, asked.own, baseline)
     if baseline is None:

@@ -164,7 +164,11 @@ class DeployedModel:
     @property
     def configuration(self) -> str:
         """What tells the configuration that serves from others; its answers are compared by it."""
-        return f"{self.digest}@{self.revision[:12]}"
+        return _configuration(self.digest, self.revision)
+
+
+def _configuration(digest: str, revision: str) -> str:
+    return f"{digest}@{revision[:12]}"
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,12 @@ class WeightsClaim:
     def proven(self) -> str:
         """The digest of the configuration that was last seen to answer, "" when none was."""
         return next(iter(self.answered), "")
+
+    @property
+    def configuration(self) -> str:
+        """The configuration that was last seen to answer, as of a DeployedModel; "" without one."""
+        commit = next(iter(self.served), "")
+        return _configuration(self.proven, commit) if self.proven and commit else ""
 
 
 @dataclass(frozen=True)

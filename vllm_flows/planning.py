@@ -132,6 +132,15 @@ class Decision:
         """Return the model's claim as it was seen; an empty one when there was none."""
         return self.state.claims.get(model) or WeightsClaim(model, "0")
 
+    def before(self, model: str) -> tuple[str, ...]:
+        """Return the configurations whose answers those of a deployed model are compared with.
+
+        It is deployed with the first. The other was last seen to answer, where that is another one:
+        a run that was killed brought the first.
+        """
+        found = self.state.deployments[model].configuration, self.claim(model).configuration
+        return tuple(dict.fromkeys(filter(None, found)))
+
     def commit(self, model: str) -> str:
         """Return the commit that the model is to serve."""
         return self.desired.verdicts[model].commit

@@ -49,10 +49,19 @@ def held_against(run: Decision, model: str, served: str, error: VllmFlowsError) 
 
 def held_against_tried(run: Decision, way: WayBack, model: str, error: VllmFlowsError) -> str:
     """Return the same for a model that was changed, failed, and went back by this way."""
-    served, tried = _mark(way.values, model), run.commit(model)
-    if served == tried or not _only_the_commit(run, way, model):
+    chart = way.past.chart_version if way.past else run.desired.chart.version
+    if not only_moved(run, model, way.values, chart):
         return ""
-    return held_against(run, model, served, error)
+    return held_against(run, model, _mark(way.values, model), error)
+
+
+def only_moved(run: Decision, model: str, before: Mapping[str, Any], chart_version: str) -> bool:
+    """Say whether a model is to be what it was by the values `before`, at another commit."""
+    tried = run.commit(model)
+    moved = at_new_commit(before, model, tried, chart_version)
+    wanted = run.desired.values
+    alike = _mark(moved, model, DIGEST_ANNOTATION) == _mark(wanted, model, DIGEST_ANNOTATION)
+    return alike and _mark(before, model) != tried
 
 
 def reason(error: VllmFlowsError) -> str:
@@ -74,15 +83,6 @@ def _reconfigured(run: Decision, model: str, served: str) -> bool:
     before = run.claim(model).described.get(served, Description()).config
     now = run.desired.verdicts[model].config
     return bool(before and now) and before != now
-
-
-def _only_the_commit(run: Decision, way: WayBack, model: str) -> bool:
-    """Say whether what serves again would be what was tried, were it at its commit."""
-    chart = way.past.chart_version if way.past else run.desired.chart.version
-    moved = at_new_commit(way.values, model, run.commit(model), chart)
-    return _mark(moved, model, DIGEST_ANNOTATION) == _mark(
-        run.desired.values, model, DIGEST_ANNOTATION
-    )
 
 
 def _mark(values: Mapping[str, Any], model: str, key: str = REVISION_ANNOTATION) -> str:

@@ -200,6 +200,29 @@ def test_who_takes_over_from_a_run_that_ended_asks_the_new_replicas_while_the_ol
     settled(product)
 
 
+@pytest.mark.parametrize("verb", ["update phi4", "install"])
+def test_a_far_slower_commit_that_a_killed_run_left_gives_way_to_what_serves_beside_it(
+    product: Product, monkeypatch: pytest.MonkeyPatch, verb: str
+):
+    good = commit(product)
+    product.install(phi(good))
+    product.run("check", "phi4")
+    session = session_of(product, monkeypatch)
+    (kept,) = session.ready_replicas("phi4")
+    bad = commit(product, "slow-tokens")
+    product.models(phi(bad))
+    run_until_beside(product, signal.SIGKILL)
+    ready_beside(session)
+    said = product.run(*verb.split(), "--yes", code=1).stderr
+    assert "its answers are worse than before" in said
+    assert f"{good[:8]} serves again, as before" in said
+    assert session.ready_replicas("phi4") == [kept]
+    assert served(session) == good[:8]
+    settled(product)
+    told = product.run("update", "phi4", "--yes").stderr
+    assert f"{bad[:8]} was tried before and did not do" in told
+
+
 def test_a_rollback_loses_no_request_either(product: Product, monkeypatch: pytest.MonkeyPatch):
     good = commit(product)
     product.install(phi(good))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MODEL = Model(name="qwen", model_url="org/qwen")
 BEFORE = "a-digest@0123456789ab"
+BROUGHT = "c-digest@0123456789ab"
+"""By a run that was killed before it was compared."""
 POD: Any = {
     "metadata": {"name": "pod-1", "labels": {"model": "qwen"}},
     "status": {
@@ -81,7 +83,7 @@ def asking(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> Any:
             memories={"qwen": known},
         )
         monkeypatch.setattr(health_after, "look", lambda *_: seen)
-        return compared(given, MODEL, BEFORE)
+        return compared(given, MODEL, (BROUGHT, BEFORE))
 
     return ask
 

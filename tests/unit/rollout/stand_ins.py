@@ -227,8 +227,9 @@ class Tasks:
         error = left.pop(0) if left else None
         return self.future(error or Answer(model.name, "Paris", 0.1))
 
-    def compare(self, _session: object, model: Model, before: str) -> Any:
-        self.done.append(f"compare {model.name} with {before.partition('@')[2]}")
+    def compare(self, _session: object, model: Model, before: Sequence[str]) -> Any:
+        commits = ", ".join(one.partition("@")[2] for one in before)
+        self.done.append(f"compare {model.name} with {commits}")
         return self.future(self.worse.get(model.name))
 
     def remember(self, _session: object, claim: WeightsClaim, served: Served) -> Any:

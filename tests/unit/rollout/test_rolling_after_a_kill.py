@@ -10,6 +10,7 @@ import pytest
 from tests.unit.rollout.stand_ins import (
     NEW,
     OLD,
+    OLDER,
     RUBBISH,
     UNREADY,
     Tasks,
@@ -22,7 +23,9 @@ from tests.unit.rollout.stand_ins import (
     serving,
     verbs,
 )
+from vllm_flows.desired import Desired
 from vllm_flows.drift import Drift
+from vllm_flows.errors import RolloutError, WorseError
 from vllm_flows.going_back import Past
 from vllm_flows.names import ROUTER_DEPLOYMENT
 from vllm_flows.observed import ClusterState
@@ -108,6 +111,59 @@ def test_older_replicas_that_a_killed_run_kept_serve_on_when_the_new_ones_do_not
         *("wait qwen beside", "set aside qwen", "helm", "let go qwen", "wait qwen", "ask qwen")
     ]
     assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
+
+
+def beside(tasks: Tasks, before: Desired | None = None) -> ClusterState:
+    """Return what a run left that was killed with old replicas, which were asked, beside new."""
+    old = before or aim(a_model(), commit=OLD)
+    tasks.kept = {digests(old)["qwen"]: Past(1, "0.1.8", old.values)}
+    state = serving(aim(a_model()), digests(old))
+    claim = replace(state.claims["qwen"], served=(old.verdicts["qwen"].commit,))
+    names = frozenset({"qwen"})
+    return replace(state, held=names, kept=names, claims={"qwen": claim})
+
+
+COMPARED = f"compare qwen with {NEW[:12]}, {OLD[:12]}"
+
+
+def test_a_commit_that_a_killed_run_brought_is_compared_with_what_answered_before(tasks: Tasks):
+    rolling_to(tasks, aim(a_model()), beside(tasks)).through()
+    assert tasks.done == [
+        *("wait qwen beside", COMPARED, "drain qwen", "let go qwen", "wait qwen", "ask qwen")
+    ]
+
+
+def test_what_a_killed_run_brought_and_is_worse_ends_before_older_replicas_do(tasks: Tasks):
+    tasks.worse = {"qwen": WorseError("far slower", next_command="look")}
+    told = failure(tasks, aim(a_model()), beside(tasks))
+    assert verbs(tasks) == [
+        *("wait qwen beside", COMPARED),
+        *("set aside qwen", "helm", "let go qwen", "wait qwen", "ask qwen"),
+    ]
+    assert [revision(values["qwen"]) for values in tasks.applied] == [OLD]
+    assert "answers worse than before: bbbbbbbb serves again" in told.what
+    assert tasks.refused == {"qwen": (NEW, "far slower")}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        aim(a_model(vllmConfig={"maxModelLen": 512}), commit=OLD),
+        aim(a_model(vllmConfig={"maxModelLen": 512})),
+    ],
+)
+def test_options_that_a_killed_run_brought_may_make_a_model_slower(tasks: Tasks, before: Desired):
+    rolling_to(tasks, aim(a_model()), beside(tasks, before)).through()
+    assert not [one for one in tasks.done if one.startswith("compare")]
+
+
+def test_an_update_to_a_third_commit_is_compared_with_what_answered_last(tasks: Tasks):
+    state = beside(tasks)
+    newest = aim(a_model(), commit=OLDER)
+    tasks.beside, tasks.worse = {"qwen"}, {"qwen": WorseError("far slower")}
+    with pytest.raises(RolloutError, match="bbbbbbbb serves again"):
+        replace(rolling_to(tasks, newest, state), comparing=True).through()
+    assert f"compare qwen with {NEW[:12]}, {OLD[:12]}" in tasks.done
 
 
 def test_the_router_follows_before_older_replicas_end_that_a_killed_run_kept(tasks: Tasks):

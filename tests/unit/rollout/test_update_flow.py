@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,6 +151,21 @@ def test_answers_are_compared_with_what_served_and_worse_ones_give_way(trial: Tr
     assert steps[compared + 1 :] == ["helm", "wait a", "ask a"]
     assert trial.tasks.refused["a"] == (NEW, "its answers are worse than before: slow")
     assert trial.tasks.remembered == []
+
+
+def test_what_a_killed_update_left_is_compared_with_what_answered_before_it(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+):
+    beside = replace(killed_after_helm(), held=frozenset("a"), kept=frozenset("a"))
+    monkeypatch.setattr(update, "observe_cluster", lambda _: beside)
+    trial.tasks.kept[SERVING.claims["a"].proven] = Past(2, "0.1.8", SERVING.release.values)
+    trial.tasks.worse["a"] = WorseError("its answers are worse than before: slow")
+    with pytest.raises(RolloutError, match="answers worse than before: bbbbbbbb serves again"):
+        update.update.fn("a")
+    compared = trial.tasks.done.index(f"compare a with {NEW[:12]}, {OLD[:12]}")
+    assert "drain a" not in trial.tasks.done
+    assert trial.tasks.done[compared + 1] == "set aside a"
+    assert trial.tasks.refused["a"] == (NEW, "its answers are worse than before: slow")
 
 
 def test_a_cluster_that_does_not_answer_says_nothing_of_the_commit(trial: Trial):
