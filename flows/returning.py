@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from flows.overlapping import Overlap
@@ -15,7 +15,7 @@ from tasks.release import roll_back_release
 from tasks.weights import remember_refused
 from vllm_flows.common_changes import key_changes
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.going_back import Failures, GoneBack, WayBack, way_back
+from vllm_flows.going_back import Failures, GoneBack, Refused, WayBack, way_back
 from vllm_flows.names import engine_deployment
 from vllm_flows.refusing import held_against_tried
 from vllm_flows.rollout import AT_REST
@@ -47,7 +47,7 @@ def go_back(
         kept = _keep_kept(progress, way, overlap)
         _beside(progress, way, set(way.models) - kept, overlap)
         still = prove(progress, way.models, back=True, keyless=not has_api_key(way.values))
-        back = {name: still.get(name) or way.commit(name) for name in way.models}
+        back = {name: still.get(name) or way.commit(name)[:8] for name in way.models}
     if not (way and way.past) and stops_pods(progress.values):
         at_rest = with_strategy(progress.values, AT_REST)
         progress.apply(at_rest, "no pods stop before others start")
@@ -76,11 +76,8 @@ def _beside(progress: Progress, way: WayBack, names: Collection[str], overlap: O
         overlap.relieve(ready)
 
 
-def refuse(progress: Progress, way: WayBack, failed: Failures) -> Collection[str]:
-    """Note on their claims which commits did not do, of models that serve another one again.
-
-    Return these models.
-    """
+def refuse(progress: Progress, way: WayBack, failed: Failures) -> Mapping[str, Refused]:
+    """Note on their claims which commits did not do, of models that serve another one again."""
     again = [name for name in failed if isinstance(progress.gone_back.get(name), str)]
     found = {name: held_against_tried(progress.run, way, name, failed[name]) for name in again}
     refused = {name: why for name, why in found.items() if why}
@@ -90,7 +87,10 @@ def refuse(progress: Progress, way: WayBack, failed: Failures) -> Collection[str
         )
         for name, why in refused.items()
     )
-    return refused
+    return {
+        name: Refused(progress.model(name), progress.run.commit(name), way.commit(name))
+        for name in refused
+    }
 
 
 def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> set[str]:

@@ -95,7 +95,7 @@ class Rolling(Progress):
                 say(f"{name}: {outage.load}")
         self.remember(name for name in names if name not in {*failed, *self.gone_back})
         if failed:
-            refused = refuse(self, way, failed) if way else ()
+            refused = refuse(self, way, failed) if way else {}
             raise failure(failed, self.gone_back, self.silence, way, refused)
 
     @contextmanager

@@ -20,7 +20,7 @@ from tasks.running import say
 from tasks.trial import compare, tried
 from tasks.weights import remember_refused
 from vllm_flows.errors import RolloutError, TimedOutError, VllmFlowsError
-from vllm_flows.going_back import TRY_AGAIN
+from vllm_flows.going_back import Refused
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import load_models, named
 from vllm_flows.planning import Decision, decide_update
@@ -222,6 +222,6 @@ def _did_not_do(model: Model, served: str, commit: str, error: VllmFlowsError) -
     return RolloutError(
         f"{commit[:8]} was tried on its own and does not do; {served[:8]} serves on, untouched",
         why=f"{error.what}" + (f" ({error.why})" if error.why else ""),
-        next_command=TRY_AGAIN.format(model=model.name),
+        next_command=Refused(model, commit, served).again,
         model=model.name,
     )

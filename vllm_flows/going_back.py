@@ -7,12 +7,14 @@ every model that was in it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from vllm_flows.differences import entries
 from vllm_flows.errors import RolloutError, VllmFlowsError, WorseError
+from vllm_flows.models import Model
 from vllm_flows.observed import REVISION_ANNOTATION
 from vllm_flows.outage import Outage
 from vllm_flows.sizes import human_seconds
@@ -28,11 +30,14 @@ _LOOK_INTO_IT = (
     "to be looked into"
 )
 """What was wrong went with the pods that were wrong."""
-TRY_AGAIN = "vllm-flows update {model} --again   (it is not tried again by itself)"
-_LOOK_INTO_THE_COMMIT = (
-    "or name the commit in models.yaml, with onFailure: keep, and run vllm-flows upgrade: its pods "
-    "stay to be looked into"
+_TRY_AGAIN = "vllm-flows update {0} --again   (it is not tried again by itself)"
+_STAY = (
+    "write revision: {2} for {0} in models.yaml, and it stays at what serves   ({1:.8} is named "
+    "there: the next vllm-flows upgrade tries it again)"
 )
+_PODS_STAY = "and run vllm-flows upgrade: its pods stay to be looked into"
+_LOOK_INTO_THE_COMMIT = f"or name the commit in models.yaml, with onFailure: keep, {_PODS_STAY}"
+_LOOK_INTO_THE_NAMED = f"or set onFailure: keep there, {_PODS_STAY}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,30 @@ class Past:
     values: Values
     status: str = ""
     description: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A commit that a model did not do with, and the one that serves."""
+
+    model: Model
+    commit: str
+    served: str
+
+    @property
+    def again(self) -> str:
+        """How it is tried again; one that models.yaml names: how it is not."""
+        text = _STAY if self._is_named else _TRY_AGAIN
+        return text.format(self.model.name, self.commit, self.served)
+
+    @property
+    def look(self) -> str:
+        """How its pods stay."""
+        return _LOOK_INTO_THE_NAMED if self._is_named else _LOOK_INTO_THE_COMMIT
+
+    @property
+    def _is_named(self) -> bool:
+        return self.model.revision == self.commit
 
 
 @dataclass(frozen=True)
@@ -62,8 +91,8 @@ class WayBack:
     taken: tuple[str, ...] = ()
 
     def commit(self, model: str) -> str:
-        """Return the first digits of the commit that the model serves again."""
-        return str(entries(self.values)[model]["podAnnotations"][REVISION_ANNOTATION])[:8]
+        """Return the commit that the model serves again."""
+        return str(entries(self.values)[model]["podAnnotations"][REVISION_ANNOTATION])
 
 
 def way_back(now: Values, chart_version: str, pasts: Mapping[str, Past]) -> WayBack:
@@ -93,15 +122,15 @@ def failure(
     gone_back: GoneBack,
     silence: Mapping[str, Outage],
     way: WayBack | None = None,
-    refused: Collection[str] = (),
+    refused: Mapping[str, Refused] = MappingProxyType({}),
 ) -> RolloutError:
     """Say of each model what it failed by, what serves now, and how long nobody answered.
 
-    Of the models in `refused` the commit is not tried again by itself.
+    Of the models in `refused` the commit is to blame.
     """
     name, first = next(iter(failed.items()))
     if name in refused:
-        mend = [f"after that: {TRY_AGAIN.format(model=name)}", _LOOK_INTO_THE_COMMIT]
+        mend = [f"after that: {refused[name].again}", refused[name].look]
     else:
         mend = [_LOOK_INTO_IT] if name in gone_back else []
     lines = [

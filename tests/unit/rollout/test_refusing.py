@@ -180,6 +180,23 @@ def test_of_a_refused_commit_the_command_that_tries_it_again_is_told(tasks: Task
     assert "name the commit in models.yaml, with onFailure: keep" in look
 
 
+def test_of_a_refused_commit_that_models_yaml_names_what_stays_with_the_served_one_is_told(
+    tasks: Tasks,
+):
+    tasks.failing = {"qwen": [RUBBISH]}
+    named = a_model(revision=NEW)
+    told = failure(tasks, aim(named), serving(aim(named, commit=OLD)))
+    first, stay, look = told.next_command.splitlines()
+    assert first == "look at the answer"
+    assert stay == (
+        f"after that: write revision: {OLD} for qwen in models.yaml, and it stays at what serves   "
+        "(cccccccc is named there: the next vllm-flows upgrade tries it again)"
+    )
+    assert look.startswith("or set onFailure: keep there")
+    assert "by itself" not in told.next_command
+    assert tasks.refused["qwen"] == (NEW, "the answer has no text")
+
+
 def test_what_answers_and_is_worse_is_not_said_to_be_silent(tasks: Tasks):
     tasks.failing = {"qwen": [WorseError("its answers are worse than before: slow")]}
     told = failure(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD)))

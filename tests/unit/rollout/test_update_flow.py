@@ -97,6 +97,16 @@ def test_a_commit_that_does_not_do_on_its_own_meets_nobody_and_is_remembered(tri
     assert trial.refused == {NEW: "the answer has no text"}
 
 
+def test_of_a_commit_that_models_yaml_names_and_does_not_do_what_stays_with_the_other_is_told(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+):
+    listing(monkeypatch, revision=NEW)
+    trial.failing = RUBBISH
+    with pytest.raises(RolloutError) as caught:
+        update.update.fn("a")
+    assert caught.value.next_command.startswith(f"write revision: {OLD} for a in models.yaml")
+
+
 def test_a_trial_that_finds_no_place_is_said_and_holds_nothing_up(trial: Trial):
     trial.failing = NotReadyError("the volume is on another node [claim-elsewhere]")
     assert update.update.fn("a").changed
