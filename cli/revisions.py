@@ -86,7 +86,9 @@ def _permissions(
     answers = {}
     for one in found:
         model, change = by_name[one["model"]], Change(one["class"])
-        may = may_update(model, change, datetime.now(UTC), zone, one["refused"] or "")
+        begun = one["unproven"] and one["runs"] == one["tracked"]
+        refused = one["refused"] or ""
+        may = may_update(model, change, datetime.now(UTC), zone, refused, begun=begun)
         until = may.until.isoformat() if may.until else None
         local = f" until {may.until.astimezone(zone):%a %H:%M}" if may.until else ""
         data = {"answer": str(may.answer), "until": until, "why": may.why}

@@ -36,7 +36,8 @@ def update(options: Options, *, model: str, again: bool, allow_downtime: bool, y
 
     Its weights are fetched beside those that serve. With a GPU to spare the commit is first tried
     on its own, out of the router's reach. What does not do is remembered, and not tried again
-    without --again.
+    without --again. What an interrupted run left serving, and nobody saw answer, is asked first:
+    then nothing else is done.
     """
     settings, commit = options.settings(), None
     if not yes:

@@ -29,7 +29,7 @@ from vllm_flows.plan import STAYING, Action
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, waves
 
-_GOES_ON = "the next run asks these first (vllm-flows upgrade)"
+_GOES_ON = "`vllm-flows update {model}` asks these, and changes nothing else"
 
 
 @dataclass
@@ -110,7 +110,8 @@ class Rolling(Progress):
             overlap.let_go(set(overlap.held))
         finally:
             for name in sorted(overlap.held):
-                say(f"{name}: its older replicas are kept beside the new ones: {_GOES_ON}")
+                goes_on = _GOES_ON.format(model=name)
+                say(f"{name}: its older replicas are kept beside the new ones: {goes_on}")
 
     def _bring(
         self, wave: Wave, names: Sequence[str], steps: Sequence[str], overlap: Overlap

@@ -67,12 +67,14 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
 
     New weights are fetched beside the old ones. With a GPU to spare the commit is first tried out
     of the router's reach; once it serves, its answers are compared with what the last checks saw.
-    What does not do is remembered, and not tried again unasked.
+    What does not do is remembered, and not tried again unasked. What an interrupted run left
+    serving, and nobody saw answer, is asked first: then nothing else is done.
 
     Args:
         model: The model's name in models.yaml.
-        revision: The commit that was announced; where the revision has moved on since, nothing is
-            done, as that is announced too.
+        revision: The commit that was announced. Where it serves already it is asked, if nobody saw
+            it answer. Else, where the revision has moved on since, nothing is done, as that is
+            announced too.
         change: The class of the change that was announced: then `update` in models.yaml decides
             whether, when and after whose word it is done. Left out, somebody asked for it.
         models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
@@ -127,7 +129,9 @@ def _decided(session: Session, sought: _Sought, announced: str | None) -> Decisi
         return None
     (verdict,) = check_access(session, [wanted])
     state = observe_cluster(session)
-    run = decide_update(session, wanted, verdict, state, allow_downtime=sought.allow_downtime)
+    run = decide_update(
+        session, wanted, verdict, state, announced, allow_downtime=sought.allow_downtime
+    )
     show_plan(run.plan)
     if reason := why_not(run, announced, again=sought.again):
         say(f"{wanted.name}: {reason}")

@@ -140,6 +140,31 @@ def without_the_refused(model: Model, verdict: Verdict, state: ClusterState) -> 
     return replace(_at(verdict, deployed.revision, claim, note), access=Access.STAYS)
 
 
+def served_verdict(
+    model: Model, verdict: Verdict, state: ClusterState
+) -> tuple[Model, Verdict] | None:
+    """Return the model and its verdict as what serves was brought; the Hub need not have it.
+
+    None where the revision stands for that commit, or its weights are not known to be complete.
+    """
+    deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
+    if deployed is None or claim is None or deployed.revision not in claim.complete:
+        return None
+    if deployed.revision == verdict.commit:
+        return None
+    now = f"is {verdict.commit[:8]} by now" if verdict.commit else "is not known"
+    note = (
+        f"{model.revision[:_COMMIT_DIGITS]} {now}; {deployed.revision[:8]}, which serves, comes "
+        "first: nothing else is done now"
+    )
+    asked = Verdict(model.name, model.model_url)
+    word = claim.requested or model.revision
+    return (
+        model.model_copy(update={"revision": word}),
+        replace(_at(asked, deployed.revision, claim, note), access=Access.STAYS),
+    )
+
+
 def _at(verdict: Verdict, commit: str, claim: WeightsClaim, note: str) -> Verdict:
     """Return the verdict on a commit that is on the volume, with what the claim tells of it."""
     known = claim.described.get(commit, Description())

@@ -19,6 +19,7 @@ from vllm_flows.diagnosis_logs import LOADING_LOG_LINES, LOG_LINES
 from vllm_flows.diagnosis_refusals import is_observed, paused, refusal
 from vllm_flows.diagnosis_scheduling import unschedulable
 from vllm_flows.holding import has_older, is_held
+from vllm_flows.status import ASKS
 
 _RANKS = {category: rank for rank, category in enumerate(Category)}
 _EVICTIONS_THAT_TELL = 3
@@ -42,7 +43,6 @@ class Evidence:
 _KEPT = "its older replicas are kept beside the new ones"
 _HELD = "its older replicas ended, and its rollout is held"
 _BY = "by a run at work or one that was interrupted"
-_GO_ON = "vllm-flows install   (it goes on from there, unless a run is at work)"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ def diagnose(
     if not candidates:
         if is_held(deployment):
             text = f"{_KEPT if has_older(deployment) else _HELD}, {_BY}"
-            held = place_of(deployment).diagnosis(Category.STARTING, text)
-            return replace(held, next_command=_GO_ON)
+            place = place_of(deployment)
+            held = place.diagnosis(Category.STARTING, text)
+            return replace(held, next_command=ASKS.format(model=place.model))
         return place_of(deployment).diagnosis(Category.STARTING, "waiting for the rollout")
     chosen = min(candidates, key=lambda each: (not each.definite, _RANKS[each.category]))
     if evicted and chosen.category is not Category.EVICTED:

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     ROUTER_ERRORS = "router-errors"
     WEIGHTS = "weights-damaged"
     VOLUME_FULL = "volume-full"
+    UNPROVEN = "not-proven"
     CHANGED_OUTSIDE = "changed-outside"
     UNFINISHED = "release-unfinished"
     ACCESS = "access-lost"
@@ -143,6 +144,11 @@ RULES: dict[Kind, Rule] = {
         "vllm-flows check MODEL --repair",
     ),
     Kind.VOLUME_FULL: Rule(State.DEGRADED, "its volume has no room left", "vllm-flows prune MODEL"),
+    Kind.UNPROVEN: Rule(
+        State.DEGRADED,
+        "a run was interrupted before it was seen to answer as it is now",
+        "vllm-flows update MODEL",
+    ),
     Kind.CHANGED_OUTSIDE: Rule(
         State.DEGRADED, "an object of the release is not as helm left it", "vllm-flows plan"
     ),

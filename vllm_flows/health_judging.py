@@ -32,6 +32,7 @@ _REPLICAS = {
     Health.DOWN: Kind.NO_REPLICA,
     Health.DEGRADED: Kind.REPLICAS,
     Health.UNSETTLED: Kind.CHANGING,
+    Health.UNPROVEN: Kind.UNPROVEN,
     Health.AT_REST: Kind.AT_REST,
 }
 _WORDS = {
@@ -82,11 +83,11 @@ def judge_replicas(
 ) -> list[Finding]:
     """Judge how many replicas are ready; while a run is `changing` them, more may come."""
     kind = _REPLICAS.get(status.health)
-    if kind is None:
+    if kind is None or (kind is Kind.UNPROVEN and (changing or not status.diagnosis)):
         return []
     if changing and kind is not Kind.AT_REST:
         return [Finding(Kind.CHANGING, "a run is changing the namespace, and it is not ready")]
-    if kind is Kind.NO_REPLICA and status.diagnosis:
+    if kind in {Kind.NO_REPLICA, Kind.UNPROVEN} and status.diagnosis:
         return [Finding(kind, status.diagnosis, "", status.next_command)]
     what = _WORDS[kind].format(status)
     why = diagnosis.summary if diagnosis else ""

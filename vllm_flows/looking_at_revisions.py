@@ -15,8 +15,9 @@ from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observe import ENGINE_SELECTOR, deployed_models
 from vllm_flows.observed import Access, WeightsClaim
 from vllm_flows.overlap import held_models
+from vllm_flows.refused_alike import refused_alike
 from vllm_flows.revision_class import Change
-from vllm_flows.revision_memory import Memory, Seen, Tip, remembered, rules_of, tip_key
+from vllm_flows.revision_memory import Memory, Seen, Tip, Told, remembered, rules_of, tip_key
 from vllm_flows.revision_store import read_stored
 from vllm_flows.revisions import Contents, assess
 from vllm_flows.session import Session
@@ -52,7 +53,10 @@ def look_at_revisions(session: Session, models: Sequence[Model], repository: str
     memory = read_stored(session.cluster).memory
     chosen = [one for one in models if repository in {"", one.model_url}]
     serving = _serving(session)
-    before = {one.name: _before_asking(one, serving.get(one.name)) for one in chosen}
+    before = {
+        one.name: _before_asking(one, serving.get(one.name), memory.told.get(one.name))
+        for one in chosen
+    }
     asked = [one for one in chosen if before[one.name].change is Change.NONE]
     hub = session.hub() if asked else None
     if hub is None:
@@ -96,12 +100,19 @@ def _words(deployment: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _before_asking(model: Model, serving: _Serving | None) -> Seen:
-    """Say what is known without the Hub; NONE when it has to be asked."""
+def _before_asking(model: Model, serving: _Serving | None, told: Told | None) -> Seen:
+    """Say what is known without the Hub; NONE when it has to be asked.
+
+    An interrupted update leaves a commit that was not seen to answer: what was told of it goes on,
+    wherever the revision stands by now. What stays whatever it answers keeps no other waiting.
+    """
     seen = Seen(model.name, model.model_url, model.revision, rules=rules_of(model))
     if serving is None:
         return replace(seen, change=Change.NOT_DEPLOYED)
-    seen = replace(seen, served=serving.commit)
+    unproven = serving.held or _is_other(model, serving)
+    seen = replace(seen, served=serving.commit, runs=serving.commit, unproven=unproven)
+    if unproven and told and told.new == serving.commit and not _stays(model, serving):
+        return _begun(seen, told)
     if len(model.revision) == _COMMIT_DIGITS:
         return replace(seen, now=model.revision, change=Change.PINNED)
     if model.model_url not in serving.repositories:
@@ -123,10 +134,14 @@ def _judged(
         tip = tips.found.get(key)
         if tip is None:
             raise tips.silence or HubUnavailableError("the Hub was not asked")
-        refused = serving.claim.refused.get(tip.commit, "")
-        seen = replace(seen, now=tip.commit, refused=refused)
+        seen = replace(seen, now=tip.commit)
         if tip.commit == serving.commit:
-            return _arrived(model, seen, serving, tip, memory)
+            return _arrived(model, seen, tip, memory.told.get(model.name))
+        if _is_other(model, serving) and not _stays(model, serving):
+            return _begun_untold(hub, model, seen, serving)
+        refused = serving.claim.refused
+        why = refused.get(tip.commit) or refused_alike(hub, model, tip.commit, refused)
+        seen = replace(seen, refused=why)
         if told := remembered(memory, model, seen.served, seen.now):
             return replace(seen, change=Change(told.change), reasons=told.reasons, files=told.files)
         return _assessed(hub, model, seen, serving, memory.tips.get(key), tip)
@@ -134,24 +149,42 @@ def _judged(
         return replace(seen, change=Change.UNKNOWN, reasons=(error.what,))
 
 
-def _arrived(model: Model, seen: Seen, serving: _Serving, tip: Tip, memory: Memory) -> Seen:
-    """Say of a model that runs what it should whether it was seen to answer so.
+def _arrived(model: Model, seen: Seen, tip: Tip, told: Told | None) -> Seen:
+    if seen.unproven and told and told.new == tip.commit:
+        return _begun(seen, told)
+    return replace(seen, reasons=_called_otherwise(model, tip))
 
-    An update that was interrupted leaves one that was not: the change that was told goes on.
+
+def _stays(model: Model, serving: _Serving) -> bool:
+    """Say whether what serves stays whatever it answers, with no older pods beside it."""
+    return model.on_failure == "keep" and not serving.held
+
+
+def _begun(seen: Seen, told: Told) -> Seen:
+    seen = replace(seen, served=told.old, now=told.new, reasons=told.reasons, files=told.files)
+    return _to_be_asked(replace(seen, change=Change(told.change)))
+
+
+def _to_be_asked(seen: Seen) -> Seen:
+    """Return what begins an update: also where the engine's files are the same, or gone."""
+    return seen if seen.to_roll_out else replace(seen, change=Change.CONFIGURATION)
+
+
+def _begun_untold(hub: Hub, model: Model, seen: Seen, serving: _Serving) -> Seen:
+    """Judge the way to what runs from what answered last, of which nothing was told.
+
+    Its revision moved on meanwhile, and what is told of that may have to wait for somebody.
     """
-    seen = replace(seen, unproven=_is_unproven(model, serving))
-    told = memory.told.get(model.name)
-    if not seen.unproven or told is None or told.new != tip.commit:
-        return replace(seen, reasons=_called_otherwise(model, tip))
-    change = Change(told.change)
-    return replace(seen, served=told.old, change=change, reasons=told.reasons, files=told.files)
+    before = replace(serving, commit=serving.claim.served[0])
+    begun = replace(seen, served=before.commit, now=serving.commit)
+    found = _assessed(hub, model, begun, before, None, Tip(serving.commit))
+    return _to_be_asked(found)
 
 
-def _is_unproven(model: Model, serving: _Serving) -> bool:
+def _is_other(model: Model, serving: _Serving) -> bool:
     """Say whether another commit was the last that was seen to answer."""
     before = serving.claim.served[:1]
-    other = bool(before) and before != (serving.commit,)
-    return serving.held or (other and answers_prompts(model))
+    return bool(before) and before != (serving.commit,) and answers_prompts(model)
 
 
 def _refused(hub: Hub, model: Model, seen: Seen) -> Seen:

@@ -142,7 +142,8 @@ def _draft(
     if action is Action.RESTART and not verdict.config and not findings.problems:
         findings = replace(findings, notes=(*findings.notes, _NOT_CHECKED))
     if action is Action.UPDATE:
-        findings = replace(findings, notes=(*findings.notes, *_terms(model, verdict, state)))
+        told = (*_terms(model, verdict, state), *_unseen(model, state))
+        findings = replace(findings, notes=(*findings.notes, *told))
     return _Draft(model, verdict, action, reason + note, claim_action, findings)
 
 
@@ -151,6 +152,15 @@ def _terms(model: Model, verdict: Verdict, state: ClusterState) -> tuple[str, ..
     claim, deployed = state.claims.get(model.name), state.deployments.get(model.name)
     served = claim.described.get(deployed.revision) if claim and deployed else None
     return other_terms(served, verdict) if served else ()
+
+
+def _unseen(model: Model, state: ClusterState) -> tuple[str, ...]:
+    """Say that what serves was not seen to answer, and how it is asked before it is replaced."""
+    claim, deployed = state.claims.get(model.name), state.deployments.get(model.name)
+    if not claim or not deployed or claim.proven in {"", deployed.digest}:
+        return ()
+    asks = f"`vllm-flows update {model.name}` asks it first"
+    return (f"{deployed.revision[:8]}, which serves, was not seen to answer: {asks}",)
 
 
 def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterState) -> Step:

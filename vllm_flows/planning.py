@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from vllm_flows.claims import Served, is_news
 from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
-from vllm_flows.desired import Desired, desired_state, moved_state
+from vllm_flows.desired import Desired, desired_state, moved_state, served_verdict
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
 from vllm_flows.fingerprint import check_expected, fingerprint
@@ -20,6 +20,7 @@ from vllm_flows.models import Model, answers_prompts
 from vllm_flows.observed import DIGEST_ANNOTATION, Access, ClusterState, Verdict, WeightsClaim
 from vllm_flows.plan import Action, Plan
 from vllm_flows.planner import make_plan
+from vllm_flows.refused_alike import knowing_alike
 from vllm_flows.release_rules import chart_changes
 from vllm_flows.selectors import selectors
 from vllm_flows.session import Session
@@ -165,6 +166,7 @@ def decide(
     session: Session, aim: Aim, verdicts: Sequence[Verdict], state: ClusterState
 ) -> Decision:
     """Make the plan from what was seen; `verdicts` are in the order of the models."""
+    state = knowing_alike(session, aim.models, verdicts, state)
     api_key, token = session.api_key(), session.token()
     note = "" if api_key else note_of_unused(session.keeper(lambda _: None), API_KEY)
     mark = mark_of(session.cluster, api_key.value) if api_key else None
@@ -203,13 +205,27 @@ def decide_update(
     model: Model,
     verdict: Verdict,
     state: ClusterState,
+    announced: str | None = None,
     *,
     allow_downtime: bool = False,
 ) -> Decision:
     """Make the plan that brings one model to the verdict's commit, and leaves all else as it is.
 
-    Raises as `moved_state` does.
+    A commit that serves already, and is the one that was `announced` or was not seen to answer, is
+    only asked, wherever its revision stands by now. Raises as `moved_state` does.
     """
+    proof = served_verdict(model, verdict, state)
+    if proof and announced in {None, proof[1].commit}:
+        made = _one_moved(session, *proof, state, allow_downtime=False)
+        if announced or made.unproven() or model.name in state.held:
+            return made
+    state = knowing_alike(session, [model], [verdict], state)
+    return _one_moved(session, model, verdict, state, allow_downtime=allow_downtime)
+
+
+def _one_moved(
+    session: Session, model: Model, verdict: Verdict, state: ClusterState, *, allow_downtime: bool
+) -> Decision:
     desired = moved_state(model, verdict, session.settings, state)
     desired = replace(desired, allow_downtime=allow_downtime)
     made = Decision(session, desired, state, make_plan(desired, state), None, None)

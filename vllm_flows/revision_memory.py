@@ -95,8 +95,8 @@ class Seen:
     """One model at one look: what is served, what its revision stands for, and what that means.
 
     `refused`: why the commit that it stands for did not do when it was tried, empty where it was
-    not. `unproven`: that commit runs, and was not seen to answer; `served` is the one before where
-    the change was told.
+    not. `unproven`: the commit that `runs` was not seen to answer. Where that is the change that is
+    told, `now` is that commit, wherever the revision stands by now, and `served` the one before.
     """
 
     model: str
@@ -110,6 +110,7 @@ class Seen:
     rules: str = ""
     refused: str = ""
     unproven: bool = False
+    runs: str = ""
 
     @property
     def to_roll_out(self) -> bool:

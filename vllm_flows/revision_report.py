@@ -27,6 +27,7 @@ def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             "files": list(one.files),
             "refused": one.refused or None,
             "unproven": one.unproven,
+            "runs": one.runs,
         }
         for one in seen
     ]
@@ -43,7 +44,7 @@ def revision_rows(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "now": one["tracked"][:_SHORT] or "-",
             "change": one["class"],
             "what": "; ".join(
-                _became(one["refused"], unproven=one["unproven"], now=one["tracked"])
+                _became(one["refused"], one["model"], one["runs"] if one["unproven"] else "")
                 + (one["reasons"] or one["files"])
             )
             or "-",
@@ -64,13 +65,15 @@ def revision_lines(seen: Sequence[Seen]) -> list[str]:
     ]
 
 
-def _became(refused: str | None, *, unproven: bool, now: str) -> list[str]:
-    tried = [f"was tried and did not do: {refused}"] if refused else []
-    return [*tried, f"{now[:_SHORT]} runs and was not seen to answer"] if unproven else tried
+def _became(refused: str | None, model: str, unproven: str) -> list[str]:
+    tried = f"was tried and did not do: {refused}" if refused else ""
+    asks = f"`vllm-flows update {model}` asks it"
+    runs = f"{unproven[:_SHORT]} runs and was not seen to answer: {asks}" if unproven else ""
+    return [text for text in (tried, runs) if text]
 
 
 def _because(seen: Seen) -> str:
-    became = _became(seen.refused, unproven=seen.unproven, now=seen.now)
+    became = _became(seen.refused, seen.model, seen.runs if seen.unproven else "")
     texts = [*became, *(seen.reasons or seen.files)]
     return f" ({'; '.join(texts)})" if texts else ""
 

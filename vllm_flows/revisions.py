@@ -66,6 +66,12 @@ def assess(
     return Assessment(change, tuple(map(plain, reasons[:_MOST_REASONS])), shown)
 
 
+def same_for_engine(one: Contents, other: Contents) -> bool:
+    """Say whether two commits have the same files for an engine, the code among them."""
+    known = one.files is not None and other.files is not None
+    return known and not _changed(one, other, code=True)
+
+
 def other_terms(served: Description, verdict: Verdict) -> tuple[str, ...]:
     """Say how the terms differ from those that what is served was brought under, if both are known.
 

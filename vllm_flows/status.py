@@ -16,12 +16,16 @@ Object = Mapping[str, Any]
 ROUTER = "(router)"
 """The router's name among the models; no model can have it."""
 _GPU = "nvidia.com/gpu"
+_UNSEEN = "it was changed, and not seen to answer since"
+ASKS = "vllm-flows update {model}   (it is asked, and may go back; unless a run is at work)"
+"""The command that proves a model which an interrupted run left, whatever was changed."""
 
 
 class Health(StrEnum):
     """How one model, or the router, is.
 
-    UNPROVEN: its replicas are ready, and it was not yet seen to answer with these options.
+    UNPROVEN: its replicas are ready, and it was not yet seen to answer with these options; where
+    it did with others before, its status has the command that asks it.
     UNSETTLED: enough replicas are ready, and more or others are on their way.
     """
 
@@ -159,9 +163,11 @@ def _one(
     ready = (deployment.get("status") or {}).get("readyReplicas", 0)
     unproven = proven is not None and proven != annotations.get(DIGEST_ANNOTATION, "")
     ages = [_age(pod, now) for pod in pods]
+    health = _health(deployment, wanted, ready, unproven=unproven)
+    changed = health is Health.UNPROVEN and bool(proven)
     return Status(
         name,
-        _health(deployment, wanted, ready, unproven=unproven),
+        health,
         revision=annotations.get(REVISION_ANNOTATION, ""),
         wanted=wanted,
         ready=ready,
@@ -170,6 +176,8 @@ def _one(
         age=max(ages, default=None),
         restarts=sum(map(_restarts, pods)),
         endpoint=endpoint,
+        diagnosis=_UNSEEN if changed else "",
+        next_command=ASKS.format(model=name) if changed else "",
     )
 
 

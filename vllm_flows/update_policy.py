@@ -37,15 +37,19 @@ def may_update(
     refused: str = "",
     *,
     agreed: bool = False,
+    begun: bool = False,
 ) -> Permission:
     """Say whether a change of this class may be rolled out now.
 
     `now` is a moment with a time zone; `zone` is the one that the model's window is written in.
     `refused`: why the commit did not do when it was tried, empty where it was not. `agreed`:
-    somebody did, who is not asked again; a window is waited for all the same.
+    somebody did, who is not asked again; a window is waited for all the same. `begun`: the commit
+    runs, and only has to be seen to answer.
     """
     if why := _why_not(model, change, refused):
         return Permission(May.NO, why)
+    if begun:
+        return Permission(May.NOW, "it runs, and was not seen to answer: it is asked")
     if change is Change.ASK and not agreed:
         return Permission(May.ASK, "what changed is for a person to decide")
     if model.update == "approve" and not agreed:

@@ -297,3 +297,31 @@ def test_a_trial_that_a_killed_run_left_takes_nobodys_room(
     assert "Deployment vllm-trial-phi4 was left by an interrupted run" in said
     assert f"phi4: {newest[:8]} does on its own" in said
     assert served(session) == newest[:8]
+
+
+@pytest.mark.timeout(600)
+def test_a_commit_that_an_interrupted_update_left_is_asked_first_wherever_its_revision_moved(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+):
+    product.install(phi())
+    session = session_of(product, monkeypatch)
+    left = product.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
+    with product.watched("update", "phi4") as run:
+        run.until("does on its own")
+        run.until_helm()
+        run.process.send_signal(signal.SIGTERM)
+        assert run.ended() == 130, run.said
+    newest = product.hub("commit", repo=REPOSITORY, kind="license")["sha"]
+    said = product.run("check-revisions").stdout
+    assert f"{left[:8]} runs and was not seen to answer: `vllm-flows update phi4` asks it" in said
+    assert "vllm-flows update phi4" in product.run("status").stderr
+    with serving(product) as prefect:
+        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        (proof,) = prefect.ended(1)
+        assert proof["state_type"] == "COMPLETED"
+        assert proof["parameters"]["revision"] == left
+        until(lambda: f"{left[:8]}, which serves, comes first" in prefect.said(proof))
+        assert served(session) == left[:8]
+        product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
+        assert prefect.paused()["parameters"]["revision"] == newest
+    assert served(session) == left[:8]

@@ -299,3 +299,12 @@ def test_what_an_interrupted_run_left_is_a_finding_of_the_release():
     assert found.what.startswith("Deployment vllm-trial-phi serves nobody, and goes (by the next")
     assert found.next_for("(release)") == "vllm-flows install"
     assert hot.what.startswith("Pod old still gets requests")
+
+
+def test_what_an_interrupted_run_left_unproven_is_told_with_the_command_that_asks_it():
+    left = Status("a", Health.UNPROVEN, diagnosis="not seen", next_command="vllm-flows update a")
+    (found,) = judge_replicas(left, None)
+    assert (found.kind, found.state) == (Kind.UNPROVEN, State.DEGRADED)
+    assert found.next_for("a") == "vllm-flows update a"
+    assert judge_replicas(left, None, changing=True) == []
+    assert judge_replicas(Status("a", Health.UNPROVEN), None) == []

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from vllm_flows.claims import record_with
-from vllm_flows.observed import Verdict
+from vllm_flows.claims import record_with, weights_claims
+from vllm_flows.models import Model
+from vllm_flows.observed import (
+    ClusterState,
+    DeployedModel,
+    Release,
+    ReleaseState,
+    Verdict,
+)
+from vllm_flows.refused_alike import knowing_alike
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import Memory, claimed
 from vllm_flows.revision_report import revision_data, revision_lines, revision_rows
@@ -202,3 +211,41 @@ def test_one_repository_alone_can_be_looked_at(place: Place, hub: LocalHub):
     alone = place.look(tracked(), other, repository=TAGGED)
     assert [one.model for one in alone.seen] == ["m2"]
     assert alone.memory == look.memory
+
+
+def test_a_commit_with_the_files_of_one_that_did_not_do_is_seen_as_that(
+    place: Place, hub: LocalHub
+):
+    bad = hub.commit("config", config={"new": 1})
+    place.refuse(bad, "the answer has no text")
+    hub.commit("docs")
+    seen = place.sees()
+    assert seen.change is Change.CONFIGURATION
+    assert seen.refused == (
+        f"as {bad[:8]}, which has the same files for an engine: the answer has no text"
+    )
+    hub.commit("config", config={"new": 2})
+    assert place.sees().refused == ""
+
+
+def test_a_plan_takes_a_commit_with_the_files_of_one_that_did_not_do_for_refused(
+    place: Place, hub: LocalHub
+):
+    served = hub.head()
+    bad = hub.commit("config", config={"new": 1})
+    place.refuse(bad, "the answer has no text")
+    deployed = {"m": DeployedModel("m", 1, 1, served, "d")}
+    claims = weights_claims(place.find("PersistentVolumeClaim"))
+    state = ClusterState(Release(ReleaseState.DEPLOYED), deployed, claims)
+
+    def refused(model: Model, hub_url: str = hub.url) -> Mapping[str, str]:
+        verdict = place.hub().verdict("m", model.model_url, model.revision)
+        place.hub_url = hub_url
+        return knowing_alike(place.session, [model], [verdict], state).claims["m"].refused
+
+    alike = hub.commit("docs")
+    assert bad[:8] in refused(tracked())[alike]
+    assert list(refused(tracked(), "http://127.0.0.1:9")) == [bad]
+    place.hub_url = hub.url
+    other = hub.commit("config", config={"new": 2})
+    assert other not in refused(tracked())

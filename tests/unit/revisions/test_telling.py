@@ -13,7 +13,7 @@ import pytest
 from tasks import removal, revisions
 from vllm_flows.revision_class import Change
 from vllm_flows.revision_memory import HOLD_SECONDS, Memory, claimed, written
-from vllm_flows.revision_report import revision_lines
+from vllm_flows.revision_report import revision_data, revision_lines, revision_rows
 from vllm_flows.revision_store import CONFIG_MAP, read_stored
 from vllm_flows.update_runs import UpdateRun
 
@@ -253,3 +253,79 @@ def test_where_there_is_no_namespace_nothing_is_written(place: Place, server: Se
     look = place.look()
     assert revisions.tell.fn(place.session, [tracked()], look) == 0
     assert (place.version, server.events, look.memory != Memory()) == (0, [], True)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"update": "approve"}, {"update": "window", "updateWindow": "Sun 02:00-02:01"}]
+)
+@pytest.mark.parametrize("moved", ["license", "weights", "pin", "away"])
+def test_a_commit_that_was_not_seen_to_answer_is_told_of_wherever_its_revision_stands_by_now(
+    place: Place, hub: LocalHub, server: Server, moved: str, fields: dict[str, Any]
+):
+    old, new = hub.head(), hub.commit("weights")
+    told(place)
+    place.serve(new, word="main", answered=old)
+    server.updates = [UpdateRun("id", "m", "vllm", new, "CRASHED", time.time())]
+    later_with_the_same_beginning(place)
+    revision = {"pin": hub.commit("weights"), "away": "another"}.get(moved, "main")
+    if revision == "main":
+        hub.commit(moved)
+    model = tracked(revision=revision, **fields)
+    look = place.look(model)
+    assert revisions.tell.fn(place.session, [model], look) == 1
+    first, second = server.events
+    assert first["id"] != second["id"]
+    assert first["payload"] == second["payload"] | {"ref": "main"}
+    (seen,) = look.seen
+    assert (seen.served, seen.now, seen.unproven) == (old, new, True)
+    (line,) = revision_lines(look.seen)
+    asks = f"{new[:8]} runs and was not seen to answer: `vllm-flows update m` asks it"
+    assert asks in line
+    (row,) = revision_rows(revision_data(look.seen))
+    assert asks in row["what"]
+    place.serve(new, word="main", answered=f"{new} {old}")
+    assert place.sees(model).now != new
+
+
+def test_what_was_told_of_the_next_commit_first_does_not_hide_the_one_that_runs_unproven(
+    place: Place, hub: LocalHub, server: Server
+):
+    old, new = hub.head(), hub.commit("weights")
+    told(place)
+    next_one = hub.commit("license")
+    told(place)
+    place.serve(new, word="main", answered=old)
+    assert told(place) == 1
+    payload = server.events[-1]["payload"]
+    assert (payload["old"], payload["new"], payload["class"]) == (old, new, "weights")
+    place.serve(new, word="main", answered=f"{new} {old}")
+    assert told(place) == 1
+    assert server.events[-1]["payload"]["new"] == next_one
+
+
+def test_what_stays_whatever_it_answers_keeps_no_newer_commit_waiting(
+    place: Place, hub: LocalHub
+):
+    old, new = hub.head(), hub.commit("weights")
+    told(place)
+    place.serve(new, word="main", answered=old)
+    keeping = tracked(onFailure="keep")
+    seen = place.sees(keeping)
+    assert (seen.served, seen.now, seen.change) == (old, new, Change.WEIGHTS)
+    newer = hub.commit("weights")
+    seen = place.sees(keeping)
+    assert (seen.served, seen.now, seen.unproven) == (new, newer, True)
+    place.serve(new, word="main", answered=old, held=True)
+    assert place.sees(keeping).now == new
+
+
+def test_what_was_told_as_documentation_and_was_brought_by_hand_is_asked_too(
+    place: Place, hub: LocalHub, server: Server
+):
+    old, new = hub.head(), hub.commit("docs")
+    told(place)
+    place.serve(new, word="main", answered=old)
+    hub.commit("weights")
+    assert told(place) == 1
+    assert server.events[-1]["payload"]["new"] == new
+    assert server.events[-1]["payload"]["class"] == "configuration"

@@ -144,3 +144,9 @@ def test_a_window_opens_at_its_hours_in_its_time_zone(
 def test_what_is_no_window_is_refused_with_an_example(text: str):
     with pytest.raises(ValueError, match=r"write it as Sun 02:00-05:00|days are Mon"):
         parse_window(text)
+
+
+def test_what_runs_already_needs_nobodys_word_and_no_window_to_be_asked():
+    for one in (model("approve"), model("window", "Sun 02:00-05:00")):
+        assert may_update(one, Change.ASK, THURSDAY, UTC, begun=True).answer is May.NOW
+    assert may_update(model("never"), Change.ASK, THURSDAY, UTC, begun=True).answer is May.NO

@@ -174,4 +174,6 @@ def test_a_run_that_ends_in_between_leaves_the_older_replicas_and_says_so(tasks:
     with pytest.raises(StoppedError):
         rolling_to(tasks, aim(a_model()), serving(aim(a_model(), commit=OLD))).through()
     assert verbs(tasks)[-1] == "drain qwen"
-    assert "qwen: its older replicas are kept beside the new ones" in tasks.said[-1]
+    kept = "qwen: its older replicas are kept beside the new ones"
+    asks = "`vllm-flows update qwen` asks these, and changes nothing else"
+    assert tasks.said[-1] == f"{kept}: {asks}"

@@ -13,8 +13,11 @@ from tests.unit.rollout.stand_ins import (
     OLD,
     OLDER,
     RUBBISH,
+    a_model,
+    aim,
 )
 from tests.unit.rollout.updating import (
+    LATER,
     SERVING,
     Trial,
     Word,
@@ -87,6 +90,23 @@ def test_what_a_killed_update_left_needs_nobodys_word_and_no_window(
     assert update.update.fn("a", revision=NEW, change="weights").changed
     assert word.asked == []
     assert trial.tasks.remembered == ["a"]
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"revision": NEW}, {"revision": NEW, "change": "weights"}], ids=str
+)
+def test_what_a_killed_update_left_is_asked_and_no_more_where_its_revision_moved_on(
+    trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
+):
+    later = aim(a_model("a"), commit=LATER).verdicts["a"]
+    monkeypatch.setattr(update, "check_access", lambda *_: [later])
+    listing(monkeypatch, update="approve")
+    monkeypatch.setattr(update, "observe_cluster", lambda _: killed_after_helm())
+    report = update.update.fn("a", **told)
+    assert [one.commit for one in report.outcomes] == [NEW]
+    assert word.asked == []
+    assert trial.tasks.remembered == ["a"]
+    assert not [one for one in trial.tasks.done if one.startswith(("helm", "try"))]
 
 
 def test_a_commit_that_does_not_do_on_its_own_meets_nobody_and_is_remembered(trial: Trial):

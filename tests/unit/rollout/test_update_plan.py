@@ -17,6 +17,7 @@ from tests.unit.rollout.stand_ins import (
 )
 from tests.unit.rollout.updating import (
     BOTH,
+    LATER,
     SERVING,
     decided,
     killed_after_helm,
@@ -27,6 +28,7 @@ from vllm_flows.errors import (
     ConfigurationError,
     NotDeployedError,
 )
+from vllm_flows.plan import Action
 from vllm_flows.updating import why_not
 
 pytestmark = pytest.mark.usefixtures("chart")
@@ -101,3 +103,28 @@ def test_a_commit_that_runs_and_was_not_seen_to_answer_is_an_update_still():
     assert why_not(decided(held), NEW, again=False) == ""
     other = replace(serving(aim(*BOTH)), held=frozenset({"b"}))
     assert why_not(decided(other), NEW, again=False) == "serves cccccccc already"
+
+
+@pytest.mark.parametrize("tip", [LATER, ""])
+@pytest.mark.parametrize("announced", [None, NEW])
+def test_what_runs_unproven_is_only_asked_wherever_its_revision_stands(
+    tip: str, announced: str | None
+):
+    state = killed_after_helm(requested="main")
+    made = decided(state, tip, announced)
+    (step,) = made.plan.steps
+    assert (step.action, step.commit, made.commit("a")) == (Action.PROVE, NEW, NEW)
+    assert made.desired.values == state.release.values
+    assert made.served(made.desired.models[0]).requested == "main"
+    assert why_not(made, announced, again=False) == ""
+    assert "cccccccc, which serves, comes first: nothing else is done now" in step.notes[0]
+
+
+def test_what_was_announced_and_was_proven_meanwhile_does_not_lead_to_a_later_commit():
+    state = serving(aim(*BOTH))
+    assert why_not(decided(state, LATER, NEW), NEW, again=False) == "serves cccccccc already"
+    assert decided(state, LATER).commit("a") == LATER
+    newer = decided(killed_after_helm(), LATER, LATER)
+    assert newer.commit("a") == LATER
+    unseen = "cccccccc, which serves, was not seen to answer: `vllm-flows update a` asks it first"
+    assert unseen in newer.plan.steps[0].notes

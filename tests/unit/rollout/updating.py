@@ -34,11 +34,14 @@ def session(tasks: Any = None) -> Any:
     return found
 
 
-def decided(state: ClusterState, commit: str = NEW, **fields: Any) -> Decision:
+def decided(
+    state: ClusterState, commit: str = NEW, announced: str | None = None, **fields: Any
+) -> Decision:
     verdict = replace(aim(a_model("a"), commit=commit).verdicts["a"], **fields)
-    return decide_update(session(), a_model("a"), verdict, state)
+    return decide_update(session(), a_model("a"), verdict, state, announced)
 
 
+LATER = "d" * 40
 SERVING = serving(aim(*BOTH, commit=OLD))
 
 

@@ -150,3 +150,10 @@ def test_without_a_router_each_model_has_an_address_of_its_own():
     address = "http://vllm-qwen-engine-service.ns.svc.cluster.local"
     assert only(deployment("qwen"), own).endpoint == address
     assert only(deployment("qwen")).endpoint == ""
+
+
+def test_what_was_changed_and_not_seen_to_answer_has_the_command_that_asks_it():
+    found = only(deployment("qwen"), claim("qwen", "d0"))
+    assert found.diagnosis == "it was changed, and not seen to answer since"
+    assert found.next_command.startswith("vllm-flows update qwen ")
+    assert only(deployment("qwen"), claim("qwen", "")).next_command == ""

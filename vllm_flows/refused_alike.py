@@ -1,0 +1,56 @@
+"""Commits that hold for an engine what one holds that did not do: they will not do either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from vllm_flows.errors import HubUnavailableError
+from vllm_flows.hub import Hub
+from vllm_flows.hub_revisions import contents_of
+from vllm_flows.models import Model
+from vllm_flows.observed import ClusterState, Verdict
+from vllm_flows.revisions import same_for_engine
+from vllm_flows.session import Session
+
+
+def refused_alike(hub: Hub, model: Model, commit: str, refused: Mapping[str, str]) -> str:
+    """Return why a commit will not do, as one of the `refused` did not; "" when none is alike.
+
+    A commit on top of it that changes a README alone is. Raises HubUnavailableError.
+    """
+    new = contents_of(hub, model.model_url, commit) if refused else None
+    if new is None:
+        return ""
+    for one, why in refused.items():
+        old = contents_of(hub, model.model_url, one)
+        if old and same_for_engine(old, new):
+            return f"as {one[:8]}, which has the same files for an engine: {why}"
+    return ""
+
+
+def knowing_alike(
+    session: Session, models: Sequence[Model], verdicts: Sequence[Verdict], state: ClusterState
+) -> ClusterState:
+    """Return the state with those commits of the verdicts among the refused ones.
+
+    What the Hub does not tell is left out: such a commit is tried.
+    """
+    claims = dict(state.claims)
+    for model, verdict in zip(models, verdicts, strict=True):
+        claim, deployed = claims.get(model.name), state.deployments.get(model.name)
+        known = verdict.described and not verdict.problems
+        if not known or claim is None or not claim.refused or deployed is None:
+            continue
+        if verdict.commit not in {*claim.refused, deployed.revision}:
+            why = _why(session, model, verdict.commit, claim.refused)
+            refused = {verdict.commit: why, **claim.refused} if why else claim.refused
+            claims[model.name] = replace(claim, refused=refused)
+    return replace(state, claims=claims) if claims != state.claims else state
+
+
+def _why(session: Session, model: Model, commit: str, refused: Mapping[str, str]) -> str:
+    try:
+        return refused_alike(session.hub(), model, commit, refused)
+    except HubUnavailableError:
+        return ""
