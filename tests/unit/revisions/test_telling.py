@@ -303,9 +303,7 @@ def test_what_was_told_of_the_next_commit_first_does_not_hide_the_one_that_runs_
     assert server.events[-1]["payload"]["new"] == next_one
 
 
-def test_what_stays_whatever_it_answers_keeps_no_newer_commit_waiting(
-    place: Place, hub: LocalHub
-):
+def test_what_stays_whatever_it_answers_keeps_no_newer_commit_waiting(place: Place, hub: LocalHub):
     old, new = hub.head(), hub.commit("weights")
     told(place)
     place.serve(new, word="main", answered=old)
