@@ -52,10 +52,9 @@ def begin(session: Session, models: Sequence[Model], seen: Look, *, deep: bool) 
     chosen = {model.name for model in models}
     claims = {name: one for name, one in seen.claims.items() if name in chosen}
     pods = [pod for name in chosen for pod in seen.pods.get(name, ())]
-    known = {name: one.described for name, one in claims.items()}
     return Beside(
         begun(lambda: inspect_volumes(session, claims, pods, deep=deep)),
-        begun(lambda: ask_hub(session, models, known)),
+        begun(lambda: ask_hub(session, models, claims)),
         begun(session.changed_outside),
     )
 

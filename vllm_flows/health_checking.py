@@ -200,8 +200,7 @@ def _completed(found: OfModel, seen: Look, told: BesideTold, listed: set[str] | 
     if volume:
         more += judge_volume(volume, seen.claims[one.name])
     if verdict:
-        claim = seen.claims.get(one.name)
-        more += judge_verdict(verdict, one.revision, claim.refused if claim else {})
+        more += judge_verdict(verdict, one.revision, told.hub.refused.get(one.name, {}))
     # Whoever was asked through the router needs no list.
     if listed is not None and one.ready and one.name not in listed and not found.asked.heard:
         more.append(Finding(Kind.NOT_ROUTED, "GET /v1/models does not list it"))

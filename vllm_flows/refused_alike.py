@@ -43,14 +43,17 @@ def knowing_alike(
         if not known or claim is None or not claim.refused or deployed is None:
             continue
         if verdict.commit not in {*claim.refused, deployed.revision}:
-            why = _why(session, model, verdict.commit, claim.refused)
-            refused = {verdict.commit: why, **claim.refused} if why else claim.refused
+            refused = with_alike(session.hub(), model, verdict.commit, claim.refused)
             claims[model.name] = replace(claim, refused=refused)
     return replace(state, claims=claims) if claims != state.claims else state
 
 
-def _why(session: Session, model: Model, commit: str, refused: Mapping[str, str]) -> str:
+def with_alike(
+    hub: Hub, model: Model, commit: str, refused: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return the refused commits, with this one where the Hub tells that it is like one of them."""
     try:
-        return refused_alike(session.hub(), model, commit, refused)
+        why = refused_alike(hub, model, commit, refused)
     except HubUnavailableError:
-        return ""
+        return refused
+    return {commit: why, **refused} if why else refused

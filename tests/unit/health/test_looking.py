@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from vllm_flows.health_hub_asking import ask_hub
 from vllm_flows.health_looking import Look, look, unlisted, why_not_ready
 from vllm_flows.health_memory import CONFIG_MAP
 from vllm_flows.models import Model
-from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION, Verdict
+from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION, Verdict, WeightsClaim
 from vllm_flows.settings import Settings
 from vllm_flows.status import Health
 
@@ -149,7 +150,12 @@ class Hub:
         return Verdict(model, repository, commit=COMMIT)
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, models: list[Model], answer: Any = None) -> Any:
+def asked(
+    monkeypatch: pytest.MonkeyPatch,
+    models: list[Model],
+    answer: Any = None,
+    claims: Mapping[str, WeightsClaim] = MappingProxyType({}),
+) -> Any:
     hub = Hub()
     token = SimpleNamespace(value="hf", source="Secret hf-token") if answer else None
     session: Any = SimpleNamespace(
@@ -160,7 +166,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, models: list[Model], answer: Any = No
         raise answer
 
     monkeypatch.setattr(health_hub_asking, "account_of", account)
-    return hub, ask_hub(session, models, {})
+    return hub, ask_hub(session, models, claims)
 
 
 def test_a_repository_that_many_models_have_is_asked_about_once(monkeypatch: pytest.MonkeyPatch):
@@ -171,6 +177,20 @@ def test_a_repository_that_many_models_have_is_asked_about_once(monkeypatch: pyt
     assert len(told.verdicts) == 201
     assert told.verdicts["m7"].model == "m7"
     assert told.shared.state is State.GREEN
+
+
+def test_a_newer_commit_that_is_like_one_that_did_not_do_is_known_as_that(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("vllm_flows.refused_alike.refused_alike", lambda *_: "as bad")
+    bad = {"b" * 40: "bad"}
+    claims = {
+        "alike": WeightsClaim("alike", "1Gi", refused=bad),
+        "served": WeightsClaim("served", "1Gi", {COMMIT: 1}, refused=bad),
+    }
+    models = [Model(name=name, model_url="org/one") for name in claims]
+    _, told = asked(monkeypatch, models, claims=claims)
+    assert told.refused == {"alike": {COMMIT: "as bad", **bad}, "served": bad}
 
 
 @pytest.mark.parametrize(
