@@ -299,7 +299,7 @@ def test_a_trial_that_a_killed_run_left_takes_nobodys_room(
     assert served(session) == newest[:8]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_commit_that_an_interrupted_update_left_is_asked_first_wherever_its_revision_moved(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ):
