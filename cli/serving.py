@@ -21,6 +21,7 @@ from cli.prefect_server import (
     prefect_is_configured,
     prepare_environment,
 )
+from cli.server_presence import Presence
 from vllm_flows.addresses import without_credentials
 from vllm_flows.errors import ConfigurationError
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from vllm_flows.settings import Settings
 
-_RUNS_AT_ONCE = 24
-"""Each is a process of some 128 MB, also while it waits for the lock."""
+_AWAY_SECONDS = 180.0
+"""How long the server may be away."""
 
 
 @click.command()
@@ -105,29 +106,32 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     serve_until_ended(deployments(place))
 
 
-def serve_until_ended(found: Sequence[RunnerDeployment]) -> None:
-    """Take the runs of these deployments until Ctrl-C or SIGTERM; what is at work ends too."""
+def serve_until_ended(found: Sequence[RunnerDeployment], patience: float = _AWAY_SECONDS) -> None:
+    """Take the runs of these deployments until Ctrl-C or SIGTERM; what is at work ends too.
+
+    Raises TimedOutError when the server is away for longer than the patience, in seconds.
+    """
     names = ", ".join(one.name for one in found)
     note(f"serving {names}; Ctrl-C ends it")
+    presence = Presence(without_credentials(os.environ["PREFECT_API_URL"]), patience, note)
     with suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(_serving(found))
+        asyncio.run(_serving(found, presence))
 
 
-async def _serving(found: Sequence[RunnerDeployment]) -> None:
-    """Serve until it is cancelled, as asyncio does it for Ctrl-C.
-
-    Prefect's own answer to SIGTERM leaves the loop in the middle, and its work unawaited.
-    """
-    from prefect.runner import Runner
+async def _serving(found: Sequence[RunnerDeployment], presence: Presence) -> None:
+    """Serve until it is cancelled, as asyncio does it for Ctrl-C, or the server has gone."""
+    from cli.serving_runner import ServingRunner
 
     loop, serving = asyncio.get_running_loop(), asyncio.current_task()
-
-    class Ending(Runner):
-        def handle_sigterm(self, *_: object, **__: object) -> None:
-            if serving:
-                loop.call_soon_threadsafe(serving.cancel)
-
-    runner = Ending(pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
+    runner = ServingRunner(lambda: loop.call_soon_threadsafe(serving.cancel) if serving else None)
     for one in found:
         await runner.aadd_deployment(one)
-    await runner.start()
+    tasks = [asyncio.create_task(one) for one in (runner.start(), runner.watch(presence))]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in ended:
+        await task

@@ -1,4 +1,4 @@
-"""What serves the flows ends quietly, also while a run is at work."""
+"""What serves the flows ends quietly, and lives with a server that is away for a while."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.prefect_server import own_server
+from cli.prefect_server import answers, own_server
 from sandbox import ports
 from tests.prefect_api import ask
 
-_SECONDS = 240
-_PATIENCE = 60.0
+_SECONDS = 600
+_PATIENCE = 120.0
+_AWAY_SECONDS = 20.0
+"""Prefect's own listener for Cancel gives up by then, at a poll each second."""
 PROGRAM = """
 import time
 from prefect import flow
@@ -48,7 +50,7 @@ def started(folder: Path, api: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "patient.py"],
         cwd=folder,
-        env={**os.environ, "PREFECT_API_URL": api},
+        env={**os.environ, "PREFECT_API_URL": api, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,23 +61,95 @@ def started(folder: Path, api: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.timeout(_SECONDS)
-def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@contextmanager
+def mortal_server(port: int) -> Iterator[Callable[[], None]]:
+    """Start a Prefect server, and yield what kills it; else it is killed at the end."""
+    words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "prefect", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        try:
+            until(lambda: answers(f"http://127.0.0.1:{port}/api"))
+            yield kill
+        finally:
+            kill()
+
+
+def running(api: str) -> dict[str, Any]:
+    """Begin a run of what is served, and return what finds it while it is running."""
+    (deployment,) = until(lambda: ask(api, "deployments/filter"))
+    run = ask(api, f"deployments/{deployment['id']}/create_flow_run")
+    found = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["RUNNING"]}}}
+    until(lambda: ask(api, "flow_runs/filter", flow_runs=found))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def own_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep all of Prefect's in the test's own folder."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     (tmp_path / "patient.py").write_text(PROGRAM)
 
+
+@pytest.mark.timeout(_SECONDS)
+def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(tmp_path: Path):
     with own_server(ports.unused()) as api, started(tmp_path, api) as serving:
-        (deployment,) = until(lambda: ask(api, "deployments/filter"))
-        run = ask(api, f"deployments/{deployment['id']}/create_flow_run")
-        running = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["RUNNING"]}}}
-        until(lambda: ask(api, "flow_runs/filter", flow_runs=running))
+        running(api)
         serving.send_signal(signal.SIGTERM)
         said, _ = serving.communicate(timeout=_PATIENCE)
     assert serving.returncode == 0
     assert "Beginning flow run" in said
     assert "Traceback" not in said
+    assert "never awaited" not in said
+
+
+@pytest.mark.timeout(_SECONDS)
+def test_cancel_still_ends_a_run_whose_server_was_killed_and_came_back(tmp_path: Path):
+    port = ports.unused()
+    api = f"http://127.0.0.1:{port}/api"
+    with ExitStack() as stack:
+        kill = stack.enter_context(mortal_server(port))
+        serving = stack.enter_context(started(tmp_path, api))
+        found = running(api)
+        kill()
+        time.sleep(_AWAY_SECONDS)
+        stack.enter_context(mortal_server(port))
+        assert ask(api, "flow_runs/filter", flow_runs=found)
+        (run,) = found["id"]["any_"]
+        ask(api, f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+        until(lambda: ask(api, f"flow_runs/{run}", "GET")["state_type"] == "CANCELLED")
+        serving.send_signal(signal.SIGTERM)
+        said, _ = serving.communicate(timeout=_PATIENCE)
+    assert serving.returncode == 0
+    assert "the Prefect server is away" in said
+    assert "the Prefect server is back" in said
+    assert "CancellingObserver" not in said
+    assert "never awaited" not in said
+    # The run itself tells of the outage by tracebacks, which are Prefect's.
+    _, cancelled, at_the_end = said.partition("Cancelled flow run")
+    assert cancelled
+    assert "Traceback" not in at_the_end
+
+
+@pytest.mark.timeout(_SECONDS)
+def test_a_server_that_has_gone_for_good_ends_it_with_an_error(tmp_path: Path):
+    (tmp_path / "patient.py").write_text(PROGRAM.replace('"patient")]', '"patient")], patience=8'))
+    port = ports.unused()
+    with mortal_server(port) as kill, started(tmp_path, f"http://127.0.0.1:{port}/api") as serving:
+        running(f"http://127.0.0.1:{port}/api")
+        kill()
+        said, _ = serving.communicate(timeout=_PATIENCE)
+    assert serving.returncode
+    assert "TimedOutError: the Prefect server http://127.0.0.1" in said
     assert "never awaited" not in said
