@@ -31,6 +31,11 @@ def taken_over(namespace: str, names: Sequence[str]) -> str:
     return f"taken over for {namespace}, with their schedules: {', '.join(names)}"
 
 
+def left_pool(namespace: str, pool: str) -> str:
+    """Say that the deployments of a namespace are a work pool's no more."""
+    return f"they leave work pool {pool}: its workers get no more runs of {namespace}"
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of `vllm-flows` itself; None leaves it to the environment."""

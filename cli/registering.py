@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.confirming import confirm, yes_option
-from cli.options import Options, named_apart, take_over_option, taken_over
+from cli.options import Options, left_pool, named_apart, take_over_option, taken_over
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import LOCAL_API, prefect_is_configured, prepare_environment
@@ -32,11 +32,11 @@ def deploy_flows(
 ) -> None:
     """Register the flows on the configured Prefect server, for workers of a work pool.
 
-    Doing it again updates them; schedules that were made in the UI stay. With --notify, as
-    slack-webhook/ops, people are told of what fails, falls ill or waits for them. Workers run the
-    flows in the folder that VLLM_FLOWS_DIR names, else in the current one: models.yaml and .env
-    are there. Each namespace on a server needs a work pool of its own; the second one's
-    deployments are called after it.
+    Doing it again updates them; schedules that were made or paused in the UI stay so. With
+    --notify, as slack-webhook/ops, people are told of what fails, falls ill or waits for them.
+    Workers run the flows in the folder that VLLM_FLOWS_DIR names, else in the current one:
+    models.yaml and .env are there. Each namespace on a server needs a work pool of its own; the
+    second one's deployments are called after it.
     """
     if not prefect_is_configured():
         raise ConfigurationError(
@@ -90,7 +90,7 @@ def _place(options: Options, work_pool: str | None, *, take_over: bool) -> Place
     if nobodys(there):
         note(taken_over(place.namespace, nobodys(there)))
     for old in moved_from(place, pool, there):
-        note(f"they leave work pool {old}: its workers get no more runs of {place.namespace}")
+        note(left_pool(place.namespace, old))
     return place
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import Options, named_apart, take_over_option, taken_over
+from cli.options import Options, left_pool, named_apart, take_over_option, taken_over
 from cli.output import note
 from cli.prefect_runs import explained
 from cli.prefect_server import (
@@ -93,7 +93,8 @@ def _insist_on_free_port(port: int) -> None:
 def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
     from deployments.automating import automate
     from deployments.catalogue import deployments
-    from deployments.places import claim, nobodys, place_of, read_server, settled
+    from deployments.places import claim, moved_from, nobodys, place_of, read_server, settled
+    from deployments.renewing import keep_schedules, leave_pools
 
     there = read_server()
     place = settled(place_of(settings), there, take_over=take_over)
@@ -102,8 +103,13 @@ def _serve_deployments(settings: Settings, *, take_over: bool) -> None:
         note(named_apart(place.namespace, place.suffix))
     if nobodys(there):
         note(taken_over(place.namespace, nobodys(there)))
+    for old in moved_from(place, "", there):
+        note(left_pool(place.namespace, old))
     automate(place)
-    serve_until_ended(deployments(place))
+    found = deployments(place)
+    keep_schedules([one.name for one in found])
+    leave_pools(found)
+    serve_until_ended(found)
 
 
 def serve_until_ended(found: Sequence[RunnerDeployment], patience: float = _AWAY_SECONDS) -> None:

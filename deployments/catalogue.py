@@ -88,6 +88,9 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
     if not made.schedules:
         # What is set is sent: an empty list would delete the schedules that were made in the UI.
         made.model_fields_set.discard("schedules")
+    for each in made.schedules or []:
+        # Likewise: one that was paused in the UI stays so.
+        each.model_fields_set.discard("active")
     return made
 
 

@@ -19,7 +19,7 @@ from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.settings import Settings
 
-_TAG = "vllm"
+TAG = "vllm"
 _NAMESPACE = "namespace:"
 _CLUSTER = "cluster:"
 _FIRST = "vllm_flows_first_namespace"
@@ -41,7 +41,7 @@ class Place:
     def tags(self) -> list[str]:
         """Return the tags of its deployments, and so of their runs."""
         cluster = [f"{_CLUSTER}{self.cluster}"] if self.cluster else []
-        return [_TAG, f"{_NAMESPACE}{self.namespace}", *cluster]
+        return [TAG, f"{_NAMESPACE}{self.namespace}", *cluster]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _first(client: SyncPrefectClient) -> str:
 
 
 def _read(client: SyncPrefectClient) -> Iterator[Registered]:
-    ours = DeploymentFilter.model_validate({"tags": {"all_": [_TAG]}})
+    ours = DeploymentFilter.model_validate({"tags": {"all_": [TAG]}})
     offset = 0
     while page := client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=offset):
         for one in page:
@@ -136,7 +136,7 @@ def claim(here: Place) -> None:
         return
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_variable(VariableCreate(name=_FIRST, value=here.namespace, tags=[_TAG]))
+            client.create_variable(VariableCreate(name=_FIRST, value=here.namespace, tags=[TAG]))
         first = _first(client)
     if first != here.namespace:
         raise ConfigurationError(

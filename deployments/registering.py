@@ -18,6 +18,7 @@ from prefect.workers.process import ProcessWorker
 
 from deployments.catalogue import read
 from deployments.places import Place
+from deployments.renewing import keep_schedules
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.settings import environment_for_prefect
 
@@ -58,11 +59,12 @@ def pools_of(document: Mapping[str, Any]) -> list[str]:
 def register(document: Mapping[str, Any]) -> list[str]:
     """Make the work pools that are missing, then make or update the deployments.
 
-    Returns the names of the pools that were made. Raises ConfigurationError with Prefect's own
-    words when it refuses.
+    Schedules that people made stay. Returns the names of the pools that were made. Raises
+    ConfigurationError with Prefect's own words when it refuses.
     """
     with get_client(sync_client=True) as client:
         made = [name for name in pools_of(document) if _made(client, name)]
+    keep_schedules([entry["name"] for entry in document["deployments"]])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(document), sort_keys=False))

@@ -6,8 +6,9 @@ import os
 from functools import cache
 from typing import Any
 
-from deployments.catalogue import outputs
+from deployments.catalogue import outputs, read
 from deployments.places import claim, insist_on_own_pool, place_of, read_server, settled
+from deployments.renewing import keep_schedules
 from vllm_flows.errors import ConfigurationError, VllmFlowsError
 from vllm_flows.settings import load_settings
 
@@ -45,4 +46,5 @@ def _here(pool: str, directory: str) -> dict[str, Any]:
         )
     insist_on_own_pool(place, pool, there)
     claim(place)
+    keep_schedules([entry["name"] for entry in read(place)["deployments"]])
     return outputs(place, directory)

@@ -164,7 +164,8 @@ def _follow(asker: Asker, asked: Mapping[str, Future[OfModel]], say: Say) -> Non
             del waiting[name]
             found = _found(name, asked[name]).checked
             if found.state is not State.GREEN:
-                say(f"{name}: {found.state}: {found.findings[0].text}")
+                # How it is follows from what is learnt beside, too.
+                say(f"{name}: {found.findings[0].text}")
         if waiting and clock.now() - said >= _SAID_EVERY_SECONDS:
             said = clock.now()
             say(f"{len(asked) - len(waiting)} of {len(asked)} models asked")

@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,10 @@ class Server:
 
     def run(self, *command: str, code: int = 0, **environ: str) -> str:
         """Run a program without a terminal, insist on how it ends, and return what it said."""
-        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": self.api, "PATH": programs, **environ},
+            env=self.environment(**environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -48,6 +49,36 @@ class Server:
         )
         assert done.returncode == code, done.stdout
         return done.stdout
+
+    def environment(self, **environ: str) -> dict[str, str]:
+        """Return the environment of who registers there."""
+        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {**os.environ, "PREFECT_API_URL": self.api, "PATH": programs, **environ}
+
+    @contextmanager
+    def served(self, said: Path) -> Iterator[None]:
+        """Serve as long as the block, and write what it says to a file."""
+        command, environ = ("vllm-flows", "serve"), self.environment()
+        with (
+            said.open("w") as log,
+            subprocess.Popen(command, cwd=ROOT, env=environ, stderr=log) as serving,
+        ):
+            try:
+                yield
+            finally:
+                serving.terminate()
+
+    def run_of(self, name: str) -> dict[str, Any]:
+        """Begin a run of a deployment, and return it when it has ended."""
+        (found,) = [one for one in self.list("deployments") if one["name"] == name]
+        made = prefect_api.ask(self.api, f"deployments/{found['id']}/create_flow_run")
+        end = time.monotonic() + _SECONDS / 2
+        while True:
+            run: dict[str, Any] = prefect_api.ask(self.api, f"flow_runs/{made['id']}", "GET")
+            if run["end_time"]:
+                return run
+            assert time.monotonic() < end, run["state"]
+            time.sleep(0.5)
 
     def list(self, what: str) -> list[dict[str, Any]]:
         """Return all that there are of deployments, automations or work pools."""
@@ -168,3 +199,46 @@ def test_a_second_namespace_takes_nothing_of_the_first_one(server: Server):
         assert f"namespace:{namespace}" in one["tags"]
         assert one["work_pool_name"] == ("vllm-second" if namespace == "second" else "vllm")
     assert {name: there[name]["id"] for name in first} == first
+
+
+@pytest.mark.timeout(_SECONDS)
+def test_what_was_a_work_pools_can_be_served_afterwards(server: Server, tmp_path: Path):
+    server.run("vllm-flows", "deploy-flows", "--yes", "--work-pool", "mine")
+    before = {one["name"]: one["id"] for one in server.list("deployments")}
+    with server.served(tmp_path / "said"):
+        run = server.run_of("health")
+    # There is no cluster: that is said by the flow itself, so it was found and began.
+    assert run["state"]["type"] == "FAILED", run["state"]
+    assert {one["name"]: one["id"] for one in server.list("deployments")} == before
+    assert {one["work_pool_name"] for one in server.list("deployments")} == {None}
+    assert "they leave work pool mine" in (tmp_path / "said").read_text()
+
+
+@pytest.mark.timeout(2 * _SECONDS)
+def test_schedules_that_people_made_or_paused_stay_so(server: Server, tmp_path: Path):
+    server.run("vllm-flows", "deploy-flows", "--yes")
+    theirs = {"schedule": {"cron": "0 9 * * *"}, "active": True, "parameters": {"deep": True}}
+    (health,) = [one for one in server.list("deployments") if one["name"] == "health"]
+    prefect_api.send(server.api, f"deployments/{health['id']}/schedules", [theirs])
+    (nightly,) = [one for one in health["schedules"] if one["slug"] == "nightly"]
+    paused = f"deployments/{health['id']}/schedules/{nightly['id']}"
+    prefect_api.ask(server.api, paused, "PATCH", active=False)
+    wanted = {"0 9 * * *": (True, {"deep": True}), "15 3 * * 1-6": (False, {})}
+    wanted["15 3 * * 0"] = (True, {"deep": True})
+    server.run("vllm-flows", "deploy-flows", "--yes")
+    assert schedules(server) == wanted
+    server.run("sh", "-ec", documented())
+    assert schedules(server) == wanted
+    with server.served(tmp_path / "said"):
+        server.run_of("health")
+    assert schedules(server) == wanted
+
+
+def schedules(server: Server) -> dict[str, tuple[bool, dict[str, Any]]]:
+    """Return of each schedule of `health` whether it is active, and its parameters."""
+    (health,) = [one for one in server.list("deployments") if one["name"] == "health"]
+    found = {
+        one["schedule"]["cron"]: (one["active"], one["parameters"]) for one in health["schedules"]
+    }
+    assert len(found) == len(health["schedules"])
+    return found

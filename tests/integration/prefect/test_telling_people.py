@@ -140,15 +140,40 @@ def test_one_message_for_each_incident(told: Told):
     # One that looks and fails is no incident yet: the next one comes soon.
     told.run("watch", StateType.RUNNING, StateType.FAILED)
     told.event(**_health(2))
-    said = {one["subject"]: one["body"] for one in told.inbox.until(3)}
+    _deliver_again(told, told.run("rollback", StateType.RUNNING))
+    said = {one["subject"]: one["body"] for one in told.inbox.until(4)}
     assert set(said) == {
         "my-deploy: Failed",
         "my-update waits for somebody to agree",
         "vllm: 2 now down",
+        "my-rollback: Running",
     }
     assert said["my-deploy: Failed"].startswith("it did not do")
     assert f"{told.api.removesuffix('/api')}/runs/" in said["my-deploy: Failed"]
     assert said["vllm: 2 now down"].splitlines()[0].startswith("model-0: green -> down")
+
+
+def _deliver_again(told: Told, run_id: str) -> None:
+    """Send an event several times, as Prefect does it where its SQLite was busy."""
+    related = [_related(f"prefect.tag.{tag}", "tag") for tag in PLACE.tags]
+    failed = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.Failed",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"},
+        "related": [*related, _related(f"prefect.flow.{uuid4()}", "flow", "rollback")],
+    }
+    for _ in range(3):
+        told.ask("POST", "events", [failed])
+        time.sleep(1)
+
+
+def _related(resource: str, role: str, name: str = "") -> dict[str, str]:
+    return {
+        "prefect.resource.id": resource,
+        "prefect.resource.role": role,
+        "prefect.resource.name": name,
+    }
 
 
 def _health(models: int) -> dict[str, Any]:
@@ -165,10 +190,7 @@ def test_a_run_that_is_not_heard_of_is_called_crashed_and_told(told: Told):
         (wanted,) = automating.read("zombies", PLACE)
         client.update_automation(zombies.id, wanted.model_copy(update={"trigger": hurried}))
     run_id = told.run("deploy", StateType.RUNNING)
-    tags = [
-        {"prefect.resource.id": f"prefect.tag.{one}", "prefect.resource.role": "tag"}
-        for one in PLACE.tags
-    ]
+    tags = [_related(f"prefect.tag.{tag}", "tag") for tag in PLACE.tags]
     resource = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
     told.event(event="prefect.flow-run.heartbeat", resource=resource, related=tags)
     (message,) = told.inbox.until(1)

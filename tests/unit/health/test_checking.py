@@ -141,7 +141,7 @@ def test_each_model_is_told_by_itself_and_what_they_share_beside(monkeypatch: py
         HUB: State.GREEN,
         VOLUMES: State.GREEN,
     }
-    assert said == ["b: inconclusive: the API went away"]
+    assert said == ["b: the API went away"]
     assert found.memories["a"].state == "green"
 
 

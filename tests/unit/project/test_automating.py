@@ -7,6 +7,8 @@ from typing import Self
 from uuid import UUID, uuid4
 
 import pytest
+from jinja2 import Environment
+from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore
 
 from deployments import automating
@@ -112,3 +114,39 @@ def test_an_automation_hears_of_its_own_namespace_alone():
         assert found & {"prefect.tag.namespace:second", "second"}, one.name
         assert "{{ here" not in str(one.model_dump())
     assert "{{ flow_run.name }}" in str(automating.read("notifications", SECOND)[0].actions)
+
+
+def test_a_run_is_told_of_once_also_when_prefect_delivers_its_event_again():
+    found = [one.trigger.model_dump() for one in automating.read("notifications", FIRST)]
+    runs = [one for one in found if one["for_each"]]
+    assert [one["within"].total_seconds() for one in runs] == [300, 30]
+
+
+def test_what_calls_runs_crashed_writes_only_of_what_says_that_nobody_need_be_heard():
+    (zombies,) = automating.read("zombies", FIRST)
+    expected = zombies.trigger.model_dump()["expect"]
+    names = {one.removeprefix("prefect.flow-run.") for one in expected}
+    assert {"heartbeat", "Completed", "Failed", "Cancelled", "Suspended"} <= names
+    assert not {"*", "Running", "Pending", "Cancelling"} & names
+
+
+def told(address: str | None) -> list[str]:
+    """Return the messages of a server with this address of a run's page."""
+    templates = Environment(autoescape=True)
+    templates.filters["ui_url"] = lambda _run: address
+    state = SimpleNamespace(name="Failed", message="it did not do")
+    run = SimpleNamespace(name="my-update", state=state)
+    event = SimpleNamespace(payload={"text": "2 down"})
+    actions = [each for one in automating.read("notifications", FIRST) for each in one.actions]
+    bodies = [one.body for one in actions if isinstance(one, SendNotification)]
+    return [templates.from_string(one).render(flow_run=run, event=event) for one in bodies]
+
+
+def test_messages_link_to_the_run_where_the_server_knows_its_address():
+    address = "http://prefect/runs/flow-run/1"
+    failed, _, _, waits = told(address)
+    assert failed.split() == ["it", "did", "not", "do", address]
+    assert waits.endswith(f": {address}")
+    for body in told(None):
+        assert "None" not in body
+        assert body.strip()

@@ -134,6 +134,7 @@ def test_without_a_cluster_the_namespace_alone_says_whose_they_are(
 def asked_by_prefect(monkeypatch: pytest.MonkeyPatch, there: There | None = None) -> dict[str, Any]:
     monkeypatch.setattr(steps, "read_server", lambda: there or There())
     monkeypatch.setattr(steps, "claim", lambda _place: None)
+    monkeypatch.setattr(steps, "keep_schedules", lambda _names: None)
     monkeypatch.setattr(steps, "place_of", lambda settings: Place(settings.namespace))
     steps.here.cache_clear()
     return steps.here("vllm")

@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from deployments import registering
+from deployments import registering, renewing
 from deployments.catalogue import PREFECT_FILE, deployments
 from vllm_flows.errors import ConfigurationError
 
@@ -44,6 +44,9 @@ class Pools:
         if name not in self.there:
             raise registering.ObjectNotFound(Exception())
 
+    def read_deployments(self, **_: object) -> list[object]:
+        return []
+
     def create_work_pool(self, pool: registering.WorkPoolCreate) -> None:
         assert pool.type == "process"
         self.there.append(pool.name)
@@ -56,7 +59,8 @@ def test_a_pool_that_is_missing_is_made_once_and_prefect_hears_where_runs_begin(
     program = tmp_path / "python"
     program.write_text('#!/bin/sh\necho "$*" >> "$0.log"\ncat "$8" >> "$0.log"\n')
     program.chmod(0o755)
-    monkeypatch.setattr(registering, "get_client", lambda **_: pools)
+    for module in (registering, renewing):
+        monkeypatch.setattr(module, "get_client", lambda **_: pools)
     monkeypatch.setattr(sys, "executable", str(program))
     found = registering.catalogue(Path("/work"))
     assert registering.register(found) == ["vllm"]
@@ -71,7 +75,8 @@ def test_what_prefect_says_when_it_refuses_is_told(monkeypatch: pytest.MonkeyPat
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho no such flow\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr(registering, "get_client", lambda **_: Pools("vllm"))
+    for module in (registering, renewing):
+        monkeypatch.setattr(module, "get_client", lambda **_: Pools("vllm"))
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(ConfigurationError) as refused:
         registering.register(registering.catalogue(tmp_path))
