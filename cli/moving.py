@@ -33,6 +33,7 @@ def move_secrets(options: Options, *, to: str, yes: bool) -> None:
     has to start anew. On the way back nothing is asked of Vault, and it keeps what it has. What
     was interrupted goes on when it is run again.
     """
+    from vllm_flows.credentials import ensure_namespace
     from vllm_flows.secret_mode import Mode
     from vllm_flows.secret_moving import moves, perform
 
@@ -44,6 +45,7 @@ def move_secrets(options: Options, *, to: str, yes: bool) -> None:
         return
     if not yes:
         confirm(f"In namespace {keeper.cluster.namespace}:\n{_listed(planned)}\nDo that?")
+    ensure_namespace(keeper.cluster)
     with locked(keeper, _VERB) as guarded:
         perform(guarded, moves(guarded, mode))
 

@@ -274,7 +274,8 @@ def _store_locked(keeper: Keeper, place: Place, given: Given, *, replacing: bool
             place, credential, anew=True, replacing=replacing
         )
     state = "is set" if changed else "holds that value already"
-    note(f"Secret {place.secret} {state} in namespace {keeper.cluster.namespace}")
+    where = f"in namespace {keeper.cluster.namespace}"
+    note(f"Secret {place.secret} {state} {where}{kept.for_all if changed else ''}")
 
 
 def _print(settings: Settings, place: Place, form: str) -> None:
@@ -298,10 +299,13 @@ def _delete(
         note(f"no {place.what} is stored {where}: nothing to delete")
         return False
     if not yes:
-        confirm(f"This deletes {there.everything} {where}. {question}")
+        confirm(f"This deletes {there.everything} {where}{there.for_all}. {question}")
     with locked(keeper, place.verb.replace("set-", "delete-")) as guarded:
-        guarded.remove(place)
-    note(f"{there.everything} is deleted {where}")
+        was_there = guarded.remove(place)
+    if was_there:
+        note(f"{there.everything} is deleted {where}{there.for_all}")
+    else:
+        note(f"{there.objects} are deleted {where}; {there.where} held no {place.what} any more")
     if variable is not None:
         note(f"warning: {place.variable} is set: the next install stores its value")
     return True
@@ -311,6 +315,6 @@ def _warn_of_variable(place: Place, variable: SecretStr | None, stored: str) -> 
     """Say that install would undo what was stored: the environment wins over the cluster."""
     if variable is not None and variable.get_secret_value() != stored:
         note(
-            f"warning: {place.variable} is set to another value, and the next install stores that "
-            "one: unset it, also in .env"
+            f"warning: {place.variable} is set to another value, and the next install goes by "
+            "that one: unset it, also in .env"
         )

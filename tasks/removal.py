@@ -73,7 +73,7 @@ def delete_secrets(session: Session) -> None:
         elif kept.maker is not Maker.NOBODY:
             keeper.detach(kept)
             external = kept.maker is Maker.SYNCED
-            rest = f"; its value stays in {kept.elsewhere or kept.where}" if external else ""
+            rest = f"; {kept.elsewhere or kept.where} keeps what it has" if external else ""
             say(f"Secret {place.secret} deleted{rest}")
     digest_key = session.cluster.get("Secret", DIGEST_KEY_SECRET)
     if digest_key and is_ours(digest_key):

@@ -7,7 +7,7 @@ from functools import partial
 from vllm_flows import doctor_vault as judged
 from vllm_flows.cluster import Cluster
 from vllm_flows.cluster_questions import missing_rights, user_name
-from vllm_flows.credentials import PLACES
+from vllm_flows.credentials import API_KEY, PLACES
 from vllm_flows.doctor_cluster import judge_external_secrets
 from vllm_flows.doctor_findings import Answer, Finding, Question, State, told
 from vllm_flows.errors import VllmFlowsError
@@ -17,6 +17,7 @@ from vllm_flows.kept_secret import Kept
 from vllm_flows.rights import EXTERNAL_SECRETS
 from vllm_flows.secret_mode import Maker, obstacle
 from vllm_flows.settings import Settings
+from vllm_flows.unused_value import is_wanting, may_be_in_vault, not_used
 from vllm_flows.vault_access import AppRoleLogin, access_of
 from vllm_flows.vault_refusals import unusable_health
 from vllm_flows.waiting import StoppableClock
@@ -76,9 +77,10 @@ def _not_synced(keeper: Keeper, kept: Kept) -> Answer:
 
 
 def _vault(keeper: Keeper) -> Answer:
-    kept = [one for one in map(keeper.look, PLACES) if one.in_vault]
+    seen = [keeper.look(place) for place in PLACES]
+    kept = [one for one in seen if one.in_vault or may_be_in_vault(keeper, one)]
     if not kept:
-        return [judged.not_used()]
+        return [judged.not_used(seen[0].store)]
     try:
         return [_logged_in(keeper, kept)]
     except VllmFlowsError as error:
@@ -99,5 +101,7 @@ def _logged_in(keeper: Keeper, kept: list[Kept]) -> Finding:
         return judged.login_not_tried(access.address)
     with Vault.opened(access) as vault:
         for one in kept:
-            vault.read(one.path)
+            held = vault.read(one.path).values.get(one.place.key)
+            if held and one.place is API_KEY and is_wanting(keeper, one):
+                return told("vault", not_used(one, keeper.cluster.namespace), State.WARNING)
         return judged.judge_vault(access.address, seen, vault.token)

@@ -8,7 +8,7 @@ from typing import Any
 from vllm_flows.doctor_findings import Finding, State, told
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.rights import Right, granting_external_secrets
-from vllm_flows.secret_mode import Choice, Maker, Mode
+from vllm_flows.secret_mode import Choice, Maker, Mode, Store, StoreState
 from vllm_flows.vault_tokens import Token
 
 
@@ -54,9 +54,11 @@ def judge_external_rights(missing: Sequence[Right], namespace: str, user: str = 
     return Finding("secrets", State.WARNING, text, granting_external_secrets(namespace, user))
 
 
-def not_used() -> Finding:
-    """Say that nothing is kept in Vault."""
-    return Finding("vault", State.OK, "not used: nothing is kept in it here")
+def not_used(store: Store) -> Finding:
+    """Say that nothing is kept in Vault, or that this account cannot know."""
+    unknown = store.state is StoreState.UNKNOWN
+    text = f", or not known: {store.told()}" if unknown else ": nothing is kept in it here"
+    return Finding("vault", State.OK, f"not used{text}")
 
 
 def judge_vault(address: str, health: Mapping[str, Any], token: Token) -> Finding:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_flows import credentials, external_secrets
+from vllm_flows.another_value import another_value, not_foreseen
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import Credential, Place
-from vllm_flows.errors import AnotherValueError, ConfigurationError
+from vllm_flows.errors import AnotherValueError, ConfigurationError, VllmFlowsError
 from vllm_flows.kept_secret import Kept
 from vllm_flows.secret_mode import Maker, choose, obstacle
 from vllm_flows.settings import Settings
@@ -59,10 +60,11 @@ class Keeper:
     ) -> bool:
         """Bring the secret to the value; return whether anything was written.
 
-        What the Secret holds already is only compared with Vault when it is stored `anew`. Raises
-        ConfigurationError when the Secret was made by somebody else, SecretStoreError and
-        VaultError when Vault is where it goes and that cannot be, and TimedOutError when it does
-        not come back as the Secret; and unless `replacing`, AnotherValueError as `bring` does.
+        A value that is stored `anew`, by a person's command, is compared with Vault also when the
+        Secret holds it, and replaces there what the Secret is made from. Raises ConfigurationError
+        when the Secret was made by somebody else, SecretStoreError and VaultError when Vault is
+        where it goes and that cannot be, and TimedOutError when it does not come back as the
+        Secret; and unless `replacing`, AnotherValueError as `bring` does.
         """
         if credential.stored and not anew:
             return False
@@ -73,22 +75,39 @@ class Keeper:
         if not kept.in_vault:
             return credentials.store(self.cluster, place, credential)
         self.check(kept)
-        return self.bring(kept, credential, replacing=replacing)
+        return self.bring(kept, credential, replacing=replacing or (anew and kept.reads_there))
 
     def bring(self, kept: Kept, credential: Credential, *, replacing: bool = False) -> bool:
         """Bring the value to Vault, and from there to the Secret; return whether that wrote.
 
-        Unless `replacing`, raises AnotherValueError when Vault holds another there, and the Secret
-        is not made from that: it may be another namespace's.
+        Unless `replacing`, raises AnotherValueError when Vault holds another there: it may be other
+        namespaces' as well.
         """
-        from_there = kept.maker is Maker.SYNCED and not kept.elsewhere
         with self._vault(kept) as vault:
-            if not from_there and not replacing:
-                held = vault.read(kept.path).values.get(kept.place.key)
-                if held not in {None, credential.value}:
-                    raise _another_value(kept, self.cluster.namespace)
+            if not replacing:
+                self._raise_if_another(vault, kept, credential)
             wrote = vault.write(kept.path, kept.place.key, credential.value)
-        return self.attach(kept, credential.value) or wrote
+        return self.attach(kept, credential.value, anew=wrote) or wrote
+
+    def foresee(self, kept: Kept, credential: Credential) -> str:
+        """Say what would keep a run from bringing the value to Vault; "" when nothing would.
+
+        Raises AnotherValueError as `bring` does.
+        """
+        try:
+            self.check(kept)
+            with self._vault(kept) as vault:
+                self._raise_if_another(vault, kept, credential)
+        except AnotherValueError:
+            raise
+        except VllmFlowsError as error:
+            return not_foreseen(kept, error)
+        return ""
+
+    def _raise_if_another(self, vault: Vault, kept: Kept, credential: Credential) -> None:
+        held = vault.read(kept.path).values.get(kept.place.key)
+        if held not in {None, credential.value}:
+            raise another_value(kept, credential, self.cluster.namespace)
 
     def check(self, kept: Kept) -> None:
         """Raise what stands against setting a value by way of Vault.
@@ -101,10 +120,13 @@ class Keeper:
         made = {"create"} if kept.external is None else set()
         kept.operator.raise_if_refused(kept.place.external, {"get", "patch", *made})
 
-    def attach(self, kept: Kept, value: str) -> bool:
-        """Have the Secret made from Vault, which holds `value`; return whether it was not so."""
+    def attach(self, kept: Kept, value: str, *, anew: bool = False) -> bool:
+        """Have the Secret made from Vault, which holds `value`; return whether it was not so.
+
+        Where Vault was given it `anew`, a sync of before says nothing.
+        """
         before = kept.elsewhere
-        same = kept.maker is Maker.SYNCED and kept.value == value and not before
+        same = kept.reads_there and kept.value == value and not anew
         if same and external_secrets.is_synced(kept.external):
             return False
         if before:
@@ -145,18 +167,21 @@ class Keeper:
             kept.operator.raise_if_refused(place.external, {"get", "delete"})
         return kept if kept.maker is not Maker.NOBODY else None
 
-    def remove(self, place: Place) -> None:
+    def remove(self, place: Place) -> bool:
         """Take the value away, in Vault first: who is killed half-way finds the rest again.
 
-        Raises as `removable` does, and VaultError when Vault refuses.
+        Return whether it was still where it is kept. Raises as `removable` does, and VaultError
+        when Vault refuses.
         """
         kept = self.removable(place)
         if kept is None:
-            return
+            return False
+        was_there = True
         if kept.maker is Maker.SYNCED:
             with self._vault(kept) as vault:
-                vault.remove(kept.path, kept.place.key)
+                was_there = vault.remove(kept.path, kept.place.key)
         self.detach(kept)
+        return was_there
 
     def detach(self, kept: Kept) -> None:
         """Take away what the namespace has: the ExternalSecret and the Secret."""
@@ -198,17 +223,6 @@ def raise_if_pending(cluster: Cluster, place: Place) -> None:
     external = operator.external(place.external)
     if external is not None and not external["metadata"].get("deletionTimestamp"):
         raise operator.not_synced(external)
-
-
-def _another_value(kept: Kept, namespace: str) -> AnotherValueError:
-    verb, setting = kept.place.verb, f"VLLM_{kept.place.path_setting.upper()}"
-    use = "vllm-flows move-secrets --to vault   (to use that one here), or\n"
-    return AnotherValueError(
-        f"{kept.where} holds another {kept.place.what} already",
-        why=f"namespace {namespace} does not use it: others may, and all who do would get this one",
-        next_command=f"{use if kept.secret is None else ''}export {setting}=…   (to keep this one "
-        f"at a path of its own), or\nvllm-flows {verb} --yes   (to replace it for all)",
-    )
 
 
 def _elsewhere(kept: Kept) -> ConfigurationError:

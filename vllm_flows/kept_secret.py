@@ -61,9 +61,31 @@ class Kept:
         return f"{self.settings.vault_mount}/{self.path}"
 
     @property
+    def in_vault_at(self) -> str:
+        """Say which place of Vault the settings name, for people."""
+        return f"Vault's {self.vault_place}"
+
+    @property
     def where(self) -> str:
         """Say where the settings want the value, for people."""
-        return f"Vault's {self.vault_place}" if self.in_vault else f"Secret {self.place.secret}"
+        return self.in_vault_at if self.in_vault else f"Secret {self.place.secret}"
+
+    @property
+    def for_all(self) -> str:
+        """Say, to be added, that others may have the value from there; "" where nobody can."""
+        shared = self.in_vault and self.maker is not Maker.OTHER
+        return f"; {self.where} counts for all namespaces that read it" if shared else ""
+
+    @property
+    def given(self) -> str | None:
+        """Return what the variable has that overrides the Secret."""
+        found = getattr(self.settings, self.place.variable.removeprefix("VLLM_").lower())
+        return found.get_secret_value() if found else None
+
+    @property
+    def reads_there(self) -> bool:
+        """Say whether the Secret is made from where the settings want the value."""
+        return self.maker is Maker.SYNCED and not self.elsewhere
 
     @property
     def elsewhere(self) -> str:
@@ -83,13 +105,18 @@ class Kept:
         return f"{name}, made by {owner}" if owner else name
 
     @property
+    def objects(self) -> str:
+        """Name what goes of the namespace when the secret is deleted, for people."""
+        name = f"Secret {self.place.secret}"
+        synced = self.maker is Maker.SYNCED
+        return f"ExternalSecret {self.place.external} and {name}" if synced else name
+
+    @property
     def everything(self) -> str:
         """Name all that goes when the secret is deleted, for people."""
-        name = f"Secret {self.place.secret}"
         if self.maker is not Maker.SYNCED:
-            return name
-        key = f"the key {self.place.key!r} of {self.where}"
-        return f"{key}, with ExternalSecret {self.place.external} and {name},"
+            return self.objects
+        return f"the key {self.place.key!r} of {self.where}, with {self.objects},"
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vllm_flows.claims import Served, is_news
-from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
+from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential, Place
 from vllm_flows.desired import Desired, desired_state, moved_state, served_verdict
 from vllm_flows.differences import entries
 from vllm_flows.errors import HubUnavailableError
@@ -22,6 +22,7 @@ from vllm_flows.plan import Action, Plan
 from vllm_flows.planner import make_plan
 from vllm_flows.refused_alike import knowing_alike
 from vllm_flows.release_rules import chart_changes
+from vllm_flows.secret_mode import Maker
 from vllm_flows.selectors import selectors
 from vllm_flows.session import Session
 from vllm_flows.settings import Settings
@@ -43,7 +44,7 @@ class Aim:
 class Decision:
     """A plan, and what it was made from; `mark` is the API key's.
 
-    `by_vault` are the Secrets that are written by way of Vault.
+    `by_vault` has, by the Secret's name, the place in Vault by way of which it is written.
     """
 
     session: Session
@@ -53,7 +54,7 @@ class Decision:
     api_key: Credential | None
     token: Credential | None
     mark: Mark | None = None
-    by_vault: frozenset[str] = frozenset()
+    by_vault: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def writes(self) -> bool:
@@ -78,10 +79,15 @@ class Decision:
         """Return the Secrets to be written, and where their values come from; never the values."""
         given = [(API_KEY.secret, self.api_key), (HF_TOKEN.secret, self.token)]
         return [
-            f"Secret {name} from {one.source}{', by way of Vault' if name in self.by_vault else ''}"
+            f"Secret {name} from {one.source}{self._way(name)}"
             for name, one in given
             if one and not one.stored
         ]
+
+    def _way(self, secret: str) -> str:
+        place = self.by_vault.get(secret)
+        way = f", by way of Vault's {place}, for all namespaces that read it"
+        return way if place else ""
 
     def news(self) -> list[Model]:
         """Return the models whose claims do not remember yet that this commit answered."""
@@ -177,10 +183,10 @@ def decide(
         allow_downtime=aim.allow_downtime,
         selectors=_new_selectors(session, desired, state),
     )
-    plan, by_vault = make_plan(desired, state), _by_vault(session, api_key, token)
-    given = [(API_KEY, api_key), (HF_TOKEN, token)]
+    plan, given = make_plan(desired, state), [(API_KEY, api_key), (HF_TOKEN, token)]
+    by_vault, foreseen = _by_vault(session, given)
     going = notes_of_going(session.cluster, [place for place, one in given if one and one.stored])
-    plan = replace(plan, notes=(*plan.notes, *([note] if note else []), *going))
+    plan = replace(plan, notes=(*plan.notes, *filter(None, [note, *foreseen]), *going))
     made = Decision(session, desired, state, plan, api_key, token, mark, by_vault)
     if not made.changes:
         return made
@@ -188,16 +194,19 @@ def decide(
 
 
 def _by_vault(
-    session: Session, api_key: Credential | None, token: Credential | None
-) -> frozenset[str]:
-    """Return which of the Secrets that are to be written get their values by way of Vault."""
-    unsaved = [
-        place for place, one in ((API_KEY, api_key), (HF_TOKEN, token)) if one and not one.stored
-    ]
-    if not unsaved:
-        return frozenset()
-    keeper = session.keeper(lambda _: None)
-    return frozenset(place.secret for place in unsaved if keeper.look(place).in_vault)
+    session: Session, given: Iterable[tuple[Place, Credential | None]]
+) -> tuple[dict[str, str], list[str]]:
+    """Return by way of which places in Vault Secrets are to be written, and what is foreseen of it.
+
+    Raises AnotherValueError when one would replace what others may use.
+    """
+    keeper, places, foreseen = session.keeper(lambda _: None), dict[str, str](), list[str]()
+    for place, one in given:
+        kept = keeper.look(place) if one and not one.stored else None
+        if one and kept and kept.in_vault and kept.maker is not Maker.OTHER:
+            places[place.secret] = kept.vault_place
+            foreseen.append(keeper.foresee(kept, one))
+    return places, foreseen
 
 
 def decide_update(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows import credentials, external_secrets
+from vllm_flows.another_value import raise_for_variable
 from vllm_flows.credentials import PLACES, Credential
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.external_secrets import LEFT_METADATA
@@ -71,10 +72,12 @@ def _to_vault(keeper: Keeper, kept: Kept) -> Move:
     if kept.value is None:
         if held is None:
             return Move(kept, Step.NONE, f"no {place.what} is stored, here or in Vault")
+        raise_for_variable(kept, held, f"Vault's {where}")
         text = f"ExternalSecret {place.external} makes Secret {place.secret} from Vault's {where}"
         return Move(kept, Step.ATTACH, text)
     if held is not None and held != kept.value:
         raise _differ(kept, where)
+    raise_for_variable(kept, kept.value, f"Secret {place.secret}")
     text = f"the {place.what} goes to Vault's {where}; ExternalSecret {place.external} then makes "
     return Move(kept, Step.STORE, f"{text}Secret {place.secret} from it")
 
@@ -82,6 +85,7 @@ def _to_vault(keeper: Keeper, kept: Kept) -> Move:
 def _to_secret(keeper: Keeper, kept: Kept) -> Move:
     place = kept.place
     if kept.maker is Maker.SYNCED:
+        kept.operator.raise_if_refused(place.external, {"get", "delete"})
         if kept.value is None:
             raise kept.operator.not_synced(kept.external or {"metadata": {"name": place.external}})
         text = f"ExternalSecret {place.external} is deleted, and Secret {place.secret} stays"
@@ -146,4 +150,6 @@ def _finish(keeper: Keeper, kept: Kept) -> None:
     again = Credential(found.value, found.source, stored=False)
     credentials.store(keeper.cluster, place, again)
     keeper.cluster.merge("Secret", place.secret, {"metadata": LEFT_METADATA})
-    keeper.say(f"Secret {place.secret} is a plain one now; its value stays in Vault as well")
+    keeper.say(
+        f"Secret {place.secret} is a plain one now; Vault was not asked, and keeps what it has"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from vllm_flows import external_secrets
 from vllm_flows.cluster import Cluster
-from vllm_flows.cluster_questions import external_secrets_version, missing_rights
+from vllm_flows.cluster_questions import external_secrets_version, missing_rights, user_name
 from vllm_flows.doctor_vault import judge_external_rights
 from vllm_flows.errors import ClusterError, NoRightError, SecretStoreError, TimedOutError
 from vllm_flows.external_secrets import FORCE_SYNC, KIND
@@ -91,13 +91,14 @@ class Operator:
         asked = [one for one in EXTERNAL_SECRETS if one.name in {"", name} and one.verb in verbs]
         try:
             missing = missing_rights(self.cluster, asked)
+            user = user_name(self.cluster) if missing else ""
         except ClusterError:
             return
         if missing:
-            found = judge_external_rights(missing, self.cluster.namespace)
+            found = judge_external_rights(missing, self.cluster.namespace, user)
             raise NoRightError(
                 f"{found.found}; nothing was changed",
-                why="Vault is written first, and the operator goes by it whoever may see that",
+                why="without that right it would stop half-way",
                 next_command=found.fix,
             )
 

@@ -19,20 +19,39 @@ def note_of_unused(keeper: Keeper, place: Place) -> str:
     here and cannot be asked, raises what keeps from it.
     """
     kept = keeper.look(place)
-    if kept.maker is not Maker.NOBODY or keeper.settings.secrets == "kubernetes":
+    if not is_wanting(keeper, kept):
         return ""
-    if not kept.in_vault:
-        not_ready = kept.store.state is StoreState.NOT_READY
-        return _not_known(kept, kept.store.told()) if not_ready else ""
+    used = _is_used(keeper)
+    if not kept.in_vault and not used:
+        return _not_known(kept, kept.store.told()) if _leaves_open(kept) else ""
     try:
         value = keeper.held(kept)
     except VllmFlowsError as error:
-        if _is_used(keeper):
+        if used:
             raise _not_asked(kept, error) from None
         return _not_known(kept, error.what)
     if value:
-        raise _not_used(kept, keeper.cluster.namespace)
+        raise not_used(kept, keeper.cluster.namespace)
     return ""
+
+
+def is_wanting(keeper: Keeper, kept: Kept) -> bool:
+    """Say whether the namespace has no such secret, and Vault may be where one is."""
+    return kept.maker is Maker.NOBODY and keeper.settings.secrets != "kubernetes"
+
+
+def may_be_in_vault(keeper: Keeper, kept: Kept) -> bool:
+    """Say whether Vault is to be asked of a secret that the namespace has not."""
+    return is_wanting(keeper, kept) and _is_used(keeper)
+
+
+def not_used(kept: Kept, namespace: str) -> ConfigurationError:
+    """Return the error that Vault holds one which the namespace does not use."""
+    return ConfigurationError(
+        f"{kept.in_vault_at} holds an {kept.place.what}, and namespace {namespace} does not use it",
+        why=_OPEN if kept.in_vault else f"{kept.store.told()}; {_OPEN}",
+        next_command=f"vllm-flows move-secrets --to vault   (then it is used; {_WITHOUT})",
+    )
 
 
 def _is_used(keeper: Keeper) -> bool:
@@ -41,6 +60,13 @@ def _is_used(keeper: Keeper) -> bool:
     of_vault = [name for name in settings.model_fields_set if name.startswith("vault_")]
     named = any(getattr(settings, name) for name in of_vault) or settings.secrets == "vault"
     return named or any(keeper.look(one).maker is Maker.SYNCED for one in PLACES)
+
+
+def _leaves_open(kept: Kept) -> bool:
+    """Say whether a store that cannot be used leaves open whether Vault is used here."""
+    if kept.store.state is StoreState.ABSENT:
+        return "secret_store" in kept.settings.model_fields_set
+    return kept.store.state in {StoreState.NOT_READY, StoreState.UNKNOWN}
 
 
 def _not_known(kept: Kept, why: str) -> str:
@@ -54,15 +80,7 @@ def _not_asked(kept: Kept, error: VllmFlowsError) -> VllmFlowsError:
     """Return the error as one of a run that stops for it."""
     why = f"{error.why}; " if error.why else ""
     return type(error)(
-        f"{error.what}: whether {kept.where} holds an {kept.place.what} is not known",
+        f"{error.what}: whether {kept.in_vault_at} holds an {kept.place.what} is not known",
         why=f"{why}{_OPEN}",
         next_command=f"{error.next_command}, or\n{_WITHOUT}",
-    )
-
-
-def _not_used(kept: Kept, namespace: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{kept.where} holds an {kept.place.what}, and namespace {namespace} does not use it",
-        why=_OPEN,
-        next_command=f"vllm-flows move-secrets --to vault   (then it is used; {_WITHOUT})",
     )

@@ -78,10 +78,14 @@ def test_a_key_is_set_in_vault_used_rotated_and_deleted(
     assert "made by ExternalSecret vllm-api-key-external-secret from Vault's" in told["source"]
     assert "holds that value already" in set_key(vaulted)
     vaulted.install(QWEN)
-    planned = vaulted.run("plan", VLLM_API_KEY=NEW).stderr
-    assert "Secret vllm-api-key from VLLM_API_KEY, by way of Vault" in planned
-    vaulted.install(QWEN, VLLM_API_KEY=NEW)
+    for words in (["plan"], ["install", "--yes"]):
+        refused = vaulted.run(*words, code=64, VLLM_API_KEY=NEW).stderr
+        assert "holds another API key than VLLM_API_KEY" in refused
+    assert in_vault(vault) == {"api-key": KEY}
+    said = vaulted.run("set-api-key", VLLM_API_KEY=NEW).stderr
+    assert "secret/vllm/api-key counts for all namespaces that read it" in said
     assert in_vault(vault) == {"api-key": NEW}
+    vaulted.install(QWEN, VLLM_API_KEY=NEW)
     session = session_of(vaulted, monkeypatch)
     assert of_every_replica(session) == [{None: 401, WRONG: 401, KEY: 401, NEW: 200}]
     assert "in Vault: an ExternalSecret makes" in vaulted.run("doctor").stdout
@@ -263,7 +267,7 @@ def test_a_key_at_another_path_than_the_settings_name_is_told_and_set_anew(
 def test_uninstall_takes_the_secrets_away_and_vault_keeps_them(vaulted: Product, vault: Keys):
     set_key(vaulted)
     said = vaulted.run("uninstall", "--yes").stderr
-    assert "its value stays in Vault's secret/vllm/api-key" in said
+    assert "Vault's secret/vllm/api-key keeps what it has" in said
     assert in_vault(vault) == {"api-key": KEY}
     assert "vllm-api-key" not in vaulted.kubectl("get", "secrets,externalsecrets", "-o", "name")
     (vaulted.folder / "models.yaml").write_text(QWEN)
@@ -271,6 +275,34 @@ def test_uninstall_takes_the_secrets_away_and_vault_keeps_them(vaulted: Product,
         said = vaulted.run(*words, code=1, VAULT_TOKEN="hvs.expired").stderr
         assert "does not accept the token" in said
         assert "VLLM_SECRETS=kubernetes" in said
+    mistyped = {"VLLM_SECRET_STORE": "vault-stor"}
+    for words in (["plan"], ["install", "--yes"]):
+        said = vaulted.run(*words, code=64, **mistyped).stderr
+        assert "Vault's secret/vllm/api-key holds an API key, and namespace" in said
+        assert "there is no ClusterSecretStore vault-stor" in said
+    assert "does not use it" in vaulted.run("doctor", **mistyped).stdout
     assert "holds another API key already" in set_key(vaulted, NEW, code=64)
     vaulted.run("move-secrets", "--to", "vault", "--yes")
     assert value(vaulted) == KEY
+
+
+def test_a_key_of_another_namespace_is_used_by_a_fresh_one_and_replaced_by_no_run(
+    place: Product, vault: Keys
+):
+    vault.root().secrets.kv.v2.create_or_update_secret(PATH, {"api-key": KEY}, mount_point="secret")
+    (place.folder / "models.yaml").write_text(QWEN)
+    other = {"VLLM_API_KEY": NEW}
+    for words in (["plan"], ["install", "--yes"]):
+        said = place.run(*words, code=64, **other).stderr
+        assert "holds another API key already" in said
+        assert "unset VLLM_API_KEY, also in .env, then vllm-flows move-secrets --to vault" in said
+    said = place.run("move-secrets", "--to", "vault", "--yes", code=64, **other).stderr
+    assert "VLLM_API_KEY holds another API key than Vault's secret/vllm/api-key" in said
+    assert place.namespace not in place.kubectl("get", "namespaces", "-o", "name")
+    place.run("move-secrets", "--to", "vault", "--yes")
+    assert value(place) == KEY
+    assert "another API key than VLLM_API_KEY" in place.run("plan", code=64, **other).stderr
+    vault.seal()
+    assert "install would stop there" in place.run("plan", **other).stderr
+    vault.unseal()
+    assert in_vault(vault) == {"api-key": KEY}

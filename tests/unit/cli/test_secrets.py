@@ -11,11 +11,12 @@ import click
 import pytest
 from pydantic import SecretStr
 
-from cli import secrets
-from vllm_flows import credentials
+from cli import moving, secrets
+from vllm_flows import credentials, secret_moving
 from vllm_flows.credentials import API_KEY, Credential
 from vllm_flows.errors import AnotherValueError, ConfigurationError
 from vllm_flows.secret_mode import Maker
+from vllm_flows.secret_moving import Step
 from vllm_flows.settings import Settings
 
 
@@ -42,6 +43,9 @@ def test_a_variable_is_warned_of_that_would_undo_what_was_stored(
     assert ("VLLM_API_KEY is set to another value" in capsys.readouterr().err) == warned
 
 
+FOR_ALL = "; Vault's x counts for all namespaces that read it"
+
+
 class FakeKeeper:
     """A fake, for whom Vault holds another value; `replaced` is what it was allowed."""
 
@@ -50,12 +54,19 @@ class FakeKeeper:
         self.replaced: list[bool] = []
         self.locks: list[str] = []
         self.held = False
+        self.was_there = True
 
     def look(self, _: object) -> Any:
-        return SimpleNamespace(store=SimpleNamespace(is_there=False), maker=Maker.NOBODY)
+        store = SimpleNamespace(is_there=False)
+        return SimpleNamespace(store=store, maker=Maker.NOBODY, for_all=FOR_ALL)
 
     def removable(self, _: object) -> Any:
-        return SimpleNamespace(everything="Secret vllm-api-key")
+        return SimpleNamespace(
+            everything="the key of Vault's x, with Secret y,",
+            objects="ExternalSecret x and Secret y",
+            where="Vault's x",
+            for_all=FOR_ALL,
+        )
 
     def store(self, *_: object, anew: bool, replacing: bool) -> bool:
         assert (anew, self.held) == (True, True)
@@ -64,8 +75,9 @@ class FakeKeeper:
             raise AnotherValueError("Vault holds another", why="others may use it")
         return True
 
-    def remove(self, _: object) -> None:
+    def remove(self, _: object) -> bool:
         assert self.held, "it was deleted without the lock"
+        return self.was_there
 
 
 @pytest.fixture
@@ -124,3 +136,39 @@ def test_nothing_is_deleted_without_the_lock(keeper: FakeKeeper, kind: str):
     command = {"hf-token": secrets.delete_hf_token, "api-key": secrets.delete_api_key}[kind]
     run(command, "--yes")
     assert keeper.locks == [f"delete-{kind}"]
+
+
+def test_that_vaults_value_counts_for_others_is_said_of_what_is_set_and_deleted(
+    monkeypatch: pytest.MonkeyPatch, keeper: FakeKeeper, capsys: pytest.CaptureFixture[str]
+):
+    run(secrets.set_api_key, "--generate", "--yes")
+    assert f"is set in namespace vllm{FOR_ALL}" in capsys.readouterr().err
+    questions: list[str] = []
+    monkeypatch.setattr(secrets, "confirm", questions.append)
+    run(secrets.delete_api_key)
+    assert f"in namespace vllm{FOR_ALL}. " in questions[0]
+    assert f"is deleted in namespace vllm{FOR_ALL}" in capsys.readouterr().err
+    keeper.was_there = False
+    run(secrets.delete_api_key, "--yes")
+    said = capsys.readouterr().err
+    assert "Secret y are deleted in namespace vllm; Vault's x held no API key any more" in said
+
+
+def test_a_move_makes_the_namespace_before_it_takes_the_lock(
+    monkeypatch: pytest.MonkeyPatch, keeper: FakeKeeper
+):
+    steps = [SimpleNamespace(step=Step.ATTACH, text="")]
+    done: list[str] = []
+    monkeypatch.setattr(moving, "keeper_of", secrets.keeper_of)
+    monkeypatch.setattr(moving, "locked", secrets.locked)
+    monkeypatch.setattr(secret_moving, "moves", lambda *_: steps)
+    monkeypatch.setattr(secret_moving, "perform", lambda *_: done.append("performed"))
+    monkeypatch.setattr(
+        credentials, "ensure_namespace", lambda _: done.extend(["made", *keeper.locks])
+    )
+    run(moving.move_secrets, "--to", "vault", "--yes")
+    assert done == ["made", "performed"]
+    assert keeper.locks == ["move-secrets"]
+    steps[0].step = Step.NONE
+    run(moving.move_secrets, "--to", "vault")
+    assert done == ["made", "performed"]

@@ -11,10 +11,11 @@ import pytest
 
 from vllm_flows import doctor_secrets, vault, vault_client
 from vllm_flows import doctor_vault as doctor
+from vllm_flows.credentials import API_KEY
 from vllm_flows.doctor_findings import Finding, State
 from vllm_flows.errors import VaultError
 from vllm_flows.rights import EXTERNAL_SECRETS
-from vllm_flows.secret_mode import Choice, Maker, Mode
+from vllm_flows.secret_mode import Choice, Maker, Mode, Store, StoreState
 from vllm_flows.settings import Settings
 from vllm_flows.vault_tokens import Token
 
@@ -82,7 +83,13 @@ def test_trouble_with_vault_keeps_no_install_from_working():
     assert (finding.state, finding.fix) == (State.WARNING, "vault policy read vllm-flows")
 
 
-KEPT = SimpleNamespace(in_vault=True, path="vllm/api-key", store=SimpleNamespace(address=""))
+KEPT = SimpleNamespace(
+    in_vault=True,
+    path="vllm/api-key",
+    place=API_KEY,
+    maker=Maker.SYNCED,
+    store=SimpleNamespace(address=""),
+)
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, health: Mapping[str, Any], **settings: Any) -> Finding:
@@ -135,3 +142,14 @@ def test_a_wrapped_secret_id_is_not_used_up_by_looking(monkeypatch: pytest.Monke
         vault_wrapped_secret_id="w",
     )
     assert "the login was not tried" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        (StoreState.ABSENT, "not used: nothing is kept in it here"),
+        (StoreState.UNKNOWN, "not used, or not known: this account may not look at Cluster"),
+    ],
+)
+def test_who_may_not_look_is_not_told_that_nothing_is_in_vault(state: StoreState, found: str):
+    assert doctor.not_used(Store("x", state)).found.startswith(found)

@@ -13,7 +13,13 @@ from flows import deciding
 from vllm_flows import planning
 from vllm_flows.credentials import API_KEY, Credential, Place
 from vllm_flows.differences import entries
-from vllm_flows.errors import BlockedError, HubUnavailableError, NoRightError, StalePlanError
+from vllm_flows.errors import (
+    AnotherValueError,
+    BlockedError,
+    HubUnavailableError,
+    NoRightError,
+    StalePlanError,
+)
 from vllm_flows.hub import Hub
 from vllm_flows.models import Model
 from vllm_flows.observed import (
@@ -102,6 +108,26 @@ def test_a_vault_that_cannot_be_asked_for_a_key_is_a_note_of_the_plan(
     monkeypatch.setattr(planning, "notes_of_going", lambda *_: ())
     key = Credential("canary", "VLLM_API_KEY", stored=True)
     assert "Vault" not in str(decide(session(key), Aim([QWEN]), [verdict()], EMPTY).plan.notes)
+
+
+def test_a_plan_foresees_what_keeps_a_key_from_vault():
+    key, maker = Credential("canary", "VLLM_API_KEY", stored=False), Maker.SYNCED
+    kept = SimpleNamespace(in_vault=True, maker=maker, vault_place="secret/vllm/api-key")
+    found: list[str] = ["Vault is sealed"]
+
+    def foresee(_kept: object, credential: Credential) -> str:
+        assert credential is key
+        if not found:
+            raise AnotherValueError("Vault holds another")
+        return found.pop()
+
+    able = session(key)
+    able.keeper = lambda _: SimpleNamespace(look=lambda _: kept, foresee=foresee)
+    made = decide(able, Aim([QWEN]), [verdict()], EMPTY)
+    assert made.plan.notes[-1] == "Vault is sealed"
+    assert made.by_vault == {"vllm-api-key": "secret/vllm/api-key"}
+    with pytest.raises(AnotherValueError):
+        decide(able, Aim([QWEN]), [verdict()], EMPTY)
 
 
 def test_the_engines_are_made_for_the_api_key_in_use(monkeypatch: pytest.MonkeyPatch):

@@ -119,8 +119,9 @@ def test_a_secret_that_is_not_stored_yet_is_written():
     made = decision(aim(a_model()), proven(aim(a_model())), token=given)
     assert (made.changes, made.writes) == (True, True)
     assert made.unsaved() == ["Secret hf-token from VLLM_HF_TOKEN"]
-    kept_in_vault = replace(made, by_vault=frozenset({"hf-token"}))
-    assert kept_in_vault.unsaved() == ["Secret hf-token from VLLM_HF_TOKEN, by way of Vault"]
+    kept_in_vault = replace(made, by_vault={"hf-token": "secret/vllm/huggingface"})
+    (told,) = kept_in_vault.unsaved()
+    assert "by way of Vault's secret/vllm/huggingface, for all namespaces that read it" in told
     kept = replace(given, stored=True)
     made = decision(aim(a_model()), proven(aim(a_model())), token=kept)
     assert (made.changes, made.writes, made.unsaved()) == (False, False, [])

@@ -21,6 +21,7 @@ from vllm_flows.keeping import Keeper
 from vllm_flows.settings import Settings
 from vllm_flows.vault import Held, Vault
 from vllm_flows.vault_access import Access
+from vllm_flows.vault_tokens import Token
 
 Object = dict[str, Any]
 
@@ -43,6 +44,7 @@ class World:
     namespace: str = "vllm"
     served: str = "v1"
     store_ready: bool = True
+    store_there: bool = True
     operator_works: bool = True
     told_failures: bool = True
     syncs_after_looks: int = 0
@@ -53,6 +55,7 @@ class World:
     writes_left: int = 1000
     unseen: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
+    token: Token | None = None
     guard: Guard = unguarded
     guard_of_vault: Guard = unguarded
 
@@ -68,7 +71,7 @@ class World:
         if kind in self.unseen:
             raise NoRightError(f"no right to read {kind} {name}")
         if kind == "ClusterSecretStore":
-            return self._store(name)
+            return self._store(name) if self.store_there else None
         if kind == "Secret" and self.syncs_after_looks:
             self.syncs_after_looks -= 1
             self._synced()
@@ -188,7 +191,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
 
     @contextmanager
-    def opened(_: Access, guard: Guard) -> Iterator[World]:
+    def opened(_: Access, guard: Guard = unguarded) -> Iterator[World]:
         if made.sealed:
             raise VaultUnavailableError("Vault is sealed")
         made.guard_of_vault = guard
@@ -203,6 +206,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "missing_rights",
         lambda _, rights: [one for one in rights if one.verb in made.denied],
     )
+    monkeypatch.setattr(syncing, "user_name", lambda _: "system:serviceaccount:vllm:vllm-flows")
     return made
 
 

@@ -7,8 +7,10 @@ import pytest
 from tests.unit.secrets_kept.conftest import World, wanting
 from tests.unit.secrets_kept.stored import PATH, given, plain
 from vllm_flows.credentials import API_KEY
-from vllm_flows.errors import AnotherValueError
+from vllm_flows.errors import AnotherValueError, ConfigurationError
 from vllm_flows.keeping import Keeper
+from vllm_flows.secret_mode import Mode
+from vllm_flows.secret_moving import moves
 
 
 def test_the_first_key_of_a_namespace_does_not_replace_anothers(world: World, keeper: Keeper):
@@ -19,9 +21,64 @@ def test_the_first_key_of_a_namespace_does_not_replace_anothers(world: World, ke
         assert way in caught.value.next_command
     assert "canary" not in str(caught.value)
     assert (world.kept[PATH], world.writes) == ({"api-key": "canary-theirs"}, [])
+    assert "unset VLLM_API_KEY" in caught.value.next_command
     assert keeper.store(API_KEY, given(), replacing=True)
     assert world.kept[PATH] == {"api-key": "sk-new"}
+
+
+def test_what_a_run_was_given_replaces_nothing_in_vault(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    for act in (
+        lambda: keeper.store(API_KEY, given("canary-3")),
+        lambda: keeper.foresee(keeper.look(API_KEY), given("canary-3")),
+    ):
+        with pytest.raises(AnotherValueError, match="another API key than VLLM_API_KEY") as caught:
+            act()
+        assert "vllm-flows set-api-key " in caught.value.next_command
+        assert "unset VLLM_API_KEY" in caught.value.next_command
+        assert "canary" not in str(caught.value)
+    assert world.kept[PATH] == {"api-key": "sk-new"}
+
+
+def test_a_person_sets_another_value_where_the_secret_is_from(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    assert keeper.store(API_KEY, given("sk-3"), anew=True)
+    assert world.secret(API_KEY) == "sk-3"
+
+
+def test_what_a_run_was_given_goes_where_vault_has_none_any_more(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    world.kept[PATH].clear()
+    assert keeper.foresee(keeper.look(API_KEY), given("sk-3")) == ""
     assert keeper.store(API_KEY, given("sk-3"))
+
+
+def test_a_plan_foresees_whose_value_would_be_replaced(world: World, keeper: Keeper):
+    assert keeper.foresee(keeper.look(API_KEY), given()) == ""
+    world.kept[PATH] = {"api-key": "theirs"}
+    with pytest.raises(AnotherValueError):
+        keeper.foresee(keeper.look(API_KEY), given())
+    assert world.writes == []
+
+
+def test_a_plan_tells_that_vault_cannot_be_asked(world: World, keeper: Keeper):
+    world.sealed = True
+    note = keeper.foresee(keeper.look(API_KEY), given())
+    assert "Secret vllm-api-key" in note
+    assert "Vault is sealed" in note
+
+
+def test_a_move_is_refused_while_the_variable_names_another_value(world: World, keeper: Keeper):
+    world.kept[PATH] = {"api-key": "sk-theirs"}
+    with pytest.raises(ConfigurationError, match="VLLM_API_KEY holds another API key") as caught:
+        moves(wanting(keeper, api_key="canary-4"), Mode.VAULT)
+    assert "unset VLLM_API_KEY" in caught.value.next_command
+    assert "canary" not in str(caught.value)
+    assert moves(wanting(keeper, api_key="sk-theirs"), Mode.VAULT)
+    world.kept.clear()
+    plain(world)
+    with pytest.raises(ConfigurationError, match="VLLM_API_KEY holds another API key"):
+        moves(wanting(keeper, api_key="canary-4"), Mode.VAULT)
 
 
 def test_the_same_value_is_shared_unasked(world: World, keeper: Keeper):

@@ -82,12 +82,20 @@ def test_what_is_deleted_is_gone_from_the_cluster_and_from_vault(
     world.kept[PATH] = {"other": "theirs"}
     keeper.store(API_KEY, given())
     assert keeper.removable(API_KEY)
-    keeper.remove(API_KEY)
+    assert keeper.remove(API_KEY)
     assert world.secret(API_KEY) is None
     assert world.kept == {PATH: {"other": "theirs"}}
     assert keeper.removable(API_KEY) is None
     with pytest.raises(NoSecretError):
         keeper.stored(API_KEY)
+
+
+def test_a_deletion_tells_what_vault_had_lost_already(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    world.kept[PATH].clear()
+    assert not keeper.remove(API_KEY)
+    assert not keeper.remove(API_KEY)
+    assert world.secret(API_KEY) is None
 
 
 def test_a_deletion_that_was_killed_anywhere_is_ended_by_the_next(world: World, keeper: Keeper):

@@ -18,7 +18,7 @@ def move(keeper: Keeper, to: Mode) -> None:
 
 
 def test_both_secrets_move_to_vault_and_back_and_a_second_time_does_nothing(
-    world: World, keeper: Keeper
+    world: World, keeper: Keeper, said: list[str]
 ):
     plain(world)
     for _ in range(2):
@@ -29,6 +29,9 @@ def test_both_secrets_move_to_vault_and_back_and_a_second_time_does_nothing(
     for _ in range(2):
         move(keeper, Mode.KUBERNETES)
     assert keeper.look(API_KEY).source == "Secret vllm-api-key"
+    assert "Secret vllm-api-key is a plain one now; Vault was not asked, and keeps what it has" in (
+        said
+    )
     assert world.secret(API_KEY) == "sk-old"
     assert world.items["Secret", API_KEY.secret]["metadata"]["labels"] == OURS
     assert world.secret(HF_TOKEN) is None

@@ -25,14 +25,14 @@ def test_a_key_is_not_written_to_vault_by_who_cannot_bring_it_to_the_secret(
     with pytest.raises(NoRightError, match="nothing was changed") as caught:
         keeper.store(API_KEY, given())
     assert f"may not {verb} externalsecrets in vllm" in caught.value.what
-    assert caught.value.next_command
+    assert "--serviceaccount=vllm:vllm-flows " in caught.value.next_command
     assert (world.kept, world.writes) == ({}, [])
 
 
 def test_a_new_key_needs_no_right_to_make_what_is_there(world: World, keeper: Keeper):
     keeper.store(API_KEY, given())
     world.denied = {"create", "delete"}
-    assert keeper.store(API_KEY, given("sk-other"))
+    assert keeper.store(API_KEY, given("sk-other"), anew=True)
     assert world.secret(API_KEY) == "sk-other"
 
 
@@ -53,6 +53,15 @@ def test_a_move_to_vault_is_refused_before_anybody_is_asked(world: World, keeper
     world.denied = {"create"}
     with pytest.raises(NoRightError):
         moves(keeper, Mode.VAULT)
+
+
+def test_a_move_to_plain_secrets_is_refused_to_who_cannot_delete_the_external_secret(
+    world: World, keeper: Keeper
+):
+    keeper.store(API_KEY, given())
+    world.denied = {"delete"}
+    with pytest.raises(NoRightError, match="may not delete externalsecrets"):
+        moves(keeper, Mode.KUBERNETES)
 
 
 def test_plain_secrets_need_no_right_to_external_secrets(world: World, keeper: Keeper):

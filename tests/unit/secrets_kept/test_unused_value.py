@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.unit.secrets_kept.conftest import World, wanting
 from tests.unit.secrets_kept.stored import PATH, plain
+from vllm_flows import doctor_secrets, vault_client
 from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
+from vllm_flows.doctor_findings import State
 from vllm_flows.errors import ConfigurationError, VaultUnavailableError, VllmFlowsError
 from vllm_flows.keeping import Keeper
 from vllm_flows.settings import Settings
 from vllm_flows.unused_value import note_of_unused
+from vllm_flows.vault_tokens import Token
 
 
 def unconfigured(keeper: Keeper) -> Keeper:
@@ -63,14 +67,62 @@ def test_a_vault_that_nobody_set_up_here_stops_nobody_and_is_told(keeper: Keeper
     assert "VLLM_SECRETS=kubernetes" in note
 
 
-def test_a_store_that_is_not_ready_is_told(world: World, keeper: Keeper):
-    world.store_ready = False
-    assert "is not ready: said by the store" in note_of_unused(keeper, API_KEY)
-    world.served = ""
+STORES: dict[str, dict[str, Any]] = {
+    "is not ready: said by the store": {"store_ready": False},
+    "there is no ClusterSecretStore": {"store_there": False},
+    "may not look at ClusterSecretStore": {"unseen": {"ClusterSecretStore", "ExternalSecret"}},
+    "the cluster serves no ExternalSecrets": {"served": ""},
+}
+
+
+@pytest.mark.parametrize("told", STORES)
+def test_a_vault_that_is_used_here_is_asked_however_the_store_is(
+    world: World, keeper: Keeper, told: str
+):
+    vars(world).update(STORES[told])
     assert note_of_unused(keeper, API_KEY) == ""
+    world.kept[PATH] = {"api-key": "sk-there"}
+    with pytest.raises(ConfigurationError, match="Vault's secret/vllm/api-key holds an") as caught:
+        note_of_unused(keeper, API_KEY)
+    assert told in caught.value.why
+    assert note_of_unused(wanting(keeper, secrets="kubernetes"), API_KEY) == ""
+    world.sealed = True
+    with pytest.raises(VaultUnavailableError, match="whether Vault's secret/vllm/api-key holds"):
+        note_of_unused(keeper, API_KEY)
+
+
+@pytest.mark.parametrize("told", STORES)
+def test_a_store_that_tells_nothing_is_a_note_where_nobody_set_up_vault(
+    world: World, keeper: Keeper, told: str
+):
+    vars(world).update(STORES[told])
+    note = note_of_unused(unconfigured(keeper), API_KEY)
+    assert (told in note) is ("is not ready" in told or "may not" in told)
+
+
+def test_a_store_that_was_named_and_is_not_there_is_told(world: World, keeper: Keeper):
+    world.store_there = False
+    named = replace(keeper, settings=Settings.model_validate({"secret_store": "vault-stor"}))
+    assert "there is no ClusterSecretStore vault-stor" in note_of_unused(named, API_KEY)
 
 
 def test_a_secret_that_is_there_needs_no_question_to_vault(world: World, keeper: Keeper):
     plain(world)
     world.sealed = True
     assert note_of_unused(wanting(keeper, secrets="vault"), API_KEY) == ""
+
+
+@pytest.mark.parametrize("told", ["ready", *STORES])
+def test_the_doctor_says_that_vault_holds_a_key_which_is_not_used(
+    world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, told: str
+):
+    vars(world).update(STORES.get(told, {}))
+    monkeypatch.setattr(vault_client, "health", lambda _: {"sealed": False})
+    world.token = Token("jane", (), 0, renewable=False)
+    (finding,) = doctor_secrets._vault(keeper)  # noqa: SLF001 -- what the question asks
+    assert (finding.state, "jane" in finding.found) == (State.OK, True)
+    world.kept[PATH] = {"api-key": "sk-there"}
+    (finding,) = doctor_secrets._vault(keeper)  # noqa: SLF001 -- what the question asks
+    assert finding.state is State.WARNING
+    assert "holds an API key, and namespace vllm does not use it" in finding.found
+    assert finding.fix.startswith("vllm-flows move-secrets --to vault")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.secrets_kept.conftest import World, wanting
-from tests.unit.secrets_kept.stored import given, plain
+from tests.unit.secrets_kept.stored import PATH, given, plain
 from vllm_flows.credentials import API_KEY
 from vllm_flows.errors import (
     SecretStoreError,
@@ -19,9 +19,18 @@ from vllm_flows.keeping import Keeper, raise_if_pending
 
 def test_a_new_value_is_asked_for_at_once(world: World, keeper: Keeper):
     keeper.store(API_KEY, given())
-    keeper.store(API_KEY, given("sk-other"))
+    keeper.store(API_KEY, given("sk-other"), anew=True)
     assert world.secret(API_KEY) == "sk-other"
     assert world.writes[-1] == f"annotate ExternalSecret {API_KEY.external} force-sync"
+
+
+def test_an_earlier_value_that_is_set_again_is_waited_for_as_well(world: World, keeper: Keeper):
+    keeper.store(API_KEY, given())
+    world.operator_works = world.told_failures = False
+    for value in ("sk-other", "sk-new"):
+        with pytest.raises(TimedOutError, match="is not synced yet"):
+            keeper.store(API_KEY, given(value), anew=True)
+    assert world.kept[PATH] == {"api-key": "sk-new"}
 
 
 def test_what_does_not_come_from_vault_is_waited_for_and_then_told_in_the_stores_words(
@@ -41,7 +50,7 @@ def test_the_value_that_the_secret_had_before_is_not_taken_for_the_new_one(
     keeper.store(API_KEY, given())
     world.operator_works = False
     with pytest.raises(TimedOutError, match="could not get secret data: Vault is sealed"):
-        keeper.store(API_KEY, given("sk-other"))
+        keeper.store(API_KEY, given("sk-other"), anew=True)
     assert world.secret(API_KEY) == "sk-new"
 
 
@@ -120,7 +129,7 @@ def test_what_failed_before_is_not_said_of_a_sync_that_takes_its_usual_time(
     said.clear()
     world.operator_works = True
     world.syncs_after_looks = 4
-    assert keeper.store(API_KEY, given("sk-other"))
+    assert keeper.store(API_KEY, given("sk-other"), anew=True)
     assert said == []
 
 
