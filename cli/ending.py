@@ -7,6 +7,8 @@ import sys
 import threading
 from contextlib import suppress
 
+from vllm_flows.children import end_all
+
 _LAST_SECONDS = 30.0
 _UNSENT = "the Prefect server does not take the last of this run's log: ended without"
 
@@ -33,4 +35,5 @@ def _end(code: int, told: str = "") -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
+    end_all()  # which a thread may wait for
     os._exit(code)

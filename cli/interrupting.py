@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a flow runs: the first ends it in good order, another Ctrl-C at once."""
+"""Ctrl-C and SIGTERM: what they do to a verb, and to a flow that it runs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,43 @@ import os
 import signal
 from types import FrameType
 
+from vllm_flows.children import end_all
+
 INTERRUPTED = 130
 """The exit code of an interrupted command."""
 _STDERR = 2
 _FIRST = "\ninterrupted: what is at work is brought to its end; Ctrl-C again ends at once\n"
 _SECOND = (
-    "\nended at once: helm, weights Jobs and pods that were started go on by themselves; next: the "
-    "same command again; it takes over the lock and goes on from what is there\n"
+    "\nended at once, and helm with it; weights Jobs and pods that were started go on; next: the "
+    "same command again; it takes over the lock, unlocks what helm left and goes on from there\n"
 )
 
 
+def answer_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and what it started with it.
+
+    What the caller ignores stays ignored.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; within a flow Prefect answers first, and sends the signal again."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
 class Interruptions:
-    """What the signals that end a command do, from `arm` on to the end of the process."""
+    """Ctrl-C while a flow runs: the first ends it in good order, another one at once."""
 
     def __init__(self) -> None:
         self._interrupted = False
 
     def arm(self) -> None:
-        """Answer SIGINT and SIGTERM from now on; what the caller ignores stays ignored."""
-        for number, answer in ((signal.SIGINT, self.interrupt), (signal.SIGTERM, self.terminate)):
-            if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
-                signal.signal(number, answer)
+        """Answer Ctrl-C from now on to the end of the process, unless the caller ignores it."""
+        if signal.getsignal(signal.SIGINT) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(signal.SIGINT, self.interrupt)
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt the first time; end the process the second time.
@@ -36,12 +52,8 @@ class Interruptions:
         del number, frame
         if self._interrupted:
             os.write(_STDERR, _SECOND.encode())
+            end_all()
             os._exit(INTERRUPTED)
         self._interrupted = True
         os.write(_STDERR, _FIRST.encode())
-        raise KeyboardInterrupt
-
-    def terminate(self, number: int, frame: FrameType | None) -> None:
-        """End as the first Ctrl-C does; within a flow Prefect answers first, and sends it again."""
-        del number, frame
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ import click
 
 from cli.ending import leave_threads
 from cli.hints import remember
-from cli.interrupting import INTERRUPTED
+from cli.interrupting import INTERRUPTED, answer_sigterm
 from cli.options import Options
 from cli.output import note
 from cli.verbs import Verbs
@@ -67,6 +67,7 @@ def main() -> None:
     """Run one verb and end the process with its exit code."""
     _open_what_is_closed()
     guard_process()
+    answer_sigterm()
     try:
         _run()
     except SystemExit as end:

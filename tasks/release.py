@@ -12,6 +12,7 @@ from vllm_flows.chart import Chart
 from vllm_flows.drift import Drift
 from vllm_flows.errors import LockedError, ReleaseError, TimedOutError
 from vllm_flows.going_back import Past, WayBack
+from vllm_flows.helm import Helm
 from vllm_flows.names import RELEASE, engine_deployment, engine_service
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.release_rules import (
@@ -172,9 +173,11 @@ class _Attempt:
         seconds = wait_before_unlock(release, time.time(), ours=helm.left(release), busy=busy)
         if not seconds:
             return None
-        who = "the helm of an earlier run" if busy else "a helm that is not ours"
-        limit = "" if busy else f", for {human_seconds(seconds)} at most"
-        return Pending(f"the release is {release.status}: waiting for {who}{limit}")
+        if busy:
+            who = f"the helm of an earlier run (to end it: {helm.ending()})"
+        else:
+            who = f"a helm that is not ours, for {human_seconds(seconds)} at most"
+        return Pending(f"the release is {release.status}: waiting for {who}")
 
     def _unlock(self, release: Release) -> None:
         """Take the unfinished revision out of Helm's history; the one before is current again."""
@@ -228,16 +231,31 @@ def remove_left_behind(session: Session, models: Sequence[str]) -> None:
 def wait_helm_ended(session: Session) -> None:
     """Wait for the helm that a killed run of this machine may have left at work.
 
-    Raises TimedOutError when it does not end.
+    As long as that run would have waited for it. Raises TimedOutError when it does not end.
     """
-    ending = Pending("the helm of an earlier run is still at work: waiting for its end")
     wait_for(
-        lambda: ending if session.helm.busy() else True,
-        seconds=_LIMIT_SECONDS,
+        lambda: _still_at_work(session.helm) if session.helm.busy() else True,
+        seconds=LONGEST_HELM_SECONDS,
         every=_SOON_SECONDS,
         say=say,
-        out_of_time=lambda last: _too_late(last, session.settings.namespace),
+        out_of_time=lambda _last: _never_ended(session.helm),
         clock=session.clock,
+    )
+
+
+def _still_at_work(helm: Helm) -> Pending:
+    limit = human_seconds(LONGEST_HELM_SECONDS)
+    return Pending(
+        f"the helm of an earlier run is still at work: waiting for its end, for {limit} at most; "
+        f"when it hangs: {helm.ending()}"
+    )
+
+
+def _never_ended(helm: Helm) -> TimedOutError:
+    return TimedOutError(
+        "the helm of an earlier run does not end",
+        why=f"it was waited for for {human_seconds(LONGEST_HELM_SECONDS)}, which none takes",
+        next_command=f"{helm.ending()}   (then the same command again)",
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from vllm_flows.children import started
 from vllm_flows.errors import ClusterError, ConfigurationError, MissingProgramError
 from vllm_flows.redaction import collect, collect_lines, redacted
 from vllm_flows.settings import environment_for_others
@@ -160,32 +160,16 @@ def _run(
     seconds: float,
     plugin: Mapping[str, Any],
 ) -> int | None:
-    """Run it and return its exit code; None when it had to be killed, and all it started.
-
-    Files, not pipes: a child of it that lives on would keep these open.
-    """
+    """Run it and return its exit code; None when it had to be killed, and all it started."""
     try:
-        process = subprocess.Popen(
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-        )
+        with started(command, environ, output, errors) as process:
+            return ended(process, seconds, lambda: Path(command[0]).name)
     except OSError as error:
         raise MissingProgramError(
             f"the login program {Path(command[0]).name} of the kubeconfig cannot be run",
             why=error.strerror or type(error).__name__,
             next_command=str(plugin.get("installHint") or "") or "kubectl config view --minify",
         ) from None
-    try:
-        return ended(process, seconds, lambda: Path(command[0]).name)
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _beginning(file: IO[bytes]) -> str:

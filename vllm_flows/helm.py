@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from vllm_flows.chart import Chart
+from vllm_flows.children import started
 from vllm_flows.differences import entries
 from vllm_flows.errors import MissingProgramError, ReleaseError
 from vllm_flows.going_back import Past
@@ -180,6 +181,10 @@ class Helm:
         """Say whether a helm that this product started on this machine still writes."""
         return self._lock().held()
 
+    def ending(self) -> str:
+        """Return the command that ends the helm that is `busy`, and what that started."""
+        return self._lock().ending()
+
     def left(self, release: Release) -> bool:
         """Say whether it was a helm of this product, on this machine, that left it unfinished."""
         unfinished = self._lock().unfinished()
@@ -224,22 +229,19 @@ class Helm:
         A helm that dies while it writes leaves the release pending, and the next run stuck. So it
         has a session of its own, which Ctrl-C does not reach, and files instead of pipes, which
         do not break when their reader is gone. While it writes it holds the machine's helm lock.
+        Who interrupts this process twice ends helm as well: it may hang.
         """
         program = _program()
         if writes:
             self.guard()
         lock = self._lock().taken() if writes else nullcontext()
         with lock as hold, _file(stdin) as given, _file() as output, _file() as errors:
-            process = subprocess.Popen(
-                [program, *arguments],
-                env=environment_for_others(os.environ),
-                stdin=given,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-                pass_fds=(hold.descriptor,) if hold else (),
-            )
-            code = Run(process, arguments[0], self.context, errors, writes).code(seconds)
+            command, environ = [program, *arguments], environment_for_others(os.environ)
+            inherited = (hold.descriptor,) if hold else ()
+            with started(command, environ, output, errors, given, inherited) as process:
+                if hold:
+                    hold.begun(process.pid)
+                code = Run(process, arguments[0], self.context, errors, writes).code(seconds)
             answer = subprocess.CompletedProcess(arguments, code, _text(output), _text(errors))
             if hold:
                 (hold.failed if code else hold.done)()

@@ -1,8 +1,9 @@
 """Whether a helm of ours writes on this machine, also when the run that started it was killed.
 
 The lock is a file that the helm process inherits open: it lasts just as long as that process, and
-needs no cleaning up. While a helm is at work the file says since when; that stays, with the time of
-its end, when it did not come to a good one. What happens on other machines it does not tell.
+needs no cleaning up. While a helm is at work the file says since when, and its process; that stays,
+with the time of its end, when it did not come to a good one. What happens on other machines it does
+not tell.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vllm_flows.errors import ReleaseUnavailableError
+
+_PID = "pid="
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,22 @@ class HelmLock:
         In seconds since the epoch; endless when nobody saw it end.
         """
         try:
-            since, *until = map(float, self.path.read_text().split())
+            words = self.path.read_text().split()
+            since, *until = (float(one) for one in words if not one.startswith(_PID))
         except (OSError, ValueError):
             return None
         return since, until[0] if until else math.inf
+
+    def ending(self) -> str:
+        """Return the command that ends the helm that holds it, and what that started.
+
+        One that shows it where the file does not tell which it is.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            for word in self.path.read_text().split():
+                if word.startswith(_PID):
+                    return f"kill -- -{int(word.removeprefix(_PID))}"
+        return "ps -C helm -o pid,etime,args"
 
     @contextmanager
     def taken(self) -> Iterator[Hold]:
@@ -72,10 +87,20 @@ class HelmLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            _lock(descriptor)
+            self._lock(descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ReleaseUnavailableError(
+                "a helm that was started earlier is still at work",
+                why="the run that started it has ended, helm has not",
+                next_command=self.ending(),
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -84,13 +109,20 @@ class Hold:
 
     descriptor: int
 
+    def begun(self, pid: int) -> None:
+        """Note which process it is, and the group of all that it starts."""
+        self._add(f"{_PID}{pid}")
+
     def done(self) -> None:
         """Note that helm came to a good end."""
         os.ftruncate(self.descriptor, 0)
 
     def failed(self) -> None:
         """Note that helm ended otherwise: what is begun after this moment is somebody else's."""
-        os.pwrite(self.descriptor, f" {time.time()}".encode(), os.fstat(self.descriptor).st_size)
+        self._add(str(time.time()))
+
+    def _add(self, word: str) -> None:
+        os.pwrite(self.descriptor, f" {word}".encode(), os.fstat(self.descriptor).st_size)
 
 
 def account_folder() -> Path:
@@ -101,14 +133,3 @@ def account_folder() -> Path:
         if os.access(folder, os.W_OK):
             return folder
     return Path("/tmp")  # noqa: S108 -- files in it are opened without following links
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ReleaseUnavailableError(
-            "a helm that was started earlier is still at work",
-            why="the run that started it has ended, helm has not",
-            next_command="ps -C helm -o pid,etime,args",
-        ) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from vllm_flows import exec_plugin
+from vllm_flows.children import end
 from vllm_flows.errors import ReleaseError, ReleaseUnavailableError
 from vllm_flows.kubeconfig import login_program
 
@@ -41,11 +40,11 @@ class Run:
         except BaseException:
             if self.writes:
                 self._finish(seconds)
-            end(self.process)
+            end(self.process, _END_SECONDS)
             raise
         if code is None:
             stuck = self._is_stuck(unknown=True)
-            end(self.process)
+            end(self.process, _END_SECONDS)
             raise self._login_hangs(seconds) if stuck else self._too_long(seconds)
         return code
 
@@ -97,16 +96,3 @@ class Run:
             why="where the chart comes from may be silent" if local else "the API may be silent",
             next_command="vllm-flows doctor" if local else "kubectl cluster-info",
         )
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End helm and what it started: a login program that hangs holds it up, also its own end."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-            return
-    process.wait()

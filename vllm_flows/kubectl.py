@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from vllm_flows import exec_plugin
+from vllm_flows.children import started
 from vllm_flows.settings import environment_for_others
 
 Object = dict[str, Any]
@@ -53,25 +53,11 @@ def read_objects(
 def _output(command: Sequence[str], context: str, seconds: float) -> bytes:
     """Return what a program prints. Raises SubprocessError when it fails or takes longer.
 
-    A login program that hangs goes with it, and is asked nothing by way of the terminal. What that
-    prints goes to files: it would hold a pipe open.
+    A login program that hangs goes with it, and is asked nothing by way of the terminal.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command,
-            env=environment_for_others(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-        )
-        try:
+        with started(command, environment_for_others(os.environ), output, errors) as process:
             code = _ended(process, context, seconds, errors)
-        finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
         if code:
             raise subprocess.CalledProcessError(code, command)
         output.seek(0)

@@ -30,13 +30,14 @@ class Locks:
     """What stands in the way: the lock, and the release.
 
     `lock` is who holds it, or whom it was left by. The helm that left the release unfinished may
-    still be at work for so many `seconds`.
+    still be at work for so many `seconds`; one of this machine surely is, which `ending` ends.
     """
 
     namespace: str
     lock: Held | Take
     release: Release
     seconds: float
+    ending: str = ""
 
     @property
     def pending(self) -> bool:
@@ -58,6 +59,12 @@ class Locks:
         if isinstance(self.lock, Held):
             refusal = self.lock.refusal(self.namespace, now)
             raise LockedError(refusal.what, why=refusal.why, next_command=_WHEN_IT_HANGS)
+        if self.alive and self.ending:
+            raise LockedError(
+                f"the release is {self.release.status}, and that helm is still at work",
+                why="the run that started it on this machine has ended",
+                next_command=f"wait until it has ended; or, when it hangs: {self.ending}",
+            )
         if self.alive:
             raise LockedError(
                 f"the release is {self.release.status}, and that helm may still be at work",
@@ -95,7 +102,8 @@ def look_at_locks(session: Session, now: datetime) -> Locks:
     release, helm = placed.helm.release(), placed.helm
     ours, busy = helm.left(release), helm.busy()
     seconds = wait_before_unlock(release, time.time(), ours=ours, busy=busy)
-    return Locks(session.settings.namespace, lock, release, seconds)
+    ending = helm.ending() if busy else ""
+    return Locks(session.settings.namespace, lock, release, seconds, ending)
 
 
 def seize(cluster: Cluster, wall: Callable[[], datetime] = wall_clock) -> None:

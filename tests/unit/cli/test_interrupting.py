@@ -8,9 +8,12 @@ import sys
 
 import pytest
 
+from cli.interrupting import Interruptions, answer_sigterm
+
 WORKING = """
 import time
-from cli.interrupting import Interruptions
+from cli.interrupting import Interruptions, answer_sigterm
+answer_sigterm()
 Interruptions().arm()
 try:
     print("armed", flush=True)
@@ -54,15 +57,14 @@ def test_a_second_ctrl_c_ends_it_at_once_and_says_what_is_left_and_how_to_go_on(
     assert process.returncode == 130
     first, second = errors.split("\n\n")
     assert "Ctrl-C again ends at once" in first
-    assert "ended at once: helm" in second
+    assert "ended at once, and helm with it" in second
     assert "next: the same command again" in second
 
 
 def test_signals_that_the_caller_ignores_stay_ignored(monkeypatch: pytest.MonkeyPatch):
-    from cli.interrupting import Interruptions
-
     armed: list[int] = []
     monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_IGN)
     monkeypatch.setattr(signal, "signal", lambda number, _answer: armed.append(number))
     Interruptions().arm()
+    answer_sigterm()
     assert not armed

@@ -50,6 +50,12 @@ def test_what_is_left_behind_is_told_from_what_is_in_use(
     assert "vllm-flows unlock --force" in refused.value.next_command
 
 
+def test_of_a_helm_of_this_machine_that_is_at_work_the_command_that_ends_it_is_told():
+    with pytest.raises(LockedError, match="still at work") as refused:
+        Locks("models", FREE, PENDING, 1, "kill -- -123").check(NOW)
+    assert refused.value.next_command.endswith("when it hangs: kill -- -123")
+
+
 def test_who_holds_the_lock_is_told_since_when_and_when_it_was_renewed():
     held = Locks("models", HELD, DEPLOYED, 0).lines(NOW)
     assert "held by bob@far pid 10 install, since 2030-01-01 00:00:00 UTC (3 min 0 s)" in held[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import pwd
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +34,30 @@ def test_a_process_that_inherited_the_lock_holds_it_after_its_starter_let_go(loc
         pass
     child.communicate()
     assert not lock.held()
+
+
+def test_the_command_that_ends_the_helm_that_holds_it_is_known(lock: HelmLock):
+    with lock.taken() as hold:
+        child = subprocess.Popen(  # with one of its own, which holds the lock as well
+            ["sh", "-c", "sleep 777 & wait"],  # noqa: S607 -- any program
+            pass_fds=(hold.descriptor,),
+            start_new_session=True,
+        )
+        hold.begun(child.pid)
+    with pytest.raises(ReleaseUnavailableError) as caught, lock.taken():
+        pass
+    assert caught.value.next_command == lock.ending() == f"kill -- -{child.pid}"
+    subprocess.run(["bash", "-c", lock.ending()], check=True)  # noqa: S607 -- what is promised
+    assert child.wait() == -signal.SIGTERM
+    waits = threading.Event()
+    while lock.held():
+        waits.wait(0.01)
+
+
+def test_where_the_file_does_not_tell_which_helm_holds_it_the_command_shows_it(lock: HelmLock):
+    assert lock.ending().startswith("ps -C helm")
+    with lock.taken():
+        assert lock.ending().startswith("ps -C helm")
 
 
 def test_each_namespace_of_each_cluster_has_a_lock_of_its_own(lock: HelmLock):
@@ -62,8 +88,8 @@ def test_only_a_helm_without_a_good_end_is_remembered(lock: HelmLock):
     with lock.taken() as hold:
         hold.done()
     assert lock.unfinished() is None
-    with lock.taken():
-        pass
+    with lock.taken() as hold:
+        hold.begun(123)
     unfinished = lock.unfinished()
     assert unfinished
     assert begin <= unfinished[0] <= time.time()
@@ -73,6 +99,7 @@ def test_only_a_helm_without_a_good_end_is_remembered(lock: HelmLock):
 
 def test_when_a_helm_failed_is_remembered_with_it(lock: HelmLock):
     with lock.taken() as hold:
+        hold.begun(123)
         hold.failed()
     unfinished = lock.unfinished()
     assert unfinished

@@ -82,6 +82,9 @@ class FakeHelm:
         self.busy_for -= 1
         return self.busy_for >= 0
 
+    def ending(self) -> str:
+        return "kill -- -123"
+
     def left(self, release: Release) -> bool:
         assert release.revision == 4
         return self.ours
@@ -176,7 +179,8 @@ def test_a_helm_of_an_earlier_run_is_waited_for_and_not_unlocked(world: World):
     world.apply()
     assert len(world.clock.slept) == 3
     assert world.done[0] == "delete Secret sh.helm.release.v1.vllm.v4"
-    assert "the release is pending-upgrade: waiting for the helm of an earlier run" in world.said
+    waits = "waiting for the helm of an earlier run (to end it: kill -- -123)"
+    assert f"the release is pending-upgrade: {waits}" in world.said
 
 
 def test_an_interrupted_removal_is_finished_and_then_it_installs(world: World):
@@ -268,13 +272,17 @@ def test_a_run_does_not_begin_before_the_helm_of_a_killed_one_ended(world: World
     world.helm.busy_for = 4
     tasks.wait_helm_ended(world.session)
     assert len(world.clock.slept) == 4
-    assert world.said == ["the helm of an earlier run is still at work: waiting for its end"]
+    (said,) = world.said
+    assert said.startswith("the helm of an earlier run is still at work: waiting for its end")
+    assert said.endswith("for 10 min 0 s at most; when it hangs: kill -- -123")
 
 
-def test_a_helm_that_never_ends_is_not_waited_for_without_end(world: World):
+def test_a_helm_that_never_ends_is_waited_for_as_long_as_a_run_lets_one_work(world: World):
     world.helm.busy_for = 1_000_000
-    with pytest.raises(TimedOutError, match="could not be changed"):
+    with pytest.raises(TimedOutError, match="does not end") as caught:
         tasks.wait_helm_ended(world.session)
+    assert world.clock.now() == pytest.approx(600, abs=1)
+    assert caught.value.next_command.startswith("kill -- -123 ")
 
 
 def test_only_what_helm_cannot_set_right_is_written_past_it(world: World):
