@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.waits import sorted_out
-from tasks.overlap import drain, hold, let_go, resume, set_aside
+from tasks.overlap import drain, hold, let_go, resume, set_aside, strategy_of
 from vllm_flows.names import engine_deployment
 from vllm_flows.session import Session
 
@@ -42,20 +42,21 @@ class Overlap:
     def turning(self, names: Iterable[str]) -> Iterator[None]:
         """End the newer pods of those that are held, well; the block gives them another template.
 
-        Kubernetes would end them as soon as it is there, with what they are answering.
+        Kubernetes would end them as soon as it is there, with what they are answering. It does so
+        with those that could not be set aside. Where the block fails, they go on as before.
         """
-        turned = self.held & set(names)
-        aside = {
-            name: set_aside.submit(self.session, name, engine_deployment(name))
-            for name in sorted(turned)
-        }
+        turned = {name: engine_deployment(name) for name in sorted(self.held & set(names))}
+        before = {name: strategy_of(self.session, turned[name]) for name in turned}
+        aside = {name: set_aside.submit(self.session, name, turned[name]) for name in turned}
         try:
-            if aside:
-                sorted_out(aside)
+            for name in sorted_out(aside)[1] if aside else ():
+                # Paused, with both sides there, it would be scaled to the surge that helm writes.
+                resume(self.session, turned[name], before[name])
             yield
+            before.clear()  # helm wrote its own
         finally:
-            for name in sorted(turned):
-                resume(self.session, engine_deployment(name))
+            for name, deployment in turned.items():
+                resume(self.session, deployment, before.get(name))
 
     def let_go(self, names: Iterable[str]) -> None:
         """Let the rollouts go on as Kubernetes does by itself."""

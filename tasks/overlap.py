@@ -14,7 +14,7 @@ from vllm_flows.cluster import Object
 from vllm_flows.diagnosis import rollout_complete
 from vllm_flows.diagnosis_refusals import is_observed
 from vllm_flows.errors import ClusterError, CompletionError, TimedOutError
-from vllm_flows.holding import PAUSED, RELEASED, RESUMED, held
+from vllm_flows.holding import RELEASED, held, is_set_aside, paused, resumed
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.overlap import (
     UNMARKED,
@@ -34,7 +34,7 @@ from vllm_flows.overlap import (
     surges_whole,
 )
 from vllm_flows.replicas import Replica
-from vllm_flows.selectors import selected
+from vllm_flows.selectors import owned_by, selected
 from vllm_flows.session import Session
 from vllm_flows.sizes import human_seconds
 from vllm_flows.standing_aside import in_the_way, newest_sets, serves
@@ -110,17 +110,28 @@ def set_aside(session: Session, subject: str, deployment: str) -> None:
     sets = session.cluster.find("ReplicaSet")
     if found is None or not any(map(serves, in_the_way(found, sets, answering=True))):
         return
-    session.cluster.merge("Deployment", deployment, PAUSED)
+    count = sum(one["spec"].get("replicas", 0) for one in owned_by(found, sets))
+    session.cluster.merge("Deployment", deployment, paused(found, count))
     _wait_observed(session, deployment)
     pods = [pod for one in newest_sets(found, sets) for pod in _taken_from(session, found, one)]
     if pods:
         _end_well(session, subject, pods, "newer")
 
 
-def resume(session: Session, deployment: str) -> None:
-    """Let a Deployment go on that was paused. No task, as `let_go` is none."""
+def strategy_of(session: Session, deployment: str) -> Object:
+    """Return how a Deployment replaces its pods; empty where it is gone."""
+    found = session.cluster.get("Deployment", deployment) or {"spec": {}}
+    strategy: Object = found["spec"].get("strategy") or {}
+    return strategy
+
+
+def resume(session: Session, deployment: str, strategy: Object | None = None) -> None:
+    """Let a Deployment go on that was paused; without a helm meanwhile, with its `strategy`.
+
+    No task, as `let_go` is none.
+    """
     if session.cluster.get("Deployment", deployment) is not None:
-        session.cluster.merge("Deployment", deployment, RESUMED)
+        session.cluster.merge("Deployment", deployment, resumed(strategy))
 
 
 def _wait_observed(session: Session, deployment: str) -> None:
@@ -209,9 +220,13 @@ def _requests(session: Session, pod: Object) -> int | str:
 def delete_leftovers(session: Session) -> None:
     """Bring to its end what an interrupted run left; take the mark from what serves on.
 
-    Older pods first get no more requests, and finish those they have, as in `drain`.
+    Older pods first get no more requests, and finish those they have, as in `drain`. What was
+    paused goes on before helm writes a surge that is too small for the pods of both templates.
     """
     cluster = session.cluster
+    engines = cluster.find("Deployment", ENGINE_SELECTOR)
+    for engine in filter(is_set_aside, engines):
+        resume(session, engine["metadata"]["name"])
     pods = cluster.find("Pod", ENGINE_SELECTOR)
     if any(map(is_marked, pods)):
         pods = _nobodys(session, pods)
@@ -220,7 +235,7 @@ def delete_leftovers(session: Session) -> None:
         cluster.merge("Pod", pod["metadata"]["name"], nobodys(pod))
     if answering:
         _let_finish(session, "left by an interrupted run", answering, "older")
-    for one in leftovers(pods, cluster.find("Deployment", ENGINE_SELECTOR)):
+    for one in leftovers(pods, engines):
         if cluster.delete(one.kind, one.name):
             say(f"{one.kind} {one.name} was left by an interrupted run, and serves nobody: deleted")
 

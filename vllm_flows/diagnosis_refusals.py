@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from vllm_flows.diagnosis_categories import Category, Diagnosis, Object, Place, place_of
+from vllm_flows.holding import is_set_aside
 
 _KINDS: Sequence[tuple[Category, re.Pattern[str], str]] = tuple(
     (category, re.compile(pattern), summary)
@@ -58,10 +59,14 @@ def refusal(deployment: Object, live_pods: int, *, making_room: bool) -> Diagnos
 
 
 def paused(deployment: Object) -> Diagnosis | None:
-    """Return that somebody paused the Deployment, which has not all its pods of the newest kind."""
+    """Return that somebody paused the Deployment, which has not all its pods of the newest kind.
+
+    None for a pause of ours: it is a part of what holds the rollout.
+    """
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     through = status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
-    if not deployment["spec"].get("paused") or (through and is_observed(deployment)):
+    ended = (through and is_observed(deployment)) or is_set_aside(deployment)
+    if not deployment["spec"].get("paused") or ended:
         return None
     summary = "the Deployment is paused (spec.paused): its pods are not replaced"
     return place_of(deployment).diagnosis(Category.PAUSED, summary, definite=True)

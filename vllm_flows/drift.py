@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vllm_flows.holding import RELEASED, RESUMED, is_held
+from vllm_flows.holding import RELEASED, RESUMED, is_held, is_set_aside
 from vllm_flows.quantities import parse_quantity
 
 Object = Mapping[str, Any]
@@ -75,7 +75,7 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     labels = {key: v for key, v in (metadata.get("labels") or {}).items() if key != _HELMS_LABEL}
     shown["metadata"] = {**metadata, "labels": labels}
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
-    if _was_paused(wanted, found):
+    if _was_paused(wanted, found) and not is_set_aside(found):
         return Drift(kind, name, (*changes, "spec.paused: (not set) -> True"), RESUMED)
     if kind == "Deployment" and is_held(found):
         return Drift(kind, name, (*changes, _HELD), RELEASED)

@@ -22,10 +22,31 @@ def held(deployment: Object) -> dict[str, Any]:
 RELEASED: Object = {"spec": {"minReadySeconds": None}}
 """The fields that let a rollout go on; the chart (0.1.8 to 0.1.12) sets none of them."""
 
-PAUSED: Object = {"spec": {"paused": True}}
-"""The fields that keep a Deployment from making pods."""
+
+def paused(deployment: Object, pods: int) -> dict[str, Any]:
+    """Return the fields that keep a Deployment from making pods, and from ending its `pods`.
+
+    While pods of several templates are there, a paused one is still scaled: to its replicas and
+    the surge (kubernetes pkg/controller/deployment/sync.go, `scale`), which may be of another
+    change than these pods. A surge of none is refused where no pod may be unavailable.
+    """
+    surge = max(1, pods - deployment["spec"].get("replicas", 1))
+    limits = {"maxSurge": surge, "maxUnavailable": 0}
+    return {"spec": {"paused": True, "strategy": {"rollingUpdate": limits}}}
+
+
 RESUMED: Object = {"spec": {"paused": None}}
 """The fields that let it. Helm leaves what its manifest does not have, and the chart sets none."""
+
+
+def resumed(strategy: Object | None) -> dict[str, Any]:
+    """Return the fields that undo `paused`, where helm did not yet: with the `strategy` before."""
+    return {"spec": {**RESUMED["spec"], **({"strategy": strategy} if strategy else {})}}
+
+
+def is_set_aside(deployment: Object) -> bool:
+    """Say whether a Deployment is paused as we do it: its rollout is held as well."""
+    return bool(deployment["spec"].get("paused")) and is_held(deployment)
 
 
 def is_held(deployment: Object) -> bool:

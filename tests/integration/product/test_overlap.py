@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.product.changing_models import (
+    DEPLOYMENT,
     QWEN,
     REPOSITORY,
     commit,
     history,
     phi,
+    pods_of,
     served,
     session_of,
 )
@@ -172,10 +175,10 @@ def run_until_beside(product: Product, how: signal.Signals) -> None:
         run.ended()
 
 
-def ready_beside(session: Session) -> None:
-    """Wait until old and new replicas are ready, side by side."""
+def ready_beside(session: Session, count: int = 2) -> None:
+    """Wait until old and new replicas are ready, side by side: so many together."""
     end = time.monotonic() + _PATIENCE
-    while len(session.ready_replicas("phi4")) < 2:
+    while len(session.ready_replicas("phi4")) < count:
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -329,6 +332,50 @@ def test_what_a_killed_run_left_is_asked_before_its_older_replicas_end_whatever_
     assert silence(said) < _HARDLY_SECONDS
     assert served(session) == good[:8]
     settled(product)
+
+
+def scalings(product: Product) -> set[str]:
+    """Return what the controller said of each time that it scaled a ReplicaSet of the model."""
+    chosen = f"reason=ScalingReplicaSet,involvedObject.name={DEPLOYMENT}"
+    found = product.kubectl("get", "events", "-o", "json", "--field-selector", chosen)
+    return {f"{one['message']} x{one.get('count')}" for one in json.loads(found)["items"]}
+
+
+def as_killed_while_setting_aside(product: Product) -> None:
+    """Do what a run does that is killed after it paused the Deployment, before any pod went."""
+    limits = {"maxSurge": 2, "maxUnavailable": 0}
+    fields = {"spec": {"paused": True, "strategy": {"rollingUpdate": limits}}}
+    product.kubectl("patch", "deployment", DEPLOYMENT, "--type=merge", "-p", json.dumps(fields))
+    assert "phi4: next: vllm-flows " in product.run("status").stderr
+    assert "spec.paused" not in product.run("plan").stderr
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_no_older_replica_ends_and_none_is_made_on_the_way_back_whatever_surge_helm_wrote(
+    product: Product,
+    monkeypatch: pytest.MonkeyPatch,
+    paused: bool,  # noqa: FBT001 -- a parameter
+):
+    good = commit(product)
+    product.install(phi(good, "replicaCount: 2"), QWEN)
+    session = session_of(product, monkeypatch)
+    old = pods_of(product, "phi4")
+    product.models(phi(commit(product, "empty"), "replicaCount: 2"), QWEN)
+    run_until_beside(product, signal.SIGKILL)
+    ready_beside(session, 4)
+    before = scalings(product)
+    if paused:
+        as_killed_while_setting_aside(product)
+    product.hub("commit", repo="Qwen/Qwen3-4B", kind="weights")
+    product.run("update", "qwen3", "--yes")
+    said = product.run("install", "--yes", code=1).stderr
+    assert f"{good[:8]} serves again, as before" in said
+    assert "2 newer replicas get no more requests" in said
+    assert pods_of(product, "phi4") == old
+    assert scalings(product) == before
+    (deployment,) = product.objects("deployments", "model=phi4")
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 1
+    assert not deployment["spec"].get("paused")
 
 
 def test_a_commit_that_did_not_do_is_not_tried_again_until_the_branch_moves(product: Product):

@@ -91,6 +91,14 @@ def test_a_hold_is_no_change_from_outside():
     assert repaired.but_held.repair == {"spec": MANIFEST["spec"]}
 
 
+def test_nor_is_the_pause_of_what_is_held():
+    found = live()
+    found["spec"] |= {"minReadySeconds": 1199, "progressDeadlineSeconds": 1200, "paused": True}
+    held = drift_of(MANIFEST, found)
+    assert held
+    assert held.but_held is None
+
+
 def test_seconds_that_somebody_else_wants_pods_to_be_ready_for_are_theirs():
     found = live()
     found["spec"] |= {"minReadySeconds": 30, "progressDeadlineSeconds": 1200}

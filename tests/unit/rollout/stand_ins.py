@@ -133,7 +133,7 @@ class Tasks:
             patch.setattr(module, "restart_newest", self.restart_newest)
         for name in ("hold", "drain", "set_aside"):
             patch.setattr(overlapping, name, SimpleNamespace(submit=getattr(self, name)))
-        for name in ("let_go", "resume"):
+        for name in ("let_go", "resume", "strategy_of"):
             patch.setattr(overlapping, name, getattr(self, name))
         patch.setattr(rolling, "measured", self.measured)
         for module in (progress, returning):
@@ -163,9 +163,13 @@ class Tasks:
         self.done.append(f"set aside {model}")
         return self.future(None)
 
-    def resume(self, _session: object, deployment: str) -> None:
+    def strategy_of(self, _session: object, _deployment: str) -> dict[str, str]:
+        return {"type": "RollingUpdate"}
+
+    def resume(self, _session: object, deployment: str, strategy: object = None) -> None:
         assert self.done[-2].startswith("set aside")
         assert self.done[-1].startswith(("helm", "rollback")), deployment
+        assert strategy is None, "helm wrote its own"
 
     def let_go(self, _session: object, deployment: str) -> None:
         model = deployment.removeprefix("vllm-").removesuffix("-deployment-vllm")

@@ -36,6 +36,7 @@ def deployment(name: str, labels: dict[str, str], held: float | None = None) -> 
 
 
 HELD = deployment("vllm-q-deployment-vllm", {"model": "q"}, 1199)
+ASIDE = {**HELD, "spec": {**HELD["spec"], "paused": True}}
 FREE = deployment("vllm-b-deployment-vllm", {"model": "b"})
 TRIAL = deployment("vllm-trial-q", {"vllm-flows.io/trial": "q"})
 MARKED = {MARK: "vllm", "vllm-flows.io/draining": "true"}
@@ -63,12 +64,16 @@ class FakeCluster:
         self.done: list[str] = []
         self.pods: list[Any] = [DRAINING]
         self.sets = [STAYS, GOES]
+        self.engine = HELD
         self.looks = 0
 
     def find(self, kind: str, _selector: str = "") -> list[Any]:
         if kind == "ReplicaSet":
             return self._sets()
-        return {"Deployment": [HELD, FREE, TRIAL], "Pod": self.pods}[kind]
+        return {"Deployment": [self.engine, FREE, TRIAL], "Pod": self.pods}[kind]
+
+    def get(self, _kind: str, _name: str) -> Any:
+        return self.engine
 
     def _sets(self) -> list[Any]:
         """Let the one that goes be gone at the third look, its pods with no owner then."""
@@ -86,7 +91,7 @@ class FakeCluster:
         return True
 
     def merge(self, _kind: str, name: str, fields: Any) -> None:
-        self.done.append(f"{name}: {fields['metadata']}")
+        self.done.append(f"{name}: {fields.get('metadata') or fields['spec']}")
 
 
 @pytest.fixture
@@ -113,6 +118,18 @@ def bring_to_its_end(cluster: Any, *busy: int) -> Any:
 
 
 def test_what_serves_nobody_is_deleted(cluster: FakeCluster):
+    bring_to_its_end(cluster)
+    assert cluster.done == ["delete Pod old", "delete Deployment vllm-trial-q"]
+
+
+def test_what_is_left_paused_goes_on_before_anything_is_written(cluster: FakeCluster):
+    cluster.engine = ASIDE
+    bring_to_its_end(cluster)
+    assert cluster.done[0] == "vllm-q-deployment-vllm: {'paused': None}"
+
+
+def test_what_somebody_else_paused_is_no_leftover(cluster: FakeCluster):
+    cluster.engine = {**FREE, "spec": {**FREE["spec"], "paused": True}}
     bring_to_its_end(cluster)
     assert cluster.done == ["delete Pod old", "delete Deployment vllm-trial-q"]
 
@@ -247,3 +264,5 @@ def test_a_rollout_that_is_held_says_so_and_how_it_goes_on():
     assert "its older replicas are kept beside the new ones" in found.summary
     assert "its older replicas ended" in diagnose(HELD, []).summary
     assert found.next_command.startswith("vllm-flows update ")
+    paused = {**both, "spec": {**HELD["spec"], "paused": True}}
+    assert diagnose(paused, []) == found

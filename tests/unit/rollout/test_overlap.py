@@ -18,6 +18,7 @@ from vllm_flows.errors import (
     CompletionError,
     TimedOutError,
 )
+from vllm_flows.holding import paused
 from vllm_flows.overlap import (
     has_both,
     is_draining,
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 NAME = "vllm-q-deployment-vllm"
 OLD_LABELS = {"model": "q", "environment": "test", "pod-template-hash": "old"}
+LIMITS = {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def paused_with(limits: dict[str, int]) -> dict[str, Any]:
+    return {"paused": True, "strategy": {"rollingUpdate": limits}}
+
+
+PAUSED = paused_with(LIMITS)
 
 
 def deployment(surge: object = 1, unavailable: object = 0, replicas: int = 1) -> dict[str, Any]:
@@ -334,7 +343,7 @@ def test_newer_pods_end_as_well_as_older_ones_while_the_deployment_makes_no_othe
     cluster.sets[0]["status"] = {"readyReplicas": 1}
     found = session(cluster, [2, 0])
     tasks_overlap.set_aside.fn(found, "q", NAME)
-    assert cluster.done[0] == f"{NAME}: {{'paused': True}}"
+    assert cluster.done[0] == f"{NAME}: {PAUSED}"
     assert cluster.done[2:4] == ["delete ReplicaSet new alone", "ReplicaSet new is gone"]
     assert cluster.done[-1] == "delete Pod old-pod"
     assert said[0] == "1 newer replicas get no more requests, and finish those they have"
@@ -355,12 +364,40 @@ def test_newer_pods_stay_until_the_controller_knows_of_the_pause():
     cluster.paused_unseen = True
     with pytest.raises(TimedOutError):
         tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
-    assert cluster.done == [f"{NAME}: {{'paused': True}}"]
+    assert cluster.done == [f"{NAME}: {PAUSED}"]
+
+
+@pytest.mark.parametrize(("surge", "replicas"), [(1, 2), (2, 1), (1, 1), ("100%", 3)])
+def test_setting_newer_pods_aside_scales_nothing_whatever_helm_wrote_for_others(
+    said: list[str], surge: object, replicas: int
+):
+    del said
+    cluster = FakeCluster(surge=surge, replicas=replicas)
+    for one in cluster.sets:
+        one["spec"]["replicas"] = replicas
+        one["status"] = {"readyReplicas": replicas}
+    tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
+    limits = {"maxSurge": replicas, "maxUnavailable": 0}
+    assert cluster.done[0] == f"{NAME}: {paused_with(limits)}"
+
+
+def test_a_surge_that_the_api_would_refuse_is_not_asked_for():
+    assert paused(deployment(replicas=3), 2) == {"spec": paused_with(LIMITS)}
+
+
+def test_a_deployment_without_a_helm_meanwhile_is_as_it_was_before_it_was_paused():
+    cluster = FakeCluster(surge=3)
+    found = session(cluster, [0])
+    strategy = tasks_overlap.strategy_of(found, NAME)
+    tasks_overlap.resume(found, NAME, strategy)
+    assert strategy == {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 0}}
+    assert cluster.done == [f"{NAME}: {{'paused': None, 'strategy': {strategy}}}"]
 
 
 def test_a_deployment_that_is_gone_needs_not_be_let_go():
     cluster = FakeCluster()
     cluster.deployment = None
+    assert tasks_overlap.strategy_of(session(cluster, [0]), NAME) == {}
     tasks_overlap.let_go(session(cluster, [0]), NAME)
     tasks_overlap.resume(session(cluster, [0]), NAME)
     tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)

@@ -66,6 +66,7 @@ class Tasks:
         patch.setattr(overlapping, "set_aside", self.step("set aside newer"))
         for name in ("let_go", "resume"):
             patch.setattr(overlapping, name, self.on_deployment(name))
+        patch.setattr(overlapping, "strategy_of", lambda *_: {})
 
     def roll_back(self, _session: object, back: WayBack, _reason: str) -> None:
         assert back.past
@@ -82,7 +83,7 @@ class Tasks:
         return SimpleNamespace(submit=submit)
 
     def on_deployment(self, verb: str) -> Any:
-        def do(_session: object, deployment: str) -> None:
+        def do(_session: object, deployment: str, *_: object) -> None:
             model = deployment.removeprefix("vllm-").removesuffix("-deployment-vllm")
             self.done.append(f"{verb} {model}")
 
