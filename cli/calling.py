@@ -69,7 +69,7 @@ def _explain(session: Session, rows: list[Endpoint]) -> None:
 @click.pass_obj
 def list_api_models(options: Options, *, form: str) -> None:
     """Show which models the API itself lists, and which are missing."""
-    from vllm_flows.api_models import compared, listed_models
+    from vllm_flows.api_models import compared, listed_models, why_missing
     from vllm_flows.session import Session
 
     session = Session.open(options.settings())
@@ -78,6 +78,9 @@ def list_api_models(options: Options, *, form: str) -> None:
     emit([one.row for one in rows] if form == "table" else [one.data for one in rows], form)
     missing = [one.name for one in rows if not one.listed]
     if missing:
-        note(f"{', '.join(missing)}: not in the API's list; next: vllm-flows wait {missing[0]}")
+        found = why_missing(session, missing)
+        why = f" ({found.what}; {found.why})" if found else ""
+        helps = found.next_command if found else f"vllm-flows wait {missing[0]}"
+        note(f"{', '.join(missing)}: not in the API's list{why}; next: {helps}")
     if not rows:
         note("the API lists no model; next: vllm-flows install")

@@ -55,13 +55,18 @@ def test_completions(
         )
     from vllm_flows.reaching import reached_api
     from vllm_flows.refused_key import explaining_refusals
+    from vllm_flows.router_key import explaining_unknown
     from vllm_flows.session import Session
 
     session = Session.open(options.settings())
     name = choose_model(session, model, "test-completions")
     _insist_on_prompts(options, name)
     kinds = [kind for kind, wanted in ((True, not no_chat), (False, not chat_only)) if wanted]
-    with reached_api(session, name) as api, explaining_refusals(session):
+    with (
+        reached_api(session, name) as api,
+        explaining_unknown(session),
+        explaining_refusals(session),
+    ):
         answers = _ask(api, name, prompt, kinds, max_tokens, shown=form == "table")
     if form != "table":
         emit([answer.data for answer in answers], form)

@@ -45,7 +45,8 @@ def health(
         models_file: Path on the machine that runs the flow; leave out for VLLM_MODELS_FILE.
         repairs_at_most: Repairs of one run, where they are wanted.
         deep: Read all weights on the volumes, and compare their hashes.
-        repair: Restart a replica that does not answer, fetch damaged files anew.
+        repair: Restart a replica that does not answer or holds another API key, and a router that
+            does; fetch damaged files anew.
 
     """
     whole = not models
@@ -86,14 +87,14 @@ def _repaired(session: Session, models: Sequence[Model], outcome: Outcome, at_mo
         if waiting:
             with locked(session, "health") as guarded:
                 while waiting:
-                    results.append(_mended(guarded, by_name[waiting[0].model], waiting[0]))
+                    results.append(_mended(guarded, by_name.get(waiting[0].model), waiting[0]))
                     waiting.pop(0)
     except LockedError as error:
         results += [one.left(error.what) for one in waiting]
     return with_repairs(outcome, results)
 
 
-def _mended(session: Session, model: Model, repair: Repair) -> Result:
+def _mended(session: Session, model: Model | None, repair: Repair) -> Result:
     """Do one repair; what keeps it from coming about concerns no other."""
     try:
         mend(session, model, repair)

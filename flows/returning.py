@@ -17,6 +17,7 @@ from vllm_flows.common_changes import key_changes
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.going_back import Failures, GoneBack, Refused, WayBack, way_back
 from vllm_flows.names import engine_deployment
+from vllm_flows.refused_key import KeyChangedError
 from vllm_flows.refusing import held_against_tried
 from vllm_flows.rollout import AT_REST
 from vllm_flows.values import has_api_key
@@ -24,7 +25,12 @@ from vllm_flows.waves import Wave, stops_pods, with_strategy
 
 
 def find_way_back(progress: Progress, wave: Wave, failed: Failures) -> WayBack | None:
-    """Return the way back of those that failed, None where all stay as they are."""
+    """Return the way back of those that failed, None where all stay as they are.
+
+    With another key stored than they were started for nothing of before would come back.
+    """
+    if any(isinstance(error, KeyChangedError) for error in failed.values()):
+        return None
     pasts = {
         name: progress.past(name) for name in failed if progress.model(name).on_failure != "keep"
     }

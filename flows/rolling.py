@@ -26,6 +26,7 @@ from vllm_flows.metrics import ROLLOUT, of_rollout
 from vllm_flows.models import answers_prompts
 from vllm_flows.names import engine_deployment
 from vllm_flows.plan import STAYING, Action
+from vllm_flows.refused_key import with_changed_key
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Change, Wave, router_lags, waves
 
@@ -83,6 +84,7 @@ class Rolling(Progress):
             late = self._bring(wave, names, steps, overlap)
             seen = prove(self, self._relieved(names, late, overlap))
             failed = self._once_more(names, {**late, **seen}, overlap)
+            failed = with_changed_key(self.run.session, self.run.api_key, failed)
             self.failed |= failed
             if failed:
                 way = find_way_back(self, wave, failed)

@@ -35,11 +35,14 @@ def check(session: Session, models: Sequence[Model], *, deep: bool) -> Outcome:
 
 
 @task(task_run_name="repair {repair.model}", **ONCE)
-def mend(session: Session, model: Model, repair: Repair) -> None:
-    """Do one repair. Raises VllmFlowsError when it does not come about."""
+def mend(session: Session, model: Model | None, repair: Repair) -> None:
+    """Do one repair, None of a model where it is the router's.
+
+    Raises VllmFlowsError when it does not come about.
+    """
     if repair.way is Way.RESTART:
         session.cluster.delete("Pod", repair.pod)
-    else:
+    elif model:
         _fetch_anew(session, model)
     say(f"repair: {repair.model}: {repair.text}")
 

@@ -8,13 +8,16 @@ from typing import Any
 
 from vllm_flows.asking import advised
 from vllm_flows.completion_checks import Card
+from vllm_flows.completions import KeyRefusedError
 from vllm_flows.errors import CompletionError, NotDeployedError, NotReadyError
 from vllm_flows.model_problems import printable
 from vllm_flows.reaching import deployed_names, reached_api
 from vllm_flows.refused_key import explaining_refusals
+from vllm_flows.router_key import why_unknown
 from vllm_flows.session import Session
 
 _LONGEST = 100
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,11 @@ def listed_models(session: Session) -> list[Card]:
         except (CompletionError, NotDeployedError, NotReadyError):
             continue  # it is missing from the answer, which is what is asked
     return cards
+
+
+def why_missing(session: Session, missing: Sequence[str]) -> KeyRefusedError | None:
+    """Return the key that keeps missing models from the list, by the first few of them.
+
+    None where none does, as far as can be seen now.
+    """
+    return next(filter(None, (why_unknown(session, name) for name in missing[:_FEW])), None)

@@ -124,7 +124,7 @@ RULES: dict[Kind, Rule] = {
     ),
     Kind.OTHER_KEY: Rule(
         State.DEGRADED,
-        "a replica read another API key, when it started, than it was started for",
+        "a replica, or the router, read another API key, when it started, than it was started for",
         "vllm-flows check MODEL --repair",
     ),
     Kind.RESTARTS: Rule(
@@ -175,6 +175,10 @@ RULES: dict[Kind, Rule] = {
 }
 
 
+OF_THE_KEY = {Kind.OTHER_KEY, Kind.KEY_REFUSED}
+_OF_A_KEY_TOO = {Kind.NO_ANSWER, Kind.NOT_ROUTED, Kind.ROUTER_DOWN}
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was found: of a model, or of one `replica` of it.
@@ -215,9 +219,22 @@ def state_of(findings: Iterable[Finding]) -> State:
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return them in the order in which a reader needs them."""
-    kinds = list(Kind)
-    return tuple(sorted(findings, key=lambda one: (-one.state.badness, kinds.index(one.kind))))
+    """Return them in the order in which a reader needs them: the worst first.
+
+    Before an answer that does not come stands the key that was refused: that is why.
+    """
+    found, kinds = list(findings), list(Kind)
+    causes = OF_THE_KEY if any(one.kind in _OF_A_KEY_TOO for one in found) else set()
+    return tuple(
+        sorted(
+            found,
+            key=lambda one: (
+                one.kind not in causes,
+                -one.state.badness,
+                kinds.index(one.kind),
+            ),
+        )
+    )
 
 
 @dataclass(frozen=True)

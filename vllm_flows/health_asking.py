@@ -132,6 +132,19 @@ class Asked:
         return lost_on_the_way(self.routed, self.own)
 
     @property
+    def unrouted(self) -> bool:
+        """Say whether all its replicas answer, and the router knows none of them."""
+        if not self.own or not all(heard.well for heard in self.own):
+            return False
+        return self.routed is None or not (self.routed.well or self.routed.way or self.lost)
+
+    @property
+    def refused(self) -> bool:
+        """Say whether all its replicas refuse the key."""
+        refusals = [isinstance(heard.error, KeyRefusedError) for heard in self.own]
+        return bool(refusals) and all(refusals)
+
+    @property
     def waited(self) -> float:
         """How many seconds the questions waited for their turn."""
         first = self.routed.waited if self.routed else 0.0

@@ -20,7 +20,7 @@ from vllm_flows.health_asking import Asker
 from vllm_flows.health_beside import BesideTold
 from vllm_flows.health_events import key_of
 from vllm_flows.health_hub import judge_verdict
-from vllm_flows.health_judging import judge_restarts, restart_counts
+from vllm_flows.health_judging import judge_restarts, judge_stray, led_astray, restart_counts
 from vllm_flows.health_lanes import Lanes
 from vllm_flows.health_looking import Look, look, wanted_replicas
 from vllm_flows.health_memory import NOTHING, Memory, remembered
@@ -30,6 +30,7 @@ from vllm_flows.health_volume_rules import judge_volume
 from vllm_flows.models import Model
 from vllm_flows.names import some_of
 from vllm_flows.retrying import begun
+from vllm_flows.router_key import Stray, stray
 from vllm_flows.session import Session
 
 Say = Callable[[str], None]
@@ -102,6 +103,9 @@ def _checked(
     told = beside.end(others, seen)
     models_found = [_completed(found[one.name], seen, told, listed) for one in models]
     lost = _judge_way([name for name, one in found.items() if one.asked.lost], len(models))
+    if strays := _strays(session, found, seen):
+        models_found = [led_astray(one, strays) for one in models_found]
+        lost += judge_stray(strays)
     shared = [router.with_more([*told.drifts.get(ROUTER, ()), *lost]), told.release]
     return found, [*models_found, *shared, told.hub.shared, told.volumes.shared], counted
 
@@ -141,6 +145,17 @@ def _judge_way(lost: Sequence[str], count: int) -> list[Finding]:
         return []
     what = f"brought no answer of {len(lost)} of {count} models, which answer themselves"
     return [Finding(Kind.LOST, what, some_of(lost, 5))]
+
+
+def _strays(session: Session, found: Mapping[str, OfModel], seen: Look) -> Stray | None:
+    """Return the routers whose key keeps models from being answered, as far as can be seen."""
+    unrouted = [name for name, one in found.items() if one.asked.unrouted]
+    if seen.changing or not (unrouted or any(one.asked.refused for one in found.values())):
+        return None
+    try:
+        return stray(session, unrouted)
+    except VllmFlowsError:
+        return None
 
 
 def _ask_all(asker: Asker, models: Sequence[Model], seen: Look, say: Say) -> dict[str, OfModel]:

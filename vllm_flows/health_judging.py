@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_flows.completion_checks import NoTextError, OtherModelError
@@ -17,11 +17,12 @@ from vllm_flows.completions import (
 )
 from vllm_flows.diagnosis_categories import Diagnosis
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.health import Finding, Kind
+from vllm_flows.health import OF_THE_KEY, Checked, Finding, Kind
 from vllm_flows.health_memory import Baseline, Memory
 from vllm_flows.health_shapes import Shape, difference
 from vllm_flows.health_speed import Speed, slow_start, slow_tokens
 from vllm_flows.refused_key import OtherKeyError
+from vllm_flows.router_key import Stray
 from vllm_flows.sizes import human_seconds
 from vllm_flows.status import Health, Status
 
@@ -51,7 +52,6 @@ _KINDS: tuple[tuple[type[VllmFlowsError], Kind], ...] = (
     (KeyRefusedError, Kind.KEY_REFUSED),
     (NotYetError, Kind.NO_ANSWER),
 )
-_OF_THE_KEY = {Kind.OTHER_KEY, Kind.KEY_REFUSED}
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,31 @@ def judge_ways(
     return [*found, Finding(Kind.NOT_ROUTED, f"through the router: {what}", why, helps)]
 
 
+def judge_stray(found: Stray) -> list[Finding]:
+    """Judge that routers hold another key than the stored one; each is to be replaced by itself."""
+    if not found.pods:
+        error = found.error()
+        return [Finding(Kind.KEY_REFUSED, error.what, error.why, error.next_command)]
+    errors = {pod: replace(found, pods=(pod,)).error() for pod in found.pods}
+    return [
+        Finding(Kind.OTHER_KEY, error.what, error.why, error.next_command, pod)
+        for pod, error in errors.items()
+    ]
+
+
+def led_astray(one: Checked, found: Stray) -> Checked:
+    """Say of a model that the router does not lead to why that is."""
+    error = found.error()
+    findings = (
+        replace(each, why=f"{error.what}; {each.why}", next_command=error.next_command)
+        if each.kind is Kind.NOT_ROUTED
+        else each
+        for each in one.findings
+    )
+    return replace(one, findings=tuple(findings))
+
+
 def _told(finding: Finding, found: Iterable[Finding]) -> bool:
     """Say whether a replica told the same: then its name is there too."""
-    same = _OF_THE_KEY if finding.kind in _OF_THE_KEY else {finding.kind}
+    same = OF_THE_KEY if finding.kind in OF_THE_KEY else {finding.kind}
     return any(one.kind in same for one in found)

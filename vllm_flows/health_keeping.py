@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from vllm_flows.errors import ClusterError, ConflictError, NotDeployedError, VllmFlowsError
 from vllm_flows.health_baseline import renewed
 from vllm_flows.health_checking import Outcome
-from vllm_flows.health_events import Change, with_told
+from vllm_flows.health_events import Change, key_of, with_told
 from vllm_flows.health_memory import (
     CONFIG_MAP,
     NOTHING,
@@ -97,7 +97,8 @@ def with_repairs(outcome: Outcome, results: Sequence[Result]) -> Outcome:
     for name, one in of.items():
         if one.tried:
             done = (outcome.health.at, str(one.repair.way))
-            memories[name] = replace(memories[name], repairs=(*memories[name].repairs, done))
+            key = key_of(name)
+            memories[key] = replace(memories[key], repairs=(*memories[key].repairs, done))
     checked = (of[one.name].on(one) if one.name in of else one for one in outcome.health.checked)
     health = replace(
         outcome.health,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from vllm_flows import health
 from vllm_flows.claims import weights_claims
 from vllm_flows.cluster import Object
 from vllm_flows.diagnosis_categories import Diagnosis
@@ -55,14 +56,14 @@ class Look:
         return ready_replicas(self.pods.get(model, ()))
 
     def nodes(self) -> dict[str, dict[str, str]]:
-        """Return by model the node of each of its pods that has one."""
+        """Return by model, and for the router, the node of each of its pods that has one."""
         return {
             model: {
                 pod["metadata"]["name"]: pod["spec"]["nodeName"]
                 for pod in pods
                 if pod["spec"].get("nodeName")
             }
-            for model, pods in self.pods.items()
+            for model, pods in {**self.pods, health.ROUTER: self.router_pods}.items()
         }
 
     def digest(self, model: str) -> str:

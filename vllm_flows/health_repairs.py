@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows.errors import VllmFlowsError
-from vllm_flows.health import Checked, Finding, Kind
+from vllm_flows.health import ROUTER, Checked, Finding, Kind
+from vllm_flows.health_events import key_of
 from vllm_flows.health_memory import NOTHING, Memory
 
 _RESTARTED = {Kind.SILENT, Kind.EMPTY, Kind.RUBBISH, Kind.OTHER_KEY}
@@ -31,7 +32,10 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Repair:
-    """What is to be done for one model: its `pod` is ended, or damaged files are fetched anew."""
+    """What is to be done for one model: its `pod` is ended, or damaged files are fetched anew.
+
+    The router has no files.
+    """
 
     model: str
     way: Way
@@ -70,7 +74,8 @@ class Result:
 
     def on(self, one: Checked) -> Checked:
         """Return what was found of the model with what came of it, and what to run now."""
-        next_command = self.next_command if self.why else f"vllm-flows check {one.name}"
+        again = "vllm-flows check" if one.shared else f"vllm-flows check {one.name}"
+        next_command = self.next_command if self.why else again
         kinds = {Kind.WEIGHTS} if self.repair.way is Way.REFETCH else _RESTARTED
         said = self.why or f"since then {self.repair.text}"
         findings = tuple(
@@ -103,16 +108,18 @@ def choose(
 ) -> Repairs:
     """Choose the repairs of one run; `nodes` has by model the node of each of its pods.
 
+    A router that holds another key is replaced like an engine that does.
     Models that do not answer come before those that do. `now` is in seconds since the epoch.
     """
     chosen: list[Repair] = []
     refused: list[Result] = []
     models = [one for one in checked if not one.shared]
-    for one in sorted(models, key=lambda one: -one.state.badness):
+    routers = [one for one in checked if one.name == ROUTER]
+    for one in sorted([*models, *routers], key=lambda one: -one.state.badness):
         repair = _wanted(one, nodes.get(one.name, {}))
         if repair is None:
             continue
-        why = _obstacle(repair, one, models, memories.get(one.name, NOTHING), now)
+        why = _obstacle(repair, one, models, memories.get(key_of(one.name), NOTHING), now)
         if why:
             told = _holds_another_key(one)
             refused.append(repair.left(why, "" if told else f"vllm-flows logs {one.name}"))
@@ -170,5 +177,6 @@ def _has(one: Checked, finding: Finding) -> bool:
 def _beside(repair: Repair, chosen: Sequence[Repair], at_most: int) -> str:
     if len(chosen) >= at_most:
         return f"{at_most} repairs in one run are enough"
-    same = next((other for other in chosen if other.node == repair.node), None)
+    models = [other for other in chosen if ROUTER not in (other.model, repair.model)]
+    same = next((other for other in models if other.node == repair.node), None)
     return f"{same.model} on the same node is repaired now" if same else ""

@@ -26,6 +26,7 @@ from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.refused_key import explained, explaining_refusals
 from vllm_flows.replicas import Replica, ready_replicas
+from vllm_flows.router_key import MET_SECONDS, is_unknown, why_unknown
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -97,7 +98,8 @@ class Proof:
     """What of one model is proven so far; asked again while it is not all.
 
     `api` is as for `prove_model`. `unheard` is the replica whose own answer did not come, when that
-    was the last that was asked for.
+    was the last that was asked for. `unknown_since` is when the router first did not know a model
+    whose replicas all answer.
     """
 
     api: ModelsApi
@@ -106,6 +108,7 @@ class Proof:
     proven: set[str] = field(default_factory=set)
     broken: int = 0
     unheard: str = ""
+    unknown_since: float | None = None
 
     def ask(self) -> Answer | Pending:
         """Ask for what is not proven yet; raises NotYetError when asking again can help."""
@@ -155,9 +158,11 @@ class Proof:
         try:
             with _placed(self.session, self.model):
                 answer = examine(self.api, self.model)
-        except NotYetError:
+        except NotYetError as error:
             # Where a replica is at fault, that is known now, and not after two minutes.
             self._ask_replicas()
+            if found := self._why_unknown(error):
+                raise found from error
             raise
         except KeyRefusedError as error:
             raise self._who_refuses(error) from error
@@ -172,6 +177,17 @@ class Proof:
         except NotYetError:
             return error
         return explained(self.session, error, router=True)
+
+    def _why_unknown(self, error: NotYetError) -> KeyRefusedError | None:
+        """Return why a router that had time to meet the replicas does not know them."""
+        if not is_unknown(error):
+            self.unknown_since = None
+            return None
+        now = self.session.clock.now()
+        self.unknown_since = now if self.unknown_since is None else self.unknown_since
+        if now - self.unknown_since < MET_SECONDS:
+            return None
+        return why_unknown(self.session, self.model.name)
 
     def _ask_replicas(self) -> int:
         """Ask each ready replica that was not asked yet; return how many there are."""

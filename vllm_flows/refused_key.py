@@ -6,19 +6,24 @@ Secret held another key has the mark of the right one, and no change of the rele
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from vllm_flows.completions import KeyRefusedError
+from vllm_flows.credentials import Credential
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.replicas import Replica
 from vllm_flows.session import Session
 
-_NOT_BY_ITS_MARK = "its mark is that of the stored key, so it read another when it started"
+NOT_BY_ITS_MARK = "its mark is that of the stored key, so it read another when it started"
 
 
 class OtherKeyError(KeyRefusedError):
     """A pod holds another key than its mark says: only another pod in its place helps."""
+
+
+class KeyChangedError(KeyRefusedError):
+    """The stored key is no longer the one that a run was made for: its new pods hold either."""
 
 
 def explained(
@@ -54,6 +59,37 @@ def explaining_refusals(session: Session) -> Iterator[None]:
         raise explained(session, error, router=not error.model) from error
 
 
+def with_changed_key(
+    session: Session, key: Credential | None, failed: Mapping[str, VllmFlowsError]
+) -> dict[str, VllmFlowsError]:
+    """Return failures of a run, where a key was refused with what became of the stored one.
+
+    `key` is the one that the run was made for.
+    """
+    refused = {name for name, one in failed.items() if isinstance(one, KeyRefusedError)}
+    if key is None or not refused or not _was_changed(session, key):
+        return dict(failed)
+    return {
+        name: KeyChangedError(
+            "the stored API key was changed by somebody while this run was at work",
+            why=f"{error.what}: {error.why}",
+            next_command="vllm-flows install",
+            model=name,
+        )
+        if name in refused
+        else error
+        for name, error in failed.items()
+    }
+
+
+def _was_changed(session: Session, key: Credential) -> bool:
+    try:
+        now = session.api_key()
+    except VllmFlowsError:  # then nothing is known of it
+        return False
+    return now is None or not now.stored or now.value != key.value
+
+
 def _another_in_its_place(session: Session, error: KeyRefusedError, pods: Sequence[Replica]) -> str:
     if len(pods) > 1 and error.model:
         return f"vllm-flows check {error.model} --repair   (finds which replica it is)"
@@ -70,5 +106,5 @@ def _given(error: KeyRefusedError, source: str) -> KeyRefusedError:
 def _with(
     error: KeyRefusedError, kind: type[KeyRefusedError], next_command: str
 ) -> KeyRefusedError:
-    why = f"{_NOT_BY_ITS_MARK}; {error.why}" if kind is OtherKeyError else error.why
+    why = f"{NOT_BY_ITS_MARK}; {error.why}" if kind is OtherKeyError else error.why
     return kind(error.what, why=why, next_command=next_command, model=error.model)

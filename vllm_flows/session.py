@@ -270,6 +270,13 @@ class Session:
         """Return the model's engine pods that are ready now."""
         return ready_replicas(self.cluster.find("Pod", f"model={model},{ENGINE_SELECTOR}"))
 
+    def engine_replicas(self) -> dict[str, list[Replica]]:
+        """Return by model all engine pods that are ready now."""
+        found: dict[str, list[Object]] = {}
+        for pod in self.cluster.find("Pod", ENGINE_SELECTOR):
+            found.setdefault(str(pod["metadata"]["labels"].get("model")), []).append(pod)
+        return {model: ready_replicas(pods) for model, pods in found.items()}
+
     def router_replicas(self) -> list[Replica]:
         """Return the router's pods that are ready now."""
         return ready_replicas(self.cluster.find("Pod", self.router_selector()))

@@ -120,14 +120,48 @@ def test_a_replica_that_read_a_key_which_was_never_installed_is_found_and_repair
     product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(OLD))
     (pod,) = product.objects("pods", "model=qwen3")
     helps = f"kubectl -n {product.namespace} delete pod {pod['metadata']['name']}"
-    # A router that an engine refuses lists nothing: whom that leads on is told then.
-    assert "next: vllm-flows wait qwen3" in product.run("test-completions", "qwen3", code=1).stderr
-    for asking in (["wait"], ["install", "--yes"]):
+    for asking in (["test-completions", "qwen3"], ["wait"], ["install", "--yes"]):
         assert helps in product.run(*asking, code=1).stderr
     found = json.loads(product.run("check", "-o", "json", code=6).stdout)
-    assert "other-key" in str(found)
+    assert found["models"][0]["findings"][0]["kind"] == "other-key"
     assert "was ended, another takes its place" in product.run("check", "--repair", code=6).stderr
     product.run("wait")
+
+
+def test_a_router_that_read_a_key_which_was_never_installed_is_found_and_repaired(
+    product: Product,
+):
+    product.install(TWO, VLLM_API_KEY=OLD)
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(NEW))
+    product.kubectl("delete", "pod", "-l", "environment=router", "--wait")
+    router = "deployment/vllm-deployment-router"
+    product.kubectl("wait", "--for=condition=Available", router)
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(OLD))
+    (pod,) = product.objects("pods", "environment=router")
+    helps = f"kubectl -n {product.namespace} delete pod {pod['metadata']['name']}"
+    # The first of these gives the router its time to meet the replicas.
+    for asking in (["wait"], ["test-completions", "qwen3"], ["install", "--yes"]):
+        assert helps in product.run(*asking, code=1).stderr
+    assert helps in product.run("list-api-models").stderr
+    found = json.loads(product.run("check", "-o", "json", code=6).stdout)
+    (routed,) = found["shared"][0]["findings"]
+    assert (routed["kind"], routed["next"]) == ("other-key", helps)
+    assert found["models"][0]["findings"][0]["next"] == helps
+    assert "was ended, another takes its place" in product.run("check", "--repair", code=6).stderr
+    product.kubectl("rollout", "status", router)
+    product.run("wait")
+
+
+def test_a_replica_that_has_a_key_before_the_router_waits_for_the_install(product: Product):
+    product.install(QWEN, VLLM_API_KEY=OLD)
+    product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(NEW))
+    product.kubectl("delete", "pod", "-l", "model=qwen3", "--wait")
+    product.kubectl("wait", "--for=condition=Available", "deployment", "-l", "model=qwen3")
+    for asking in (["test-completions", "qwen3"], ["wait"]):
+        assert "next: vllm-flows install" in product.run(*asking, code=1).stderr
+    found = json.loads(product.run("check", "-o", "json", code=6).stdout)
+    assert found["models"][0]["findings"][0]["next"] == "vllm-flows install"
+    product.install(QWEN)
 
 
 def patched(key: str) -> str:

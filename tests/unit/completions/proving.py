@@ -37,6 +37,8 @@ class FakeSession:
 
     router: FakeApi
     replicas: dict[str, FakeApi] = field(default_factory=dict)
+    others: dict[str, FakeApi] = field(default_factory=dict)
+    """Those of the model `other`."""
     clock: VirtualClock = field(default_factory=VirtualClock)
     settings: Any = field(
         default_factory=lambda: SimpleNamespace(namespace="ns", router_enabled=True, router_url="")
@@ -55,7 +57,10 @@ class FakeSession:
     mark: str | None = "of-key-4"
     """The mark of the key that is stored; None when another was given."""
     given: Credential | None = None
-    """The key of the environment."""
+    """The key at hand."""
+    ready_since: str = ""
+    at_work: bool = False
+    """Whether another run is."""
     open_way: bool = True
     """Whether the API server, through which questions go, answers."""
 
@@ -68,10 +73,20 @@ class FakeSession:
         if self.away and (seconds := self.away.pop(0)):
             self.clock.sleep(seconds)
             raise ClusterUnavailableError("cannot list pods")
-        return [Replica(pod, "", self.marks.get(pod, "")) for pod in self.replicas]
+        return [self.replica(pod) for pod in self.replicas]
+
+    def replica(self, pod: str) -> Replica:
+        return Replica(pod, "", self.marks.get(pod, ""), self.ready_since)
+
+    def engine_replicas(self) -> dict[str, list[Replica]]:
+        named = {"qwen": self.replicas, "other": self.others}
+        return {model: [self.replica(pod) for pod in pods] for model, pods in named.items()}
+
+    def another_at_work(self) -> bool:
+        return self.at_work
 
     def router_replicas(self) -> list[Replica]:
-        return [Replica("router-1", "", self.marks["router-1"])] if self.marks else []
+        return [self.replica("router-1")] if self.marks else []
 
     def key_mark(self) -> str | None:
         return self.mark
@@ -85,7 +100,8 @@ class FakeSession:
 
     @contextmanager
     def replica_api(self, replica: Replica, api_key: str | None) -> Iterator[ModelsApi]:
-        address, limits = self.replicas[replica.pod].address, Limits(5.0, self.byte, self.byte)
+        pods = {"router-1": self.router, **self.replicas, **self.others}
+        address, limits = pods[replica.pod].address, Limits(5.0, self.byte, self.byte)
         with ModelsApi.at(address, api_key, direct=True, limits=limits) as api:
             yield api
 

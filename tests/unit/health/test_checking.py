@@ -13,7 +13,7 @@ import pytest
 from tests.support import VirtualClock
 from tests.unit.health.remembering import Remembering
 from vllm_flows import health_checking
-from vllm_flows.completions import NotYetError, SilentError
+from vllm_flows.completions import KeyRefusedError, NotYetError, SilentError
 from vllm_flows.errors import (
     ClusterError,
     ClusterUnavailableError,
@@ -40,7 +40,7 @@ from vllm_flows.health_beside import Beside, BesideTold, end
 from vllm_flows.health_checking import Outcome, check_health
 from vllm_flows.health_choosing import chosen
 from vllm_flows.health_hub_asking import Told
-from vllm_flows.health_judging import Heard
+from vllm_flows.health_judging import Heard, judge_ways
 from vllm_flows.health_keeping import keep, keep_baseline
 from vllm_flows.health_looking import Look
 from vllm_flows.health_memory import Baseline, Memory, memories, to_write
@@ -52,6 +52,7 @@ from vllm_flows.health_volumes import Looked
 from vllm_flows.models import Model
 from vllm_flows.observed import Release, ReleaseState
 from vllm_flows.retrying import begun
+from vllm_flows.router_key import Stray
 from vllm_flows.settings import Settings
 from vllm_flows.status import Health as Replicas
 from vllm_flows.status import Status
@@ -187,6 +188,67 @@ def test_answers_that_the_router_loses_are_told_of_the_router(monkeypatch: pytes
     assert [one.kind for one in router.findings] == [Kind.LOST]
     assert "3 of 3 models" in router.findings[0].text
     assert states(found)["a"] is State.GREEN
+
+
+UNROUTED = Asked(Heard(error=NotYetError("not served yet", why="HTTP 404")), (Heard("pod-1"),))
+REFUSED = Asked(own=(Heard("pod-1", error=KeyRefusedError("refused")),))
+
+
+def checked_with(
+    monkeypatch: pytest.MonkeyPatch, asked: Asked, found: Stray | None, look: Look | None = None
+) -> tuple[dict[str, Checked], list[list[str]]]:
+    """Check models that were asked so, where those routers hold another key; who was suspected."""
+    suspected: list[list[str]] = []
+
+    def stray(_: object, taking: list[str]) -> Stray | None:
+        suspected.append(taking)
+        return found
+
+    findings = tuple(judge_ways(asked.routed, asked.own, None))
+    monkeypatch.setattr(health_checking, "stray", stray)
+    monkeypatch.setattr(health_checking, "look", lambda *_: look or Look())
+    answering(monkeypatch, lambda name: OfModel(Checked(name, findings), asked))
+    checked = check_health(session_with(Router()), MODELS, print).health.checked
+    return {one.name: one for one in checked}, suspected
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_router_with_another_key_is_named_with_it_and_the_models_that_it_does_not_know(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    found, suspected = checked_with(monkeypatch, UNROUTED, Stray("ns", ("router-1", "router-2")))
+    assert suspected == [["a", "b", "c"]]
+    kinds = [(one.kind, one.replica, one.next_command) for one in found[ROUTER].findings]
+    assert kinds == [
+        (Kind.OTHER_KEY, "router-1", "kubectl -n ns delete pod router-1"),
+        (Kind.OTHER_KEY, "router-2", "kubectl -n ns delete pod router-2"),
+    ]
+    (finding,) = found["a"].findings
+    assert finding.kind is Kind.NOT_ROUTED
+    assert finding.next_command == "kubectl -n ns delete pod router-1 router-2"
+    assert finding.why == "the router holds another API key than the one that is stored; HTTP 404"
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_router_from_before_the_stored_key_waits_for_the_install(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    found, _ = checked_with(monkeypatch, UNROUTED, Stray("ns"))
+    for one in (found["a"], found[ROUTER]):
+        assert one.findings[0].next_for(one.name) == "vllm-flows install"
+    assert found[ROUTER].findings[0].kind is Kind.KEY_REFUSED
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_the_router_is_suspected_where_a_key_may_be_the_reason_and_no_run_changes_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    lost = Asked(Heard(error=SilentError("no byte")), (Heard("pod-1"),))
+    assert checked_with(monkeypatch, lost, None)[1] == []
+    assert checked_with(monkeypatch, Asked(Heard()), None)[1] == []
+    assert checked_with(monkeypatch, UNROUTED, None, Look(changing=True))[1] == []
+    assert checked_with(monkeypatch, REFUSED, None)[1] == [[]]
+    assert checked_with(monkeypatch, Asked(own=(Heard("pod-1"),)), None)[1] == [["a", "b", "c"]]
 
 
 @pytest.mark.usefixtures("_quiet")

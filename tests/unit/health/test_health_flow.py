@@ -11,7 +11,7 @@ import pytest
 
 from flows import health as flow
 from vllm_flows.errors import ClusterError, LockedError, LockLostError
-from vllm_flows.health import Checked, Finding, Health, Kind
+from vllm_flows.health import ROUTER, Checked, Finding, Health, Kind
 from vllm_flows.health_checking import Outcome
 from vllm_flows.health_events import Change
 from vllm_flows.health_looking import Look
@@ -50,10 +50,11 @@ class Run:
     def tell(self, told: list[Change]) -> None:
         self.steps.append(("tell", *(one.checked.name for one in told)))
 
-    def mend(self, _session: object, model: Model, _repair: object) -> None:
-        self.steps.append(("mend", model.name))
-        if model.name in self.repairs:
-            raise self.repairs[model.name]
+    def mend(self, _session: object, model: Model | None, _repair: object) -> None:
+        name = model.name if model else "none"
+        self.steps.append(("mend", name))
+        if name in self.repairs:
+            raise self.repairs[name]
 
     @contextmanager
     def locked(self, session: object, _: str) -> Iterator[object]:
@@ -107,6 +108,20 @@ def test_who_loses_the_lock_repairs_nothing_more(run: Run):
         "a: pod a-1 was ended, another takes its place",
         "b: left alone: somebody else has the lock",
     )
+
+
+def test_a_router_is_repaired_though_it_is_no_model(run: Run, monkeypatch: pytest.MonkeyPatch):
+    key = Finding(Kind.OTHER_KEY, "another key", replica="r-1")
+    router: Any = {"metadata": {"name": "r-1"}, "spec": {"nodeName": "n"}}
+    outcome = Outcome(
+        Health(1000.0, 1.0, (Checked(ROUTER, (key,)),)),
+        {"_router": Memory(told="green")},
+        Look(router_pods=[router]),
+    )
+    monkeypatch.setattr(flow, "check", lambda *_, **__: outcome)
+    found = flow.health.fn(repair=True)
+    assert found.repairs == ("(router): pod r-1 was ended, another takes its place",)
+    assert ("mend", "none") in run.steps
 
 
 def test_without_the_lock_nothing_is_repaired(run: Run):

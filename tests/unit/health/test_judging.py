@@ -18,7 +18,7 @@ from vllm_flows.completions import (
 from vllm_flows.diagnosis_categories import Category, Diagnosis
 from vllm_flows.drift import Drift
 from vllm_flows.errors import AccessError, CompletionError, HubUnavailableError, VllmFlowsError
-from vllm_flows.health import HUB, RELEASE, ROUTER, Kind, State
+from vllm_flows.health import HUB, RELEASE, ROUTER, Checked, Kind, State
 from vllm_flows.health_hub import judge_hub, judge_verdict
 from vllm_flows.health_judging import (
     Heard,
@@ -35,6 +35,7 @@ from vllm_flows.health_router import Counts, counts, judge_errors
 from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
 from vllm_flows.observed import Access, Leftover, Release, ReleaseState, Verdict
+from vllm_flows.refused_key import OtherKeyError
 from vllm_flows.status import Health, Status
 
 BASELINE = Baseline("d", Speed(0.1, 100), {"text": Shape(100, 30), "json": Shape(20, 9, json=True)})
@@ -43,6 +44,15 @@ WELL = Heard(speed=Speed(0.1, 100), shapes=BASELINE.shapes)
 
 def kinds(found: Any) -> list[Kind]:
     return [one.kind for one in found]
+
+
+@pytest.mark.parametrize("refusal", [OtherKeyError("refused"), KeyRefusedError("refused")])
+def test_a_refused_key_comes_before_the_answer_that_did_not_come_for_it(refusal: VllmFlowsError):
+    routed = Heard(error=NotYetError("not served yet"))
+    found = judge_ways(routed, [Heard("pod-1", error=refusal)], None)
+    first, second = Checked("qwen").with_more(found).findings
+    assert (first.replica, second.kind) == ("pod-1", Kind.NO_ANSWER)
+    assert Checked("qwen").with_more(found).state is State.DOWN
 
 
 @pytest.mark.parametrize(

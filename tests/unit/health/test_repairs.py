@@ -115,6 +115,29 @@ def test_where_a_replica_with_another_key_is_left_alone_the_way_out_stays():
     assert left.on(other_key("a")).findings[0].next_for("a") == "kubectl delete pod a-1"
 
 
+def test_a_router_with_another_key_is_replaced_beside_an_engine_of_its_node():
+    models = (other_key("a"), other_key(ROUTER), Checked("b"))
+    found = chosen(*models, nodes="n", _router=Memory())
+    assert [(one.model, one.pod) for one in found.chosen] == [("a", "a-1"), (ROUTER, "(router)-1")]
+    after = with_repairs(
+        Outcome(Health(1.0, 1.0, models), {"a": Memory(), "_router": Memory(), "b": Memory()}),
+        [Result(one, tried=True) for one in found.chosen],
+    )
+    assert after.memories["_router"].repairs == ((1.0, "restart"),)
+    assert next_lines(after.health)[1] == "(router): next: vllm-flows check"
+
+
+def test_a_router_is_replaced_as_seldom_as_a_replica():
+    recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
+    assert refused(chosen(other_key(ROUTER), _router=recently)) == [
+        "(router): left alone: it was repaired less than 6 hours ago"
+    ]
+
+
+def test_a_router_that_answers_nobody_is_left_to_people():
+    assert chosen(Checked(ROUTER, (Finding(Kind.ROUTER_DOWN, "x"),))) == Repairs()
+
+
 def test_files_that_were_fetched_anew_do_not_keep_a_replica_from_a_restart():
     fetched = Memory(repairs=((NOW - HOUR, "fetch anew"),))
     assert chosen(silent("a"), a=fetched).chosen

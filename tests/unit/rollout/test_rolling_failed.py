@@ -27,10 +27,13 @@ from tests.unit.rollout.stand_ins import (
     verbs,
 )
 from vllm_flows.chart import Chart
+from vllm_flows.completions import KeyRefusedError
+from vllm_flows.credentials import Credential
 from vllm_flows.differences import entries
 from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.going_back import Past
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
+from vllm_flows.session import Session
 from vllm_flows.waves import Wave, stops_pods, with_strategy
 
 
@@ -91,6 +94,43 @@ def test_where_the_chart_changed_the_whole_release_goes_back(tasks: Tasks):
     state = replace(state, release=replace(state.release, finished=3))
     failure(tasks, newer, state)
     assert verbs(tasks)[-3:] == ["rollback to 3", "wait qwen", "ask qwen"]
+
+
+@pytest.mark.parametrize("now", [Credential("C", "Secret", stored=True), None])
+def test_a_key_that_somebody_changed_meanwhile_is_said_and_nothing_goes_back(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, now: Credential | None
+):
+    monkeypatch.setattr(Session, "api_key", lambda _: now)
+    tasks.failing = {"qwen": [KeyRefusedError("replica x: the API key was refused")]}
+    told = refused_failure(tasks)
+    assert told.what == (
+        "after its change it does not answer: it stays as it is, nothing of before was brought back"
+    )
+    assert "qwen: the stored API key was changed by somebody while this run was at work" in told.why
+    assert "replica x: the API key was refused" in told.why
+    assert told.next_command == "vllm-flows install"
+    assert verbs(tasks)[-1] == "ask qwen"
+    assert tasks.refused == {}
+
+
+@pytest.mark.parametrize("error", [KeyRefusedError("the API key was refused"), RUBBISH])
+def test_where_the_key_is_still_the_run_s_a_model_goes_back(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, error: VllmFlowsError
+):
+    stored = Credential("B", "Secret", stored=True)
+    key = Credential("C", "Secret", stored=True) if error is RUBBISH else stored
+    monkeypatch.setattr(Session, "api_key", lambda _: key)
+    tasks.failing = {"qwen": [error]}
+    assert "serves again, as before" in refused_failure(tasks).what
+
+
+def refused_failure(tasks: Tasks) -> RolloutError:
+    """Return how a run ends that was made for the key `B`."""
+    made = rolling_to(tasks, aim(a_model(), key="two"), serving(aim(a_model())))
+    made.run = replace(made.run, api_key=Credential("B", "VLLM_API_KEY", stored=False))
+    with pytest.raises(RolloutError) as caught:
+        made.through()
+    return caught.value
 
 
 def test_what_served_without_an_api_key_is_asked_without_one(tasks: Tasks):
