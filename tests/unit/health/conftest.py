@@ -15,7 +15,14 @@ import uvicorn
 from sandbox.engine.app import Engine, build_app
 from sandbox.engine.model import LoadedModel
 from tests.support import VirtualClock
+from vllm_flows import health_checking
 from vllm_flows.completions import Limits, ModelsApi
+from vllm_flows.health import HUB, RELEASE, Checked
+from vllm_flows.health_beside import BesideTold
+from vllm_flows.health_hub_asking import Told
+from vllm_flows.health_looking import Look
+from vllm_flows.health_router import Counts
+from vllm_flows.health_volumes import Looked
 from vllm_flows.replicas import Replica
 
 KEY = "a-key"
@@ -106,3 +113,13 @@ class FakeSession:
 @pytest.fixture
 def session(served: Served) -> FakeSession:
     return FakeSession(served)
+
+
+@pytest.fixture
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked beside the models, and all is well there."""
+    told = BesideTold(Looked(), Told({}, Checked(HUB)), {}, Checked(RELEASE))
+    monkeypatch.setattr(health_checking, "look", lambda *_: Look())
+    monkeypatch.setattr("vllm_flows.health_beside.begin", lambda *_, **__: None)
+    monkeypatch.setattr("vllm_flows.health_beside.end", lambda *_: told)
+    monkeypatch.setattr("vllm_flows.health_beside.router_counts", lambda *_: Counts())

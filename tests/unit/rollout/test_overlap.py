@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from datetime import timedelta
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tasks import overlap as tasks_overlap
-from tests.support import VirtualClock
+from tests.unit.rollout.overlapping import (
+    NAME,
+    OLD_LABELS,
+    FakeCluster,
+    container,
+    deployment,
+    session,
+)
 from vllm_flows.completions import SilentError, UnreachedError
 from vllm_flows.errors import (
     ClusterError,
     ClusterUnavailableError,
     CompletionError,
-    TimedOutError,
 )
-from vllm_flows.holding import paused
 from vllm_flows.overlap import (
     has_both,
     is_draining,
@@ -27,43 +29,6 @@ from vllm_flows.overlap import (
     requests_in,
     surges_whole,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-NAME = "vllm-q-deployment-vllm"
-OLD_LABELS = {"model": "q", "environment": "test", "pod-template-hash": "old"}
-LIMITS = {"maxSurge": 1, "maxUnavailable": 0}
-
-
-def paused_with(limits: dict[str, int]) -> dict[str, Any]:
-    return {"paused": True, "strategy": {"rollingUpdate": limits}}
-
-
-PAUSED = paused_with(LIMITS)
-
-
-def deployment(surge: object = 1, unavailable: object = 0, replicas: int = 1) -> dict[str, Any]:
-    limits = {"maxSurge": surge, "maxUnavailable": unavailable}
-    return {
-        "metadata": {"name": NAME, "uid": "d", "generation": 2, "annotations": _template(2)},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"model": "q", "newer": "label"}},
-            "strategy": {"rollingUpdate": limits},
-            "progressDeadlineSeconds": 1200,
-        },
-        "status": {
-            "observedGeneration": 2,
-            "replicas": 2 * replicas,
-            "updatedReplicas": replicas,
-            "readyReplicas": replicas,
-        },
-    }
-
-
-def _template(number: int) -> dict[str, str]:
-    return {"deployment.kubernetes.io/revision": str(number)}
 
 
 @pytest.mark.parametrize(
@@ -127,93 +92,6 @@ vllm:kv_cache_usage_perc 0.1
     assert requests_in(page) == 7
     with pytest.raises(ValueError, match="no gauge"):
         requests_in("# nothing")
-
-
-def container(state: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Return a pod whose container is in this state."""
-    return {"status": {"containerStatuses": [{"state": state, **fields}]}}
-
-
-class FakeCluster:
-    """Stands for a cluster with one Deployment: notes what is written, in its order."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.deployment: dict[str, Any] | None = deployment(**changes)
-        self.sets = [self._set("old", 1), self._set("new", 2)]
-        self.pod: Any = container({"running": {}}, started=True)
-        self.looks_until_gone = 0
-        self.paused_unseen = False
-        self.leaving = ""
-        self.done: list[str] = []
-
-    @staticmethod
-    def _set(name: str, template: int) -> dict[str, Any]:
-        owner = {"uid": "d", "controller": True}
-        return {
-            "metadata": {
-                "name": name,
-                "annotations": _template(template),
-                "ownerReferences": [owner],
-            },
-            "spec": {"replicas": 1, "selector": {"matchLabels": OLD_LABELS}},
-        }
-
-    def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        if kind == "Deployment":
-            return self.deployment
-        if kind == "Pod":
-            if isinstance(self.pod, Exception):
-                raise self.pod
-            return self.pod  # type: ignore[no-any-return]  # as the test gave it
-        return next((one for one in self.sets if one["metadata"]["name"] == name), None)
-
-    def find(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        if kind == "ReplicaSet":
-            self._look()
-            return self.sets
-        assert selector.endswith("pod-template-hash=old")
-        return [{"metadata": {"name": "old-pod", "labels": OLD_LABELS}, "status": {}}]
-
-    def merge(self, _kind: str, name: str, fields: dict[str, Any]) -> None:
-        self.done.append(f"{name}: {next(iter(fields.values()))}")
-        if self.paused_unseen and self.deployment:
-            self.deployment["metadata"]["generation"] += 1
-
-    def delete(self, kind: str, name: str, *, alone: bool = False) -> bool:
-        self.done.append(f"delete {kind} {name}" + (" alone" if alone else ""))
-        self.leaving = name
-        return True
-
-    def _look(self) -> None:
-        """Let what was deleted go once it was looked for often enough."""
-        if not self.leaving:
-            return
-        self.looks_until_gone -= 1
-        if self.looks_until_gone <= 0:
-            self.sets = [one for one in self.sets if one["metadata"]["name"] != self.leaving]
-            self.done.append(f"ReplicaSet {self.leaving} is gone")
-            self.leaving = ""
-
-
-def session(cluster: FakeCluster, busy: list[Any]) -> Any:
-    """Return a session whose old pod has so many requests, one number for each question."""
-
-    def requests() -> int:
-        found = busy.pop(0) if len(busy) > 1 else busy[0]
-        if isinstance(found, Exception):
-            raise found
-        return int(found)
-
-    @contextmanager
-    def replica_api(*_: object) -> Iterator[Any]:
-        yield SimpleNamespace(requests=requests)
-
-    return SimpleNamespace(
-        cluster=cluster,
-        clock=VirtualClock(),
-        settings=SimpleNamespace(drain_timeout=timedelta(seconds=60), namespace="ns"),
-        replica_api=replica_api,
-    )
 
 
 @pytest.fixture
@@ -334,64 +212,6 @@ def test_new_pods_that_cannot_be_made_are_waited_for_as_in_any_other_change():
     assert cluster.deployment
     cluster.deployment["status"]["updatedReplicas"] = 0
     assert not tasks_overlap.hold.fn(session(cluster, [0]), "q", NAME)
-
-
-def test_newer_pods_end_as_well_as_older_ones_while_the_deployment_makes_no_others(
-    said: list[str],
-):
-    cluster = FakeCluster()
-    cluster.sets[0]["status"] = {"readyReplicas": 1}
-    found = session(cluster, [2, 0])
-    tasks_overlap.set_aside.fn(found, "q", NAME)
-    assert cluster.done[0] == f"{NAME}: {PAUSED}"
-    assert cluster.done[2:4] == ["delete ReplicaSet new alone", "ReplicaSet new is gone"]
-    assert cluster.done[-1] == "delete Pod old-pod"
-    assert said[0] == "1 newer replicas get no more requests, and finish those they have"
-    tasks_overlap.resume(found, NAME)
-    assert cluster.done[-1] == f"{NAME}: {{'paused': None}}"
-
-
-def test_newer_pods_stay_where_no_older_one_serves():
-    cluster = FakeCluster()
-    tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
-    assert cluster.done == []
-
-
-def test_newer_pods_stay_until_the_controller_knows_of_the_pause():
-    cluster = FakeCluster()
-    assert cluster.deployment
-    cluster.sets[0]["status"] = {"readyReplicas": 1}
-    cluster.paused_unseen = True
-    with pytest.raises(TimedOutError):
-        tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
-    assert cluster.done == [f"{NAME}: {PAUSED}"]
-
-
-@pytest.mark.parametrize(("surge", "replicas"), [(1, 2), (2, 1), (1, 1), ("100%", 3)])
-def test_setting_newer_pods_aside_scales_nothing_whatever_helm_wrote_for_others(
-    said: list[str], surge: object, replicas: int
-):
-    del said
-    cluster = FakeCluster(surge=surge, replicas=replicas)
-    for one in cluster.sets:
-        one["spec"]["replicas"] = replicas
-        one["status"] = {"readyReplicas": replicas}
-    tasks_overlap.set_aside.fn(session(cluster, [0]), "q", NAME)
-    limits = {"maxSurge": replicas, "maxUnavailable": 0}
-    assert cluster.done[0] == f"{NAME}: {paused_with(limits)}"
-
-
-def test_a_surge_that_the_api_would_refuse_is_not_asked_for():
-    assert paused(deployment(replicas=3), 2) == {"spec": paused_with(LIMITS)}
-
-
-def test_a_deployment_without_a_helm_meanwhile_is_as_it_was_before_it_was_paused():
-    cluster = FakeCluster(surge=3)
-    found = session(cluster, [0])
-    strategy = tasks_overlap.strategy_of(found, NAME)
-    tasks_overlap.resume(found, NAME, strategy)
-    assert strategy == {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 0}}
-    assert cluster.done == [f"{NAME}: {{'paused': None, 'strategy': {strategy}}}"]
 
 
 def test_a_deployment_that_is_gone_needs_not_be_let_go():
