@@ -16,7 +16,8 @@ def note_of_unused(keeper: Keeper, place: Place) -> str:
     """Say that nobody knows whether Vault holds a value; "" where it holds none, or is not used.
 
     Raises ConfigurationError when it holds one that the namespace does not use. Where Vault is used
-    here and cannot be asked, raises what keeps from it.
+    here and cannot be asked, raises what keeps from it, unless nothing in this cluster could bring
+    its values.
     """
     kept = keeper.look(place)
     if not is_wanting(keeper, kept):
@@ -27,7 +28,7 @@ def note_of_unused(keeper: Keeper, place: Place) -> str:
     try:
         value = keeper.held(kept)
     except VllmFlowsError as error:
-        if used:
+        if used and kept.store.state is not StoreState.NOT_SERVED:
             raise _not_asked(kept, error) from None
         return _not_known(kept, error.what)
     if value:

@@ -86,9 +86,23 @@ def test_a_vault_that_is_used_here_is_asked_however_the_store_is(
         note_of_unused(keeper, API_KEY)
     assert told in caught.value.why
     assert note_of_unused(wanting(keeper, secrets="kubernetes"), API_KEY) == ""
-    world.sealed = True
+
+
+@pytest.mark.parametrize("told", [told for told in STORES if "serves no" not in told])
+def test_a_vault_that_is_used_here_and_silent_stops_the_run_however_the_store_is(
+    world: World, keeper: Keeper, told: str
+):
+    vars(world).update(STORES[told], sealed=True)
     with pytest.raises(VaultUnavailableError, match="whether Vault's secret/vllm/api-key holds"):
         note_of_unused(keeper, API_KEY)
+
+
+def test_an_address_of_vault_stops_nobody_whose_cluster_has_no_way_from_vault(
+    world: World, keeper: Keeper
+):
+    vars(world).update(served="", sealed=True)
+    note = note_of_unused(keeper, API_KEY)
+    assert "whether Vault holds an API key is not known (Vault is sealed" in note
 
 
 @pytest.mark.parametrize("told", STORES)
