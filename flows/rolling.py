@@ -20,7 +20,7 @@ from tasks.readiness import restart_newest
 from tasks.release import remove_left_behind, set_right
 from tasks.running import say
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import VllmFlowsError
+from vllm_flows.errors import RolloutError, VllmFlowsError
 from vllm_flows.going_back import Failures, failure
 from vllm_flows.metrics import ROLLOUT, of_rollout
 from vllm_flows.models import answers_prompts
@@ -28,7 +28,7 @@ from vllm_flows.names import engine_deployment
 from vllm_flows.plan import STAYING, Action
 from vllm_flows.refused_key import with_changed_key
 from vllm_flows.values import has_api_key
-from vllm_flows.waves import Change, Wave, router_lags, waves
+from vllm_flows.waves import Change, Wave, router_lags, stops_pods, waves
 
 _GOES_ON = "`vllm-flows update {model}` asks these, and changes nothing else"
 
@@ -41,15 +41,17 @@ class Rolling(Progress):
         """Bring the release to its values.
 
         Raises RolloutError when a model does not answer that was changed, now or by a run that was
-        killed before it could see to that.
+        killed before it could see to that, or, before anything is changed, when what such a run
+        left of another model would be cut.
         """
+        found = self.waves() if self.run.plan.release_reason else ()
+        self._spare_others(found)
         state, unproven = self.run.state, self._unproven()
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
         if unproven and not (state.drifts or router_lags(state.release.values)):
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
-        found = self.waves() if self.run.plan.release_reason else ()
         number, count = 0, sum(wave.helms for wave in found)
         for wave in found:
             steps = [step_of(number + each, count) for each in range(1, wave.helms + 1)]
@@ -58,6 +60,21 @@ class Rolling(Progress):
         gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
         if gone:
             remove_left_behind(self.run.session, gone)
+
+    def _spare_others(self, found: Sequence[Wave]) -> None:
+        """Refuse to stop pods while others have older ones beside new: the chart has one strategy.
+
+        Kubernetes would end these at once, with what they are answering.
+        """
+        mine = {step.model for step in self.run.plan.steps}
+        others = sorted(self.run.state.kept - mine)
+        if others and any(stops_pods(wave.values) for wave in found):
+            raise RolloutError(
+                f"the older replicas of {', '.join(others)} serve beside new ones",
+                why="with no room for old and new, this change would end them in the middle of "
+                "what they answer",
+                next_command=f"vllm-flows update {others[0]}, then the same command again",
+            )
 
     def _unproven(self) -> tuple[str, ...]:
         """Return who is to be asked before anything is changed.

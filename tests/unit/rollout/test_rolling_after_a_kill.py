@@ -29,6 +29,7 @@ from vllm_flows.errors import RolloutError, WorseError
 from vllm_flows.going_back import Past
 from vllm_flows.names import ROUTER_DEPLOYMENT
 from vllm_flows.observed import ClusterState
+from vllm_flows.rollout import Rollout, Strategy
 
 
 def test_what_somebody_changed_is_set_right_before_what_a_killed_run_left_is_judged(tasks: Tasks):
@@ -206,6 +207,30 @@ def test_a_run_that_changes_another_model_leaves_what_a_killed_run_left_beside_i
     plan = replace(whole.run.plan, steps=(other,))
     replace(whole, run=replace(whole.run, plan=plan)).through()
     assert tasks.done == []
+
+
+@pytest.mark.parametrize(
+    ("rollout", "goes_on"),
+    [(Rollout(Strategy.SURGE, 1), True), (Rollout(Strategy.ONE_AT_A_TIME), False)],
+)
+def test_no_change_without_room_cuts_what_a_killed_run_left_beside_another_model(
+    tasks: Tasks, rollout: Rollout, *, goes_on: bool
+):
+    """Helm writes one strategy for all models."""
+    after = aim(a_model(), a_model("other"))
+    before = serving(aim(a_model(), a_model("other"), commit=OLD))
+    both = frozenset({"qwen"})
+    whole = rolling_to(tasks, after, replace(before, held=both, kept=both))
+    (other,) = [step for step in whole.run.plan.steps if step.model == "other"]
+    plan = replace(whole.run.plan, steps=(replace(other, rollout=rollout),))
+    rolling = replace(whole, run=replace(whole.run, plan=plan))
+    if goes_on:
+        rolling.through()
+    else:
+        with pytest.raises(RolloutError, match="older replicas of qwen serve beside") as caught:
+            rolling.through()
+        assert caught.value.next_command == "vllm-flows update qwen, then the same command again"
+    assert bool(tasks.applied) is goes_on
 
 
 @pytest.mark.parametrize("held", [(), ("qwen",)])
