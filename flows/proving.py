@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from prefect.futures import PrefectFuture
 
@@ -18,21 +17,21 @@ from vllm_flows.session import Session
 
 
 def prove(
-    progress: Progress, names: Sequence[str], *, back: bool = False, keyless: bool = False
+    progress: Progress, names: Collection[str], *, back: Session | None = None
 ) -> dict[str, VllmFlowsError]:
     """Wait for the models and ask them; return who does not answer, and why.
 
-    `back`: they went back. `keyless`: they are made without the API key, be there one or not.
+    `back`: they went back, and are asked by this session.
     """
-    session = replace(progress.run.session, keyless=keyless)
+    session = back or progress.run.session
     models = progress.models(names)
-    waits = begin_waits(progress, session, models, back=back)
+    waits = begin_waits(progress, session, models, back=back is not None)
     if models:
         wait_router(session)
     ready, unready = sorted_out(waits)
     asked = [one for one in models if one.name in ready and answers_prompts(one)]
     answers, silent = sorted_out({one.name: ask.submit(session, one) for one in asked})
-    if not back:
+    if back is None:
         silent |= compare(progress, [one for one in asked if one.name in answers])
     progress.ready |= {name: took + progress.ready.get(name, 0.0) for name, took in ready.items()}
     progress.answers |= answers

@@ -20,19 +20,25 @@ from vllm_flows.names import engine_deployment
 from vllm_flows.refused_key import KeyChangedError
 from vllm_flows.refusing import held_against_tried
 from vllm_flows.rollout import AT_REST
+from vllm_flows.session import Session
 from vllm_flows.values import has_api_key
 from vllm_flows.waves import Wave, stops_pods, with_strategy
 
 
-def find_way_back(progress: Progress, wave: Wave, failed: Failures) -> WayBack | None:
+def find_way_back(
+    progress: Progress, wave: Wave, failed: Failures, overlap: Overlap
+) -> WayBack | None:
     """Return the way back of those that failed, None where all stay as they are.
 
-    With another key stored than they were started for nothing of before would come back.
+    With another key stored than they were started for nothing of before would come back, but for
+    older pods that are kept and hold the key of before.
     """
-    if any(isinstance(error, KeyChangedError) for error in failed.values()):
-        return None
+    serving = _with_their_key(progress, overlap.held)
     pasts = {
-        name: progress.past(name) for name in failed if progress.model(name).on_failure != "keep"
+        name: progress.past(name)
+        for name, error in failed.items()
+        if progress.model(name).on_failure != "keep"
+        and not (isinstance(error, KeyChangedError) and name not in serving)
     }
     back = {name: past for name, past in pasts.items() if past}
     return way_back(wave.values, progress.run.desired.chart.version, back) if back else None
@@ -52,7 +58,7 @@ def go_back(
             _bring_back(progress, way, "; ".join(f"{name}: {failed[name].what}" for name in failed))
         kept = _keep_kept(progress, way, overlap)
         _beside(progress, way, set(way.models) - kept, overlap)
-        still = prove(progress, way.models, back=True, keyless=not has_api_key(way.values))
+        still = _prove_back(progress, way, kept)
         back = {name: still.get(name) or way.commit(name)[:8] for name in way.models}
     if not (way and way.past) and stops_pods(progress.values):
         at_rest = with_strategy(progress.values, AT_REST)
@@ -76,10 +82,28 @@ def _beside(progress: Progress, way: WayBack, names: Collection[str], overlap: O
     overlap.begin(names)
     both = overlap.held.intersection(names)
     if both:
-        session = replace(progress.run.session, keyless=not has_api_key(way.values))
+        session = _session_back(progress, way)
         waits = begin_waits(progress, session, progress.models(both), back=True, beside=both)
         ready, _ = sorted_out(waits)
         overlap.relieve(ready)
+
+
+def _prove_back(progress: Progress, way: WayBack, kept: set[str]) -> dict[str, VllmFlowsError]:
+    """Prove what went back; older pods that serve on with the key that the run was made for."""
+    session, key = _session_back(progress, way), progress.run.api_key
+    older = _with_their_key(progress, kept) if key else set[str]()
+    still = prove(progress, [name for name in way.models if name not in older], back=session)
+    return still | (prove(progress, older, back=session.with_key(key)) if key and older else {})
+
+
+def _session_back(progress: Progress, way: WayBack) -> Session:
+    """Return the session that asks what went back: with no key where it was made without."""
+    return replace(progress.run.session, keyless=not has_api_key(way.values))
+
+
+def _with_their_key(progress: Progress, kept: set[str]) -> set[str]:
+    """Return those whose older pods hold the key that the run was made for."""
+    return set() if key_changes(progress.run.desired, progress.run.state) else kept
 
 
 def refuse(progress: Progress, way: WayBack, failed: Failures) -> Mapping[str, Refused]:
@@ -102,11 +126,10 @@ def refuse(progress: Progress, way: WayBack, failed: Failures) -> Mapping[str, R
 def _keep_kept(progress: Progress, way: WayBack, overlap: Overlap) -> set[str]:
     """Let go of rollouts that go back, to older pods that are there still; return the models.
 
-    Those were started with the API key of before, which is no longer in the Secret.
+    Where the run stored another API key than those hold, they start anew.
     """
     kept = overlap.held & set(way.models)
     overlap.let_go(kept)
-    if key_changes(progress.run.desired, progress.run.state):
-        for name in sorted(kept):
-            restart_newest(progress.run.session, name, engine_deployment(name))
+    for name in sorted(kept - _with_their_key(progress, kept)):
+        restart_newest(progress.run.session, name, engine_deployment(name))
     return kept

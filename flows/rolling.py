@@ -45,11 +45,13 @@ class Rolling(Progress):
         left of another model would be cut.
         """
         found = self.waves() if self.run.plan.release_reason else ()
-        self._spare_others(found)
         state, unproven = self.run.state, self._unproven()
+        before_all = not (state.drifts or router_lags(state.release.values))
+        self._spare_kept(found, unproven, before_all=before_all)
+        Overlap(self.run.session, set(state.held)).let_go(self._stopped())
         if any(drift.repair for drift in state.drifts):
             set_right(self.run.session, state.drifts)
-        if unproven and not (state.drifts or router_lags(state.release.values)):
+        if unproven and before_all:
             self._roll(Wave(state.release.values), unproven)
             unproven = ()
         number, count = 0, sum(wave.helms for wave in found)
@@ -57,24 +59,36 @@ class Rolling(Progress):
             steps = [step_of(number + each, count) for each in range(1, wave.helms + 1)]
             self._roll(wave, unproven, steps)
             number, unproven = number + wave.helms, ()
-        gone = [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
-        if gone:
+        if gone := self._gone():
             remove_left_behind(self.run.session, gone)
 
-    def _spare_others(self, found: Sequence[Wave]) -> None:
+    def _spare_kept(
+        self, found: Sequence[Wave], unproven: Sequence[str], *, before_all: bool
+    ) -> None:
         """Refuse to stop pods while others have older ones beside new: the chart has one strategy.
 
-        Kubernetes would end these at once, with what they are answering.
+        Kubernetes would end these at once, with what they are answering. None are left of those
+        `unproven` once they were asked, `before_all` waves or with the first, nor of those whose
+        own wave has come.
         """
-        mine = {step.model for step in self.run.plan.steps}
-        others = sorted(self.run.state.kept - mine)
-        if others and any(stops_pods(wave.values) for wave in found):
-            raise RolloutError(
-                f"the older replicas of {', '.join(others)} serve beside new ones",
-                why="with no room for old and new, this change would end them in the middle of "
-                "what they answer",
-                next_command=f"vllm-flows update {others[0]}, then the same command again",
-            )
+        ends = {*self._gone(), *self._stopped(), *(unproven if before_all else ())}
+        others = self.run.state.kept - ends
+        for wave in found:
+            others -= set(wave.models)
+            if others and stops_pods(wave.values):
+                raise RolloutError(
+                    f"the older replicas of {', '.join(sorted(others))} serve beside new ones",
+                    why="with no room for old and new, this change would end them in the middle of "
+                    "what they answer",
+                    next_command=f"vllm-flows update {min(others)}, then the same command again",
+                )
+            others -= set(unproven)
+
+    def _gone(self) -> list[str]:
+        return [step.model for step in self.run.plan.steps if step.action is Action.DESTROY]
+
+    def _stopped(self) -> set[str]:
+        return {one.name for one in self.run.desired.models if one.replica_count == 0}
 
     def _unproven(self) -> tuple[str, ...]:
         """Return who is to be asked before anything is changed.
@@ -82,12 +96,10 @@ class Rolling(Progress):
         Also who was left with older pods beside the new ones and stays, as these end only then. A
         model that this run has no part in keeps them; of one that is to stop nobody is asked.
         """
-        held = self.run.state.held
-        stopped = {one.name for one in self.run.desired.models if one.replica_count == 0}
-        Overlap(self.run.session, set(held)).let_go(stopped)
         stays = {*STAYING, Action.SCALE}
         staying = {step.model for step in self.run.plan.steps if step.action in stays}
-        return tuple(dict.fromkeys([*self.run.unproven(), *sorted(held & staying - stopped)]))
+        left = self.run.state.held & staying - self._stopped()
+        return tuple(dict.fromkeys([*self.run.unproven(), *sorted(left)]))
 
     def _roll(self, wave: Wave, unproven: Sequence[str] = (), steps: Sequence[str] = ()) -> None:
         """Bring one wave, unless it was applied before; prove its models and those `unproven`.
@@ -104,7 +116,7 @@ class Rolling(Progress):
             failed = with_changed_key(self.run.session, self.run.api_key, failed)
             self.failed |= failed
             if failed:
-                way = find_way_back(self, wave, failed)
+                way = find_way_back(self, wave, failed, overlap)
                 self.gone_back |= go_back(self, way, failed, overlap)
         self.silence |= outages
         if self.silence:
@@ -187,6 +199,7 @@ class Rolling(Progress):
             self.run.state.release.values,
             self.run.desired.values,
             changes,
+            kept=self.run.state.kept,
             together=self.run.plan.together,
         )
 

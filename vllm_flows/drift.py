@@ -77,8 +77,9 @@ def drift_of(wanted: Object, found: Object | None) -> Drift | None:
     changes = tuple(_changes(shown, found, "", hidden=kind == _SECRET))
     if _was_paused(wanted, found) and not is_set_aside(found):
         return Drift(kind, name, (*changes, "spec.paused: (not set) -> True"), RESUMED)
-    if kind == "Deployment" and is_held(found):
-        return Drift(kind, name, (*changes, _HELD), RELEASED)
+    if kind == "Deployment" and is_held(found):  # one that is set aside gets our limits, too
+        others = (one for one in changes if not one.startswith("spec.strategy"))
+        return Drift(kind, name, (*others, _HELD), RELEASED)
     return Drift(kind, name, changes) if changes else None
 
 

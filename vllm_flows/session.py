@@ -77,6 +77,11 @@ class Session:
             measured={} if measured is None else measured,
         )
 
+    def with_key(self, key: Credential) -> Session:
+        """Return a session that asks with this API key, whatever is stored."""
+        given = self.settings.model_copy(update={"api_key": SecretStr(key.value)})
+        return replace(self, settings=given)
+
     def patient(self, say: Callable[[str], None], seconds: float = 180.0) -> Session:
         """Return a session that waits out an API server that does not answer for a while."""
         patience = Patience(seconds, say, self.clock)

@@ -8,13 +8,13 @@ next plan begins there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_flows.differences import entries
 from vllm_flows.observed import API_KEY_ANNOTATION
-from vllm_flows.rollout import AT_REST, Rollout
+from vllm_flows.rollout import AT_REST, Rollout, Strategy
 
 Values = Mapping[str, Any]
 _ENGINE = "servingEngineSpec"
@@ -49,11 +49,17 @@ class Wave:
 
 
 def waves(
-    before: Values, after: Values, changes: Sequence[Change], *, together: bool = False
+    before: Values,
+    after: Values,
+    changes: Sequence[Change],
+    *,
+    kept: Collection[str] = (),
+    together: bool = False,
 ) -> tuple[Wave, ...]:
     """Return the runs of helm from `before` to `after`; none when nothing differs.
 
     Models with most GPUs change first, and with their number of replicas already as it will be.
+    Before them those in `kept`, with older pods that another's stop would end beside new ones.
     Every helm sets right what was changed outside: models of which just that is to be undone are
     in the first wave. What all engines share cannot be changed for one of them, nor the chart:
     `together` there is one wave; with another API key the router follows the engines in it: it has
@@ -66,7 +72,7 @@ def waves(
     if together and changing:
         joint = _joint(after, changing)
         return _at_rest_after([replace(joint, ahead=_router_held(before, joint.values))], after)
-    ordered = sorted(changing, key=lambda change: (-change.gpus, change.model))
+    ordered = sorted(changing, key=lambda change: _turn(change, kept))
     drifted = [one for one in ordered if known[one.model] == wanted[one.model]]
     rolled = [one for one in ordered if one not in drifted]
     held = {one.model: _scaled(known[one.model], wanted[one.model]) for one in rolled}
@@ -77,6 +83,13 @@ def waves(
         values = with_entries(values, {change.model: wanted[change.model]})
         found.append(_joint(values, [change]))
     return _at_rest_after(found, after)
+
+
+def _turn(change: Change, kept: Collection[str]) -> tuple[bool, bool, int, str]:
+    """Return by what models are ordered; of those in `kept` who stops pods comes after others."""
+    last = change.model not in kept
+    stops = not last and change.rollout.strategy is not Strategy.SURGE
+    return last, stops, -change.gpus, change.model
 
 
 def _router_held(before: Values, after: Values) -> Values | None:

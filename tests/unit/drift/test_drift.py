@@ -99,6 +99,16 @@ def test_nor_is_the_pause_of_what_is_held():
     assert held.but_held is None
 
 
+def test_nor_are_the_limits_of_what_was_set_aside():
+    wanted, found = deepcopy(MANIFEST), live()
+    wanted["spec"]["strategy"] = {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 0}}
+    found["spec"] |= {"minReadySeconds": 1199, "progressDeadlineSeconds": 1200}
+    found["spec"]["strategy"] = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    held = drift_of(wanted, found)
+    assert held
+    assert held.but_held is None
+
+
 def test_seconds_that_somebody_else_wants_pods_to_be_ready_for_are_theirs():
     found = live()
     found["spec"] |= {"minReadySeconds": 30, "progressDeadlineSeconds": 1200}

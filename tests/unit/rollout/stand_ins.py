@@ -14,7 +14,7 @@ from flows import overlapping, progress, proving, returning, rolling, waits
 from flows.rolling import Rolling
 from vllm_flows.chart import Chart
 from vllm_flows.claims import Served
-from vllm_flows.completions import Answer
+from vllm_flows.completions import Answer, KeyRefusedError
 from vllm_flows.desired import Desired
 from vllm_flows.differences import entries
 from vllm_flows.drift import Drift
@@ -222,11 +222,15 @@ class Tasks:
         if back:
             self.made_way.append(model)
         error = next(iter(self.failing.get(model, [])), None)
-        unready = isinstance(error, NotReadyError)
+        unready = isinstance(error, NotReadyError) or (
+            beside and isinstance(error, KeyRefusedError)
+        )
         return self.future(self.failing[model].pop(0) if unready else 2.0)
 
     def ask(self, session: Session, model: Model) -> Any:
-        self.done.append(f"ask {model.name}" + (" without a key" if session.keyless else ""))
+        key = session.settings.api_key
+        given = f" with {key.get_secret_value()}" if key else ""
+        self.done.append(f"ask {model.name}" + (" without a key" if session.keyless else given))
         left = self.failing.get(model.name)
         error = left.pop(0) if left else None
         return self.future(error or Answer(model.name, "Paris", 0.1))

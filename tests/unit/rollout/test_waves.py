@@ -51,6 +51,13 @@ def test_the_first_install_is_one_wave():
     assert (versions(wave), wave.models) == ({"a": 1, "b": 1}, ())
 
 
+def test_who_has_older_pods_beside_new_ones_changes_before_others_do_and_stop_them():
+    changes = [Change("a", STOP, 8), Change("b", STOP, 4), Change("c", SURGE, 1)]
+    before, after = values(a=1, b=1, c=1), values(a=2, b=2, c=2)
+    found = waves(before, after, changes, kept={"b", "c"})
+    assert [wave.models for wave in found] == [("c",), ("b",), ("a",), ()]
+
+
 def test_models_change_one_after_the_other_those_with_most_gpus_first():
     changes = [Change("a", SURGE, 1), Change("b", STOP, 8)]
     first, second = waves(values(a=1, b=1, c=1), values(a=2, b=2, c=1), changes)
