@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.waits import sorted_out
 from tasks.overlap import drain, hold, let_go, resume, set_aside, strategy_of
+from vllm_flows.errors import RolloutError
 from vllm_flows.names import engine_deployment
 from vllm_flows.session import Session
+
+
+def spare(kept: Collection[str]) -> None:
+    """Refuse to stop pods while others have older ones beside new: the chart has one strategy.
+
+    Kubernetes would end these at once, with what they are answering. Raises RolloutError.
+    """
+    if kept:
+        raise RolloutError(
+            f"the older replicas of {', '.join(sorted(kept))} serve beside new ones",
+            why="with no room for old and new, this change would end them in the middle of "
+            "what they answer",
+            next_command=f"vllm-flows update {min(kept)}, then the same command again",
+        )
 
 
 @dataclass

@@ -9,7 +9,7 @@ from dataclasses import replace
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.overlapping import Overlap
+from flows.overlapping import Overlap, spare
 from flows.running import locked, results, run_name, session_for
 from flows.waits import sorted_out, wait_router
 from tasks.masked_pickle import RESULTS
@@ -28,10 +28,11 @@ from vllm_flows.models_file import load_models
 from vllm_flows.names import engine_deployment
 from vllm_flows.observe import ENGINE_SELECTOR
 from vllm_flows.observed import WeightsClaim
-from vllm_flows.overlap import held_models
+from vllm_flows.overlap import held_models, kept_models
 from vllm_flows.session import Session
 from vllm_flows.startup import startup_seconds
 from vllm_flows.values import has_api_key
+from vllm_flows.waves import stops_pods
 
 _GOES_ON = "the next run asks these first (vllm-flows rollback)"
 
@@ -111,8 +112,11 @@ def _bring(session: Session, way: WayThere, overlap: Overlap) -> None:
     """Run helm; what is replaced serves on beside what comes, where both fit.
 
     Where an interrupted run left both, the newer ones end well before, and what it kept is often
-    what comes.
+    what comes. Raises RolloutError when the strategy of then would cut what it left of others.
     """
+    if stops_pods(way.target.values):
+        ends = {one.model for one in way.changes if one.replaces or not (one.then and one.replicas)}
+        spare(kept_models(session.cluster.find("Deployment", ENGINE_SELECTOR)) - ends)
     replaced = [change.model for change in way.then if change.replaces]
     names = tuple(change.model for change in way.then)
     with overlap.turning(replaced):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flows.overlapping import Overlap
+from flows.overlapping import Overlap, spare
 from flows.progress import Progress
 from flows.proving import begin_waits, compare, prove
 from flows.returning import find_way_back, go_back, refuse
@@ -20,7 +20,7 @@ from tasks.readiness import restart_newest
 from tasks.release import remove_left_behind, set_right
 from tasks.running import say
 from vllm_flows.earlier import step_of
-from vllm_flows.errors import RolloutError, VllmFlowsError
+from vllm_flows.errors import VllmFlowsError
 from vllm_flows.going_back import Failures, failure
 from vllm_flows.metrics import ROLLOUT, of_rollout
 from vllm_flows.models import answers_prompts
@@ -65,23 +65,17 @@ class Rolling(Progress):
     def _spare_kept(
         self, found: Sequence[Wave], unproven: Sequence[str], *, before_all: bool
     ) -> None:
-        """Refuse to stop pods while others have older ones beside new: the chart has one strategy.
+        """Refuse to stop pods while others have older ones beside new.
 
-        Kubernetes would end these at once, with what they are answering. None are left of those
-        `unproven` once they were asked, `before_all` waves or with the first, nor of those whose
-        own wave has come.
+        None are left of those `unproven` once they were asked, `before_all` waves or with the
+        first, nor of those whose own wave has come.
         """
         ends = {*self._gone(), *self._stopped(), *(unproven if before_all else ())}
         others = self.run.state.kept - ends
         for wave in found:
             others -= set(wave.models)
-            if others and stops_pods(wave.values):
-                raise RolloutError(
-                    f"the older replicas of {', '.join(sorted(others))} serve beside new ones",
-                    why="with no room for old and new, this change would end them in the middle of "
-                    "what they answer",
-                    next_command=f"vllm-flows update {min(others)}, then the same command again",
-                )
+            if stops_pods(wave.values):
+                spare(others)
             others -= set(unproven)
 
     def _gone(self) -> list[str]:

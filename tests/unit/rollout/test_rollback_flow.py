@@ -21,9 +21,11 @@ from vllm_flows.going_back import Past, WayBack
 from vllm_flows.models import Model
 from vllm_flows.observed import WeightsClaim
 from vllm_flows.pruning import Pruning
+from vllm_flows.rollout import Rollout, Strategy
 from vllm_flows.session import Session
 from vllm_flows.settings import load_settings
 from vllm_flows.waiting import StoppableClock
+from vllm_flows.waves import with_strategy
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -59,7 +61,8 @@ class Tasks:
         patch.setattr(rollback, "remember_served", SimpleNamespace(submit=self.remember))
         patch.setattr(rollback, "results", list)
         patch.setattr(rollback, "wait_router", self.wait_router)
-        patch.setattr(rollback, "held_models", lambda _: self.held)
+        for name in ("held_models", "kept_models"):
+            patch.setattr(rollback, name, lambda _: self.held)
         patch.setattr(rollback, "say", self.done.append)
         patch.setattr(overlapping, "hold", SimpleNamespace(submit=self.hold))
         patch.setattr(overlapping, "drain", self.step("drain"))
@@ -181,6 +184,21 @@ def test_of_what_a_killed_run_left_side_by_side_the_newer_end_well_and_the_kept_
     assert tasks.done == [
         *("set aside newer a", "back to 5", "resume a", "let_go a", "wait a", "remember a a a")
     ]
+
+
+def test_a_revision_that_stops_pods_is_not_brought_where_it_would_cut_what_was_left_of_others(
+    tasks: Tasks,
+):
+    found = way(change("a"), change("gone", then=""), change("idle", replicas=0, replaces=False))
+    values = with_strategy(found.target.values, Rollout(Strategy.STOP_FIRST))
+    found = replace(found, target=replace(found.target, values=values))
+    tasks.held = {"a", "gone", "idle", "other"}
+    with pytest.raises(RolloutError, match="older replicas of other serve beside"):
+        go(found)
+    assert not [one for one in tasks.done if one.startswith(("set aside", "back"))]
+    tasks.held.remove("other")
+    go(found)
+    assert "back to 5" in tasks.done
 
 
 def test_a_rollback_goes_on_where_the_one_before_it_was_killed(tasks: Tasks):
