@@ -23,6 +23,9 @@ from pathlib import Path
 from vllm_flows.errors import ReleaseUnavailableError
 
 _PID = "pid="
+_TRIES, _MOMENT_SECONDS = 10, 0.002
+NOT_ITS_RUN = "the run that started it has ended, or holds the namespace's lock no longer"
+"""Why a helm is at work though the namespace's lock is free, or ours."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,9 @@ class HelmLock:
         return cls(account_folder() / f"vllm-flows-{os.getuid()}-helm-{digest}.lock")
 
     def held(self) -> bool:
-        """Say whether a helm holds it now."""
-        try:
-            with self._opened():
-                return False
-        except ReleaseUnavailableError:
-            return True
+        """Say whether a helm holds it now. Others may ask at the same moment."""
+        with self._opened() as descriptor:
+            return not _locked(descriptor, fcntl.LOCK_SH)
 
     def unfinished(self) -> tuple[float, float] | None:
         """Return from when to when a helm was at work that came to no good end, if one was.
@@ -63,12 +63,14 @@ class HelmLock:
     def ending(self) -> str:
         """Return the command that ends the helm that holds it, and what that started.
 
-        One that shows it where the file does not tell which it is.
+        One that shows it where that is not certain: the number of one that has ended may be
+        another's by now.
         """
         with contextlib.suppress(OSError, ValueError):
-            for word in self.path.read_text().split():
-                if word.startswith(_PID):
-                    return f"kill -- -{int(word.removeprefix(_PID))}"
+            _, process = self.path.read_text().split()  # no more than these: nobody saw it end
+            number = int(process.removeprefix(_PID))
+            if os.getpgid(number) == number:
+                return f"kill -- -{number}"
         return "ps -C helm -o pid,etime,args"
 
     @contextmanager
@@ -78,6 +80,12 @@ class HelmLock:
         Raises ReleaseUnavailableError, which a retry can help, when another helm holds it.
         """
         with self._opened() as descriptor:
+            if not any(_locked(descriptor, fcntl.LOCK_EX) for _ in _moments()):
+                raise ReleaseUnavailableError(
+                    "a helm that was started earlier is still at work",
+                    why=NOT_ITS_RUN,
+                    next_command=self.ending(),
+                )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(time.time()).encode(), 0)
             yield Hold(descriptor)
@@ -87,20 +95,26 @@ class HelmLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            self._lock(descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ReleaseUnavailableError(
-                "a helm that was started earlier is still at work",
-                why="the run that started it has ended, helm has not",
-                next_command=self.ending(),
-            ) from error
+
+def _locked(descriptor: int, kind: int) -> bool:
+    """Try to lock an open file as `kind` says; return whether it is."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _moments() -> Iterator[None]:
+    """Yield now and for a few milliseconds more: who only asks holds the lock no longer."""
+    yield
+    for _ in range(_TRIES):
+        time.sleep(_MOMENT_SECONDS)
+        yield
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from datetime import datetime
 from vllm_flows.cluster import Cluster
 from vllm_flows.errors import ConflictError, LockedError
 from vllm_flows.guarding import unguarded
+from vllm_flows.helm_lock import NOT_ITS_RUN
 from vllm_flows.lease import wall_clock
 from vllm_flows.lease_holder import this_machine
 from vllm_flows.lease_rules import LEASE, Held, Take, decide, released
@@ -62,7 +63,7 @@ class Locks:
         if self.alive and self.ending:
             raise LockedError(
                 f"the release is {self.release.status}, and that helm is still at work",
-                why="the run that started it on this machine has ended",
+                why=NOT_ITS_RUN,
                 next_command=f"wait until it has ended; or, when it hangs: {self.ending}",
             )
         if self.alive:

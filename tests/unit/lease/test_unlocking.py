@@ -54,6 +54,7 @@ def test_of_a_helm_of_this_machine_that_is_at_work_the_command_that_ends_it_is_t
     with pytest.raises(LockedError, match="still at work") as refused:
         Locks("models", FREE, PENDING, 1, "kill -- -123").check(NOW)
     assert refused.value.next_command.endswith("when it hangs: kill -- -123")
+    assert "has ended, or holds the namespace's lock no longer" in refused.value.why
 
 
 def test_who_holds_the_lock_is_told_since_when_and_when_it_was_renewed():

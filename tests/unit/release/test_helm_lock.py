@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import pwd
@@ -58,6 +59,39 @@ def test_where_the_file_does_not_tell_which_helm_holds_it_the_command_shows_it(l
     assert lock.ending().startswith("ps -C helm")
     with lock.taken():
         assert lock.ending().startswith("ps -C helm")
+
+
+@pytest.mark.parametrize("ended", ["seen", "reaped"])
+def test_a_number_that_may_be_anothers_by_now_is_not_given_to_kill(lock: HelmLock, ended: str):
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)  # noqa: S607 -- any program
+    with lock.taken() as hold:
+        hold.begun(child.pid)
+        if ended == "seen":
+            hold.failed()
+        else:
+            child.communicate()
+        assert lock.ending().startswith("ps -C helm")
+    child.communicate()
+
+
+def test_a_process_that_leads_no_group_of_its_own_is_not_given_to_kill(lock: HelmLock):
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # noqa: S607 -- any program
+    with lock.taken() as hold:
+        hold.begun(child.pid)
+        assert lock.ending().startswith("ps -C helm")
+    child.communicate()
+
+
+def test_who_asks_at_the_same_moment_is_taken_for_no_helm(
+    lock: HelmLock, monkeypatch: pytest.MonkeyPatch
+):
+    assert not lock.held()
+    asking = os.open(lock.path, os.O_RDWR)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    assert not lock.held()
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(asking))
+    with lock.taken():
+        pass
 
 
 def test_each_namespace_of_each_cluster_has_a_lock_of_its_own(lock: HelmLock):
