@@ -312,7 +312,8 @@ def load_settings(**overrides: object) -> Settings:
     Raises ConfigurationError that names each variable that is wrong.
     """
     try:
-        return Settings.model_validate(_found(env_file(), overrides))
+        file = env_file()
+        return _validated(_found(file, overrides), file)
     except ValidationError as error:
         problems = "; ".join(
             f"VLLM_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
@@ -333,16 +334,26 @@ def usable_settings(**overrides: object) -> Settings:
         file = {}
     found = _found(file, overrides)
     try:
-        return Settings.model_validate(found)
+        return _validated(found, file)
     except ValidationError as error:
         wrong = {str(item["loc"][0]) for item in error.errors(include_input=False)}
-        return Settings.model_validate({key: found[key] for key in found.keys() - wrong})
+        return _validated({key: found[key] for key in found.keys() - wrong}, file)
 
 
 def _found(file: Mapping[str, str | None], overrides: Mapping[str, object]) -> dict[str, object]:
     given = {name: value for name, value in overrides.items() if value is not None}
+    return {**settings_in(file), **settings_in(os.environ), **given}
+
+
+def _validated(found: Mapping[str, object], file: Mapping[str, str | None]) -> Settings:
+    """Return the settings; Vault's own variables do not count as set for this product.
+
+    They may be there for others: a `VAULT_TOKEN` for the login program of the kubeconfig.
+    """
     standing_in = {**of_vault(file), **of_vault(os.environ)}
-    return {**standing_in, **settings_in(file), **settings_in(os.environ), **given}
+    settings = Settings.model_validate({**standing_in, **found})
+    settings.model_fields_set.intersection_update(found)
+    return settings
 
 
 def env_file() -> Mapping[str, str | None]:

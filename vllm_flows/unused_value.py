@@ -13,11 +13,11 @@ _WITHOUT = "VLLM_SECRETS=kubernetes goes on without"
 
 
 def note_of_unused(keeper: Keeper, place: Place) -> str:
-    """Say that nobody knows whether Vault holds a value; "" where it holds none, or is not used.
+    """Say that Vault holds a value which cannot be used, or that nobody knows; "" for neither.
 
-    Raises ConfigurationError when it holds one that the namespace does not use. Where Vault is used
-    here and cannot be asked, raises what keeps from it, unless nothing in this cluster could bring
-    its values.
+    Where nothing in this cluster brings Vault's values, that is all. Else raises ConfigurationError
+    when it holds one that the namespace does not use; and where Vault is used here and cannot be
+    asked, what keeps from it.
     """
     kept = keeper.look(place)
     if not is_wanting(keeper, kept):
@@ -28,12 +28,14 @@ def note_of_unused(keeper: Keeper, place: Place) -> str:
     try:
         value = keeper.held(kept)
     except VllmFlowsError as error:
-        if used and kept.store.state is not StoreState.NOT_SERVED:
+        if used and not _brings_none(kept):
             raise _not_asked(kept, error) from None
         return _not_known(kept, error.what)
-    if value:
-        raise not_used(kept, keeper.cluster.namespace)
-    return ""
+    if not value:
+        return ""
+    if kept.store.state is StoreState.NOT_SERVED:
+        return _told(not_used(kept, keeper.cluster.namespace))
+    raise not_used(kept, keeper.cluster.namespace)
 
 
 def is_wanting(keeper: Keeper, kept: Kept) -> bool:
@@ -48,26 +50,51 @@ def may_be_in_vault(keeper: Keeper, kept: Kept) -> bool:
 
 def not_used(kept: Kept, namespace: str) -> ConfigurationError:
     """Return the error that Vault holds one which the namespace does not use."""
+    served = kept.store.state is not StoreState.NOT_SERVED
+    using = (
+        f"vllm-flows move-secrets --to vault   (then it is used; {_WITHOUT})"
+        if served
+        else f"VLLM_SECRETS=kubernetes vllm-flows {kept.place.verb}   (a plain one; {_WITHOUT})"
+    )
     return ConfigurationError(
         f"{kept.in_vault_at} holds an {kept.place.what}, and namespace {namespace} does not use it",
-        why=_OPEN if kept.in_vault else f"{kept.store.told()}; {_OPEN}",
-        next_command=f"vllm-flows move-secrets --to vault   (then it is used; {_WITHOUT})",
+        why=_OPEN if kept.in_vault and served else f"{kept.store.told()}; {_OPEN}",
+        next_command=using,
     )
 
 
 def _is_used(keeper: Keeper) -> bool:
-    """Say whether somebody set Vault up for this namespace, and not only for the cluster."""
+    """Say whether somebody set Vault up for this namespace, and not only for the cluster.
+
+    Of Vault's own variables only the address says so: the others may be there for others.
+    """
     settings = keeper.settings
     of_vault = [name for name in settings.model_fields_set if name.startswith("vault_")]
-    named = any(getattr(settings, name) for name in of_vault) or settings.secrets == "vault"
+    named = any(getattr(settings, name) for name in ("vault_address", *of_vault))
+    named = named or settings.secrets == "vault"
     return named or any(keeper.look(one).maker is Maker.SYNCED for one in PLACES)
+
+
+def _brings_none(kept: Kept) -> bool:
+    """Say whether nothing in the cluster is there to bring Vault's values."""
+    state = kept.store.state
+    return state is StoreState.NOT_SERVED or (state is StoreState.ABSENT and not _is_named(kept))
+
+
+def _is_named(kept: Kept) -> bool:
+    return "secret_store" in kept.settings.model_fields_set
 
 
 def _leaves_open(kept: Kept) -> bool:
     """Say whether a store that cannot be used leaves open whether Vault is used here."""
     if kept.store.state is StoreState.ABSENT:
-        return "secret_store" in kept.settings.model_fields_set
+        return _is_named(kept)
     return kept.store.state in {StoreState.NOT_READY, StoreState.UNKNOWN}
+
+
+def _told(error: VllmFlowsError) -> str:
+    """Return an error as a note of the plan."""
+    return f"{error.what}: {error.why}; next: {error.next_command}"
 
 
 def _not_known(kept: Kept, why: str) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from tests.unit.secrets_kept.conftest import World, wanting
+from tests.unit.secrets_kept.conftest import VAULT, World, wanting
 from tests.unit.secrets_kept.stored import PATH, plain
 from vllm_flows import doctor_secrets, vault_client
 from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential
 from vllm_flows.doctor_findings import State
 from vllm_flows.errors import ConfigurationError, VaultUnavailableError, VllmFlowsError
 from vllm_flows.keeping import Keeper
-from vllm_flows.settings import Settings
+from vllm_flows.settings import Settings, load_settings
 from vllm_flows.unused_value import note_of_unused
 from vllm_flows.vault_tokens import Token
 
@@ -55,6 +55,30 @@ def test_any_setting_of_vault_says_that_it_is_used_here(keeper: Keeper, setting:
         note_of_unused(named, API_KEY)
 
 
+@pytest.mark.parametrize("name", ["VAULT_TOKEN", "VAULT_CACERT", "VAULT_NAMESPACE"])
+def test_a_variable_of_vaults_own_may_be_there_for_others(
+    world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    world.store_there = False
+    monkeypatch.setenv(name, "for-a-login-program")
+    assert note_of_unused(replace(keeper, settings=load_settings()), API_KEY) == ""
+    monkeypatch.setenv(f"VLLM_{name.replace('CACERT', 'CA_CERT')}", "for-us")
+    world.store_there = True
+    with pytest.raises(VllmFlowsError, match="the address of Vault is not known"):
+        note_of_unused(replace(keeper, settings=load_settings()), API_KEY)
+
+
+def test_an_address_of_vault_says_that_it_is_used_here_however_it_is_spelt(
+    world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    world.store_ready = False
+    for name in ("VLLM_VAULT_ADDRESS", "VAULT_ADDR"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "http://vault:8200")
+            with pytest.raises(VllmFlowsError, match="there is no Vault token: whether"):
+                note_of_unused(replace(keeper, settings=load_settings()), API_KEY)
+
+
 def test_a_token_that_comes_from_vault_says_that_it_is_used_here(keeper: Keeper):
     keeper.store(HF_TOKEN, Credential("hf-token", "VLLM_HF_TOKEN", stored=False))
     with pytest.raises(VllmFlowsError, match="the address of Vault is not known"):
@@ -75,7 +99,10 @@ STORES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("told", STORES)
+BRINGS_NONE = [told for told in STORES if "serves no" in told or "there is no" in told]
+
+
+@pytest.mark.parametrize("told", [told for told in STORES if "serves no" not in told])
 def test_a_vault_that_is_used_here_is_asked_however_the_store_is(
     world: World, keeper: Keeper, told: str
 ):
@@ -88,7 +115,23 @@ def test_a_vault_that_is_used_here_is_asked_however_the_store_is(
     assert note_of_unused(wanting(keeper, secrets="kubernetes"), API_KEY) == ""
 
 
-@pytest.mark.parametrize("told", [told for told in STORES if "serves no" not in told])
+@pytest.mark.parametrize("wanted", ["auto", "vault"])
+def test_a_key_of_vault_stops_nobody_whose_cluster_has_no_way_from_vault(
+    world: World, keeper: Keeper, wanted: Literal["auto", "vault"]
+):
+    world.served = ""
+    used = wanting(keeper, secrets=wanted)
+    assert note_of_unused(used, API_KEY) == ""
+    world.kept[PATH] = {"api-key": "sk-there"}
+    note = note_of_unused(used, API_KEY)
+    assert "Vault's secret/vllm/api-key holds an API key, and namespace vllm does not" in note
+    assert "the cluster serves no ExternalSecrets; what is installed without one is open" in note
+    assert "next: VLLM_SECRETS=kubernetes vllm-flows set-api-key" in note
+    assert "move-secrets" not in note
+    assert "sk-there" not in note
+
+
+@pytest.mark.parametrize("told", [told for told in STORES if told not in BRINGS_NONE])
 def test_a_vault_that_is_used_here_and_silent_stops_the_run_however_the_store_is(
     world: World, keeper: Keeper, told: str
 ):
@@ -97,12 +140,21 @@ def test_a_vault_that_is_used_here_and_silent_stops_the_run_however_the_store_is
         note_of_unused(keeper, API_KEY)
 
 
-def test_an_address_of_vault_stops_nobody_whose_cluster_has_no_way_from_vault(
-    world: World, keeper: Keeper
+@pytest.mark.parametrize("told", BRINGS_NONE)
+def test_a_silent_vault_stops_nobody_whose_cluster_has_nothing_that_brings_its_values(
+    world: World, keeper: Keeper, told: str
 ):
-    vars(world).update(served="", sealed=True)
+    vars(world).update(STORES[told], sealed=True)
     note = note_of_unused(keeper, API_KEY)
     assert "whether Vault holds an API key is not known (Vault is sealed" in note
+
+
+def test_a_silent_vault_stops_the_run_where_a_store_was_named(world: World, keeper: Keeper):
+    vars(world).update(store_there=False, sealed=True)
+    given = {**VAULT, "secret_store": "vault-stor"}
+    named = replace(keeper, settings=Settings.model_validate(given))
+    with pytest.raises(VaultUnavailableError, match="whether Vault's secret/vllm/api-key holds"):
+        note_of_unused(named, API_KEY)
 
 
 @pytest.mark.parametrize("told", STORES)
@@ -139,4 +191,4 @@ def test_the_doctor_says_that_vault_holds_a_key_which_is_not_used(
     (finding,) = doctor_secrets._vault(keeper)  # noqa: SLF001 -- what the question asks
     assert finding.state is State.WARNING
     assert "holds an API key, and namespace vllm does not use it" in finding.found
-    assert finding.fix.startswith("vllm-flows move-secrets --to vault")
+    assert ("move-secrets --to vault" in finding.fix) is ("serves no" not in told)
