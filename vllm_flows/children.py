@@ -17,7 +17,8 @@ from typing import IO
 
 _LAST_SECONDS = 1.0
 _POLL_SECONDS = 0.01
-_running: set[subprocess.Popen[bytes]] = set()
+_running: dict[subprocess.Popen[bytes], bool] = {}
+"""What was started and not seen to end, and whether it writes."""
 
 
 @contextmanager
@@ -28,6 +29,8 @@ def started(
     errors: IO[bytes],
     given: IO[bytes] | int = subprocess.DEVNULL,
     inherited: Sequence[int] = (),
+    *,
+    writes: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program for the block; where it still runs then it is ended, with all it started.
 
@@ -42,37 +45,50 @@ def started(
         start_new_session=True,
         pass_fds=inherited,
     )
-    _running.add(process)
     try:
+        _running[process] = writes
         yield process
     finally:
         end(process, _LAST_SECONDS)
-        _running.discard(process)
+        _running.pop(process, None)  # who is interrupted before leaves it to `end_all`
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
     """End a program and what it started: kindly, and after so many seconds at once."""
     if process.poll() is not None:
         return
-    _send(process, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    _send(process, signal.SIGKILL)  # also to what it started, which may be deaf to the other
-    process.wait()
+    try:
+        _send(process, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    finally:  # also when this is interrupted
+        _send(process, signal.SIGKILL)  # also to what it started, which may be deaf to the other
+        process.wait()
+
+
+def is_writing() -> bool:
+    """Say whether a program is at work that writes."""
+    return any(writes and one.poll() is None for one, writes in tuple(_running.items()))
 
 
 def end_all(seconds: float = _LAST_SECONDS) -> None:
     """End all that runs, also what writes: kindly, and after so many seconds at once.
 
     For the last moment of this process, whatever its threads do: a signal's answer may call it.
+    The number of one that has ended may be another's by now.
     """
     last = time.monotonic() + seconds
-    for process in tuple(_running):
+    found = _at_work()
+    for process in found:
         _send(process, signal.SIGTERM)
-    while any(one.poll() is None for one in tuple(_running)) and time.monotonic() < last:
+    while _at_work() and time.monotonic() < last:
         time.sleep(_POLL_SECONDS)
-    for process in tuple(_running):
+    for process in {*found, *_at_work()}:
         _send(process, signal.SIGKILL)
+
+
+def _at_work() -> list[subprocess.Popen[bytes]]:
+    return [one for one in tuple(_running) if one.poll() is None]
 
 
 def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

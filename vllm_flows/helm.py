@@ -238,7 +238,9 @@ class Helm:
         with lock as hold, _file(stdin) as given, _file() as output, _file() as errors:
             command, environ = [program, *arguments], environment_for_others(os.environ)
             inherited = (hold.descriptor,) if hold else ()
-            with started(command, environ, output, errors, given, inherited) as process:
+            with started(
+                command, environ, output, errors, given, inherited, writes=writes
+            ) as process:
                 if hold:
                     hold.begun(process.pid)
                 code = Run(process, arguments[0], self.context, errors, writes).code(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,13 +61,20 @@ class Run:
 
     def _finish(self, seconds: int) -> None:
         """Let one that writes finish; who still waits for a login has written nothing."""
+        begin = time.monotonic()
         soon = min(exec_plugin.SOON_SECONDS, seconds)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(soon)
-            return
-        if not self._is_stuck(unknown=False):
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(seconds - soon)
+        if not self._ends_by(begin + soon) and not self._is_stuck(unknown=False):
+            self._ends_by(begin + seconds)
+
+    def _ends_by(self, last: float) -> bool:
+        """Wait for its end, whatever else interrupts: SIGTERM after Ctrl-C, and a timer's end.
+
+        Who presses Ctrl-C twice ends this process with it, and raises nothing here.
+        """
+        while (left := last - time.monotonic()) > 0 and self.process.poll() is None:
+            with suppress(BaseException):  # the first interruption is raised once it has ended
+                self.process.wait(left)
+        return self.process.poll() is not None
 
     def _login_program(self) -> str:
         return "" if self.verb in _ASKS_NO_CLUSTER else login_program(self.context)

@@ -50,6 +50,26 @@ HANGS = "sleep 777 & echo $! > {folder}/child; wait"
 DEAF = "trap '' TERM; " + HANGS
 
 
+LEFT_AT_WORK = """
+import sys, tempfile, threading
+from cli.ending import leave_threads
+from vllm_flows.children import started
+
+at_work = threading.Event()
+def program():
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        with started(["sh", "-c", "{script}"], {{}}, output, errors, writes=True) as process:
+            at_work.set()
+            process.wait(60)
+
+sys.modules["prefect"] = sys
+threading.Thread(target=program).start()
+threading.Thread(target=threading.Event().wait).start()
+at_work.wait()
+leave_threads(7, last=0.1)
+"""
+
+
 def start(folder: Path, verb: str, script: str) -> subprocess.Popen[str]:
     """Start a verb, and return it once the program that it started hangs."""
     code = verb.format(script=script.format(folder=folder))
@@ -96,3 +116,13 @@ def test_a_second_ctrl_c_ends_a_helm_that_hangs_at_once(tmp_path: Path, script: 
     assert process.returncode == 130
     assert "ended at once, and helm with it" in errors
     assert is_gone(tmp_path)
+
+
+def test_a_prefect_server_that_has_gone_ends_no_helm_that_writes(tmp_path: Path):
+    code = LEFT_AT_WORK.format(script=f"sleep 0.5; echo written > {tmp_path}/file")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, cwd=sys.path[0] or None
+    )
+    assert (tmp_path / "file").read_text() == "written\n"
+    assert done.returncode == 7
+    assert b"does not take the last of this run's log" in done.stderr
