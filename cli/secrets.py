@@ -293,17 +293,20 @@ def _delete(
     settings: Settings, place: Place, variable: SecretStr | None, question: str, *, yes: bool
 ) -> bool:
     """Delete the Secret once somebody agreed; return whether there was one."""
+    from vllm_flows.secret_mode import Maker
+
     keeper, where = keeper_of(settings), f"in namespace {settings.namespace}"
     there = keeper.removable(place)
     if there is None:
         note(f"no {place.what} is stored {where}: nothing to delete")
         return False
+    for_all = there.for_all if there.maker is Maker.SYNCED else ""  # else Vault is not touched
     if not yes:
-        confirm(f"This deletes {there.everything} {where}{there.for_all}. {question}")
+        confirm(f"This deletes {there.everything} {where}{for_all}. {question}")
     with locked(keeper, place.verb.replace("set-", "delete-")) as guarded:
         was_there = guarded.remove(place)
     if was_there:
-        note(f"{there.everything} is deleted {where}{there.for_all}")
+        note(f"{there.everything} is deleted {where}{for_all}")
     else:
         note(f"{there.objects} are deleted {where}; {there.where} held no {place.what} any more")
     if variable is not None:

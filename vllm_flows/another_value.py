@@ -7,6 +7,11 @@ from vllm_flows.errors import AnotherValueError, ConfigurationError, VllmFlowsEr
 from vllm_flows.kept_secret import Kept
 
 
+def is_same(one: str, other: str) -> bool:
+    """Say whether two values are the same when they are used, which is without blanks around."""
+    return one.strip() == other.strip()
+
+
 def another_value(kept: Kept, credential: Credential, namespace: str) -> AnotherValueError:
     """Return the error that the value would replace another, with the ways to keep or replace."""
     place, setting = kept.place, f"VLLM_{kept.place.path_setting.upper()}"
@@ -32,7 +37,7 @@ def another_value(kept: Kept, credential: Credential, namespace: str) -> Another
 def raise_for_variable(kept: Kept, value: str, source: str) -> None:
     """Raise ConfigurationError when the variable names another value than `source` has."""
     place, given = kept.place, kept.given
-    if given in {None, value}:
+    if given is None or is_same(given, value):
         return
     raise ConfigurationError(
         f"{place.variable} holds another {place.what} than {source}",

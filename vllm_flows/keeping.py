@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_flows import credentials, external_secrets
-from vllm_flows.another_value import another_value, not_foreseen
+from vllm_flows.another_value import another_value, is_same, not_foreseen
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import Credential, Place
 from vllm_flows.errors import AnotherValueError, ConfigurationError, VllmFlowsError
@@ -23,7 +23,7 @@ from vllm_flows.syncing import Operator
 from vllm_flows.waiting import Clock
 
 if TYPE_CHECKING:
-    from vllm_flows.vault import Vault
+    from vllm_flows.vault import Held, Vault
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,13 @@ class Keeper:
         """Bring the value to Vault, and from there to the Secret; return whether that wrote.
 
         Unless `replacing`, raises AnotherValueError when Vault holds another there: it may be other
-        namespaces' as well.
+        namespaces' as well; VaultConflictError when it comes there at this moment.
         """
         with self._vault(kept) as vault:
+            held = vault.read(kept.path)
             if not replacing:
-                self._raise_if_another(vault, kept, credential)
-            wrote = vault.write(kept.path, kept.place.key, credential.value)
+                self._raise_if_another(held, kept, credential)
+            wrote = vault.write(kept.path, kept.place.key, credential.value, held)
         return self.attach(kept, credential.value, anew=wrote) or wrote
 
     def foresee(self, kept: Kept, credential: Credential) -> str:
@@ -97,16 +98,16 @@ class Keeper:
         try:
             self.check(kept)
             with self._vault(kept) as vault:
-                self._raise_if_another(vault, kept, credential)
+                self._raise_if_another(vault.read(kept.path), kept, credential)
         except AnotherValueError:
             raise
         except VllmFlowsError as error:
             return not_foreseen(kept, error)
         return ""
 
-    def _raise_if_another(self, vault: Vault, kept: Kept, credential: Credential) -> None:
-        held = vault.read(kept.path).values.get(kept.place.key)
-        if held not in {None, credential.value}:
+    def _raise_if_another(self, held: Held, kept: Kept, credential: Credential) -> None:
+        value = held.values.get(kept.place.key)
+        if value is not None and not is_same(str(value), credential.value):
             raise another_value(kept, credential, self.cluster.namespace)
 
     def check(self, kept: Kept) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vllm_flows import credentials, external_secrets
-from vllm_flows.another_value import raise_for_variable
+from vllm_flows.another_value import is_same, raise_for_variable
 from vllm_flows.credentials import PLACES, Credential
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.external_secrets import LEFT_METADATA
@@ -75,7 +75,7 @@ def _to_vault(keeper: Keeper, kept: Kept) -> Move:
         raise_for_variable(kept, held, f"Vault's {where}")
         text = f"ExternalSecret {place.external} makes Secret {place.secret} from Vault's {where}"
         return Move(kept, Step.ATTACH, text)
-    if held is not None and held != kept.value:
+    if held is not None and not is_same(held, kept.value):
         raise _differ(kept, where)
     raise_for_variable(kept, kept.value, f"Secret {place.secret}")
     text = f"the {place.what} goes to Vault's {where}; ExternalSecret {place.external} then makes "

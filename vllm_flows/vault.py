@@ -80,12 +80,13 @@ class Vault:
         collect(*(value for value in values.values() if isinstance(value, str)))
         return Held(int(data["metadata"]["version"]), values)
 
-    def write(self, path: str, key: str, value: str) -> bool:
+    def write(self, path: str, key: str, value: str, held: Held | None = None) -> bool:
         """Bring a key to the value, and leave the others at the path; return whether it wrote.
 
-        Raises VaultConflictError when somebody else wrote there since it was read.
+        Raises VaultConflictError when somebody else wrote there since it was read: by this, or
+        before, as `held`.
         """
-        held = self.read(path)
+        held = held or self.read(path)
         if held.values.get(key) == value:
             return False
         self._put(path, held.version, {**held.values, key: value})

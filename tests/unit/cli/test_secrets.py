@@ -55,6 +55,7 @@ class FakeKeeper:
         self.locks: list[str] = []
         self.held = False
         self.was_there = True
+        self.maker = Maker.SYNCED
 
     def look(self, _: object) -> Any:
         store = SimpleNamespace(is_there=False)
@@ -66,6 +67,7 @@ class FakeKeeper:
             objects="ExternalSecret x and Secret y",
             where="Vault's x",
             for_all=FOR_ALL,
+            maker=self.maker,
         )
 
     def store(self, *_: object, anew: bool, replacing: bool) -> bool:
@@ -152,6 +154,16 @@ def test_that_vaults_value_counts_for_others_is_said_of_what_is_set_and_deleted(
     run(secrets.delete_api_key, "--yes")
     said = capsys.readouterr().err
     assert "Secret y are deleted in namespace vllm; Vault's x held no API key any more" in said
+
+
+def test_of_a_plain_secret_that_is_deleted_nothing_of_vault_is_said(
+    monkeypatch: pytest.MonkeyPatch, keeper: FakeKeeper, capsys: pytest.CaptureFixture[str]
+):
+    keeper.maker = Maker.US
+    questions: list[str] = []
+    monkeypatch.setattr(secrets, "confirm", questions.append)
+    run(secrets.delete_api_key)
+    assert FOR_ALL not in questions[0] + capsys.readouterr().err
 
 
 def test_a_move_makes_the_namespace_before_it_takes_the_lock(

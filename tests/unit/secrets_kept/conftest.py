@@ -14,7 +14,7 @@ import pytest
 from tests.support import VirtualClock
 from vllm_flows import syncing
 from vllm_flows.credentials import Place
-from vllm_flows.errors import NoRightError, VaultUnavailableError
+from vllm_flows.errors import NoRightError, VaultConflictError, VaultUnavailableError
 from vllm_flows.external_secrets import KIND
 from vllm_flows.guarding import Guard, unguarded
 from vllm_flows.keeping import Keeper
@@ -160,9 +160,11 @@ class World:
 
     # What the adapter to Vault offers.
     def read(self, path: str) -> Held:
-        return Held(1, self.kept.get(path, {}))
+        return Held(1, dict(self.kept.get(path, {})))
 
-    def write(self, path: str, key: str, value: str) -> bool:
+    def write(self, path: str, key: str, value: str, held: Held | None = None) -> bool:
+        if held and held.values != self.kept.get(path, {}):
+            raise VaultConflictError("somebody else wrote")
         if self.kept.get(path, {}).get(key) == value:
             return False
         self.guard_of_vault()

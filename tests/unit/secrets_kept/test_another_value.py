@@ -7,10 +7,12 @@ import pytest
 from tests.unit.secrets_kept.conftest import World, wanting
 from tests.unit.secrets_kept.stored import PATH, given, plain
 from vllm_flows.credentials import API_KEY
-from vllm_flows.errors import AnotherValueError, ConfigurationError
+from vllm_flows.errors import AnotherValueError, ConfigurationError, VaultConflictError
+from vllm_flows.external_secrets import KIND
 from vllm_flows.keeping import Keeper
 from vllm_flows.secret_mode import Mode
-from vllm_flows.secret_moving import moves
+from vllm_flows.secret_moving import moves, perform
+from vllm_flows.vault import Held
 
 
 def test_the_first_key_of_a_namespace_does_not_replace_anothers(world: World, keeper: Keeper):
@@ -24,6 +26,36 @@ def test_the_first_key_of_a_namespace_does_not_replace_anothers(world: World, ke
     assert "unset VLLM_API_KEY" in caught.value.next_command
     assert keeper.store(API_KEY, given(), replacing=True)
     assert world.kept[PATH] == {"api-key": "sk-new"}
+
+
+def test_a_key_that_comes_to_vault_at_that_moment_is_not_replaced(
+    world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    read = world.read
+
+    def overtaken(path: str) -> Held:
+        held = read(path)
+        world.kept[path] = {"api-key": "theirs"}
+        return held
+
+    monkeypatch.setattr(world, "read", overtaken)
+    with pytest.raises(VaultConflictError):
+        keeper.store(API_KEY, given())
+    assert world.kept[PATH] == {"api-key": "theirs"}
+
+
+def test_blanks_around_a_value_make_no_other_of_it(world: World, keeper: Keeper):
+    world.kept[PATH] = {"api-key": "sk-old\n"}
+    plain(world)
+    named = wanting(keeper, api_key="sk-old")
+    perform(named, moves(named, Mode.VAULT))
+    assert world.secret(API_KEY) == "sk-old"
+    plain(world, "sk-old\n")
+    world.items.pop((KIND, API_KEY.external))
+    assert moves(named, Mode.VAULT)
+    world.items.clear()
+    world.kept[PATH] = {"api-key": "sk-old\n"}
+    assert moves(named, Mode.VAULT)
 
 
 def test_what_a_run_was_given_replaces_nothing_in_vault(world: World, keeper: Keeper):

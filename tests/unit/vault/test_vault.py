@@ -72,6 +72,15 @@ def test_of_two_writers_at_once_the_second_is_told_and_overwrites_nothing(
     assert server.kept[PATH] == [{"api-key": "canary-theirs"}]
 
 
+def test_what_was_written_since_an_earlier_look_is_not_overwritten(server: Server, access: Access):
+    with Vault.opened(access) as vault:
+        held = vault.read(PATH)
+        server.put(PATH, **{"api-key": "canary-theirs"})
+        error = refused(lambda: vault.write(PATH, "api-key", "canary-new", held))
+    assert isinstance(error, VaultConflictError)
+    assert server.kept[PATH] == [{"api-key": "canary-theirs"}]
+
+
 def test_a_lock_that_was_lost_keeps_from_writing(server: Server, access: Access):
     def guard() -> None:
         raise LockLostError("lost")
