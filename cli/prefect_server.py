@@ -178,7 +178,7 @@ def _start(api: str, port: int, options: tuple[str, ...]) -> subprocess.Popen[by
 
 
 def _for_prefect() -> dict[str, str]:
-    from vllm_flows.settings import environment_for_prefect
+    from vllm_flows.environments import environment_for_prefect
 
     return environment_for_prefect(os.environ)
 

@@ -19,8 +19,8 @@ from prefect.workers.process import ProcessWorker
 from deployments.catalogue import read
 from deployments.places import Place
 from deployments.renewing import keep_schedules
+from vllm_flows.environments import environment_for_prefect
 from vllm_flows.errors import ConfigurationError
-from vllm_flows.settings import environment_for_prefect
 
 _SECONDS = 300
 _LAST_LINES = 12

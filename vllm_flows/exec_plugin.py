@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from vllm_flows.children import started
+from vllm_flows.environments import environment_for_others
 from vllm_flows.errors import ClusterError, ConfigurationError, MissingProgramError
 from vllm_flows.redaction import collect, collect_lines, redacted
-from vllm_flows.settings import environment_for_others
 from vllm_flows.unseen_secrets import without_tokens
 
 SECONDS = 60.0

@@ -21,6 +21,7 @@ import yaml
 from vllm_flows.chart import Chart
 from vllm_flows.children import started
 from vllm_flows.differences import entries
+from vllm_flows.environments import environment_for_others
 from vllm_flows.errors import MissingProgramError, ReleaseError
 from vllm_flows.going_back import Past
 from vllm_flows.guarding import Guard, unguarded
@@ -30,7 +31,6 @@ from vllm_flows.helm_process import Run
 from vllm_flows.names import RELEASE
 from vllm_flows.observed import DIGEST_ANNOTATION, Release, ReleaseState
 from vllm_flows.release_rules import LONGEST_HELM_SECONDS, release_from
-from vllm_flows.settings import environment_for_others
 
 # libyaml's parser where PyYAML has it: a manifest of 100 models takes the other one a second.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from vllm_flows import exec_plugin
 from vllm_flows.children import started
-from vllm_flows.settings import environment_for_others
+from vllm_flows.environments import environment_for_others
 
 Object = dict[str, Any]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from errno import EISDIR
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -44,8 +44,6 @@ OF_VAULT = {
 }
 """Variables of Vault's own command line, and the settings that they stand in for."""
 ENV_FILE = ".env"
-_OF_THE_HUB = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
-_OF_PREFECT = {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"}
 
 
 class Settings(BaseModel):
@@ -312,8 +310,7 @@ def load_settings(**overrides: object) -> Settings:
     Raises ConfigurationError that names each variable that is wrong.
     """
     try:
-        file = env_file()
-        return _validated(_found(file, overrides), file)
+        return _read(env_file(), overrides)
     except ValidationError as error:
         problems = "; ".join(
             f"VLLM_{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
@@ -332,27 +329,25 @@ def usable_settings(**overrides: object) -> Settings:
         file = env_file()
     except ConfigurationError:
         file = {}
-    found = _found(file, overrides)
     try:
-        return _validated(found, file)
+        return _read(file, overrides)
     except ValidationError as error:
         wrong = {str(item["loc"][0]) for item in error.errors(include_input=False)}
-        return _validated({key: found[key] for key in found.keys() - wrong}, file)
+        return _read(file, overrides, wrong)
 
 
-def _found(file: Mapping[str, str | None], overrides: Mapping[str, object]) -> dict[str, object]:
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return {**settings_in(file), **settings_in(os.environ), **given}
-
-
-def _validated(found: Mapping[str, object], file: Mapping[str, str | None]) -> Settings:
+def _read(
+    file: Mapping[str, str | None], overrides: Mapping[str, object], without: Collection[str] = ()
+) -> Settings:
     """Return the settings; Vault's own variables do not count as set for this product.
 
     They may be there for others: a `VAULT_TOKEN` for the login program of the kubeconfig.
     """
-    standing_in = {**of_vault(file), **of_vault(os.environ)}
-    settings = Settings.model_validate({**standing_in, **found})
-    settings.model_fields_set.intersection_update(found)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    own = {**settings_in(file), **settings_in(os.environ), **given}
+    found = {**of_vault(file), **of_vault(os.environ), **own}
+    settings = Settings.model_validate({key: found[key] for key in found.keys() - set(without)})
+    settings.model_fields_set.intersection_update(own)
     return settings
 
 
@@ -369,33 +364,6 @@ def env_file() -> Mapping[str, str | None]:
         raise ConfigurationError(
             f"{ENV_FILE} cannot be read", why=why or str(error), next_command=f"ls -ld {ENV_FILE}"
         ) from error
-
-
-def environment_for_others(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a program that has no business with our secrets.
-
-    `VAULT_TOKEN` stays: some log in to the cluster by way of Vault, also under helm and kubectl.
-    """
-    return _without(environ, _OF_THE_HUB | _OF_PREFECT)
-
-
-def environment_for_prefect(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for Prefect's own programs, which log in nowhere but to Prefect."""
-    return _without(environ, _OF_THE_HUB | {"VAULT_TOKEN"})
-
-
-def _without(environ: Mapping[str, str], others: set[str]) -> dict[str, str]:
-    """Leave out our secrets, and those of other tools that are named."""
-    secret = others | {
-        PREFIX + name.upper()
-        for name, field in Settings.model_fields.items()
-        if SecretStr in get_args(field.annotation)
-    }
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in secret and not (name.startswith(PREFIX) and passwords_in(value))
-    }
 
 
 def settings_in(variables: Mapping[str, str | None]) -> dict[str, object]:

@@ -17,12 +17,13 @@ from cli import prefect_server
 from cli.prefect_runs import parameter
 from vllm_flows.cluster import Cluster
 from vllm_flows.credentials import API_KEY, checked
+from vllm_flows.environments import environment_for_others, environment_for_prefect
 from vllm_flows.errors import ConfigurationError
 from vllm_flows.exec_plugin import _failed
 from vllm_flows.model_problems import printable
 from vllm_flows.redaction import collect, redacted
 from vllm_flows.repository_facts import plain
-from vllm_flows.settings import Settings, environment_for_others, environment_for_prefect
+from vllm_flows.settings import Settings
 
 CANARY = "planted-canary"
 
