@@ -29,7 +29,7 @@ def prove(session: Session, model: Model) -> Answer:
     """Return the model's answer once it and each of its replicas answer as they should.
 
     Raises CompletionError when an answer is wrong, TimedOutError when none came in two minutes,
-    RouterError when what stands before all models answers nobody.
+    RouterError when what stands before all models answers nobody or holds another API key.
     """
     return _answer(session, model, None)
 

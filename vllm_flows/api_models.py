@@ -8,8 +8,7 @@ from typing import Any
 
 from vllm_flows.asking import advised
 from vllm_flows.completion_checks import Card
-from vllm_flows.completions import KeyRefusedError
-from vllm_flows.errors import CompletionError, NotDeployedError, NotReadyError
+from vllm_flows.errors import CompletionError, NotDeployedError, NotReadyError, VllmFlowsError
 from vllm_flows.model_problems import printable
 from vllm_flows.reaching import deployed_names, reached_api
 from vllm_flows.refused_key import explaining_refusals
@@ -90,8 +89,8 @@ def listed_models(session: Session) -> list[Card]:
     return cards
 
 
-def why_missing(session: Session, missing: Sequence[str]) -> KeyRefusedError | None:
-    """Return the key that keeps missing models from the list, by the first few of them.
+def why_missing(session: Session, missing: Sequence[str]) -> VllmFlowsError | None:
+    """Return the key, or the router, that keeps models from the list, by the first few of them.
 
     None where none does, as far as can be seen now.
     """

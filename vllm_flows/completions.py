@@ -19,8 +19,9 @@ _MAX_TOKENS = 16
 _LONGEST_BODY_BYTES = 4 * 1024 * 1024
 _TRY_LATER = {429, 500, 502, 503, 504}
 _NOT_FOUND = 404
-_REFUSED = {401, 403}
-"""An engine answers 401 without its key; a gateway before it may answer 403."""
+_FORBIDDEN = 403
+_REFUSED = {401, _FORBIDDEN}
+"""vLLM answers 401 without its key; a gateway or a service mesh before it may answer 403."""
 
 
 class NotYetError(CompletionError):
@@ -43,6 +44,10 @@ class SilentError(CompletionError):
 
 class KeyRefusedError(CompletionError):
     """Who answers wants another API key, or one at all."""
+
+
+class ForbiddenError(KeyRefusedError):
+    """Somebody before the engine refuses (403), which tells nothing of the key that it holds."""
 
 
 class UnprotectedError(CompletionError):
@@ -305,7 +310,8 @@ class ModelsApi:
         if status in _TRY_LATER or (status == _NOT_FOUND and not self.direct):
             raise NotYetError("not served yet", why=why, model=model)
         if status in _REFUSED:
-            raise KeyRefusedError(
+            kind = ForbiddenError if status == _FORBIDDEN else KeyRefusedError
+            raise kind(
                 "the API key was refused",
                 why=why,
                 next_command="vllm-flows install   (and VLLM_API_KEY, where set, is to be right)"

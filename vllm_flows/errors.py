@@ -256,7 +256,7 @@ class RolloutError(VllmFlowsError):
 
 
 class RouterError(VllmFlowsError):
-    """The router, or the address that stands for it, answers nobody; no model is at fault."""
+    """The router, or the address that stands for it, leads nobody to models; none is at fault."""
 
 
 class StoppedError(VllmFlowsError):

@@ -139,6 +139,11 @@ class Asked:
         return self.routed is None or not (self.routed.well or self.routed.way or self.lost)
 
     @property
+    def answered(self) -> bool:
+        """Say whether it answered wherever it was asked."""
+        return bool(self.heard) and all(heard.well for heard in self.heard)
+
+    @property
     def refused(self) -> bool:
         """Say whether all its replicas refuse the key."""
         refusals = [isinstance(heard.error, KeyRefusedError) for heard in self.own]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from vllm_flows import health_beside as beside
 from vllm_flows.completions import ModelsApi
-from vllm_flows.errors import ClusterError, VllmFlowsError
+from vllm_flows.errors import ClusterError, SecretStoreError, VllmFlowsError
 from vllm_flows.health import ROUTER, Checked, Finding, Health, Kind, State
 from vllm_flows.health_asking import Asker
 from vllm_flows.health_beside import BesideTold
@@ -29,6 +29,7 @@ from vllm_flows.health_router import Counts
 from vllm_flows.health_volume_rules import judge_volume
 from vllm_flows.models import Model
 from vllm_flows.names import some_of
+from vllm_flows.replicas import ready_replicas
 from vllm_flows.retrying import begun
 from vllm_flows.router_key import Stray, stray
 from vllm_flows.session import Session
@@ -72,7 +73,7 @@ def check_health(
     try:
         seen = look(session, {model.name: wanted_replicas(model) for model in models})
         found, checked, counted = _checked(session, models, seen, say, deep=deep)
-    except ClusterError as error:
+    except (ClusterError, SecretStoreError) as error:
         finding = Finding(Kind.NOT_MEASURED, error.what, error.why, error.next_command)
         blind = tuple(Checked(model.name, (finding,)) for model in models)
         return Outcome(Health(at, session.clock.now() - begin, blind, deep))
@@ -148,12 +149,16 @@ def _judge_way(lost: Sequence[str], count: int) -> list[Finding]:
 
 
 def _strays(session: Session, found: Mapping[str, OfModel], seen: Look) -> Stray | None:
-    """Return the routers whose key keeps models from being answered, as far as can be seen."""
-    unrouted = [name for name, one in found.items() if one.asked.unrouted]
-    if seen.changing or not (unrouted or any(one.asked.refused for one in found.values())):
+    """Return the routers that keep models from being answered, as far as can be seen.
+
+    What goes to one of several says nothing of the others: each is asked what it lists.
+    """
+    asked = {name: one.asked for name, one in found.items()}
+    unrouted = any(one.unrouted or one.refused for one in asked.values())
+    if seen.changing or not (unrouted or len(ready_replicas(seen.router_pods)) > 1):
         return None
     try:
-        return stray(session, unrouted)
+        return stray(session, [name for name, one in asked.items() if one.unrouted or one.answered])
     except VllmFlowsError:
         return None
 

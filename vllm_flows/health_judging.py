@@ -215,15 +215,20 @@ def judge_ways(
 
 
 def judge_stray(found: Stray) -> list[Finding]:
-    """Judge that routers hold another key than the stored one; each is to be replaced by itself."""
-    if not found.pods:
-        error = found.error()
-        return [Finding(Kind.KEY_REFUSED, error.what, error.why, error.next_command)]
-    errors = {pod: replace(found, pods=(pod,)).error() for pod in found.pods}
-    return [
-        Finding(Kind.OTHER_KEY, error.what, error.why, error.next_command, pod)
-        for pod, error in errors.items()
-    ]
+    """Judge routers that keep models from being answered, each by itself.
+
+    One that holds another key is to be replaced; one that knows no engine is left to people.
+    """
+    if not (found.pods or found.lonely):
+        return [_of_router(Kind.KEY_REFUSED, found)]
+    others = [_of_router(Kind.OTHER_KEY, Stray(found.namespace, (pod,)), pod) for pod in found.pods]
+    lonely = [Stray(found.namespace, lonely=(pod,)) for pod in found.lonely]
+    return others + [_of_router(Kind.NOT_ROUTED, one, *one.lonely) for one in lonely]
+
+
+def _of_router(kind: Kind, found: Stray, pod: str = "") -> Finding:
+    error = found.error()
+    return Finding(kind, error.what, error.why, error.next_command, pod)
 
 
 def led_astray(one: Checked, found: Stray) -> Checked:

@@ -96,7 +96,7 @@ def with_repairs(outcome: Outcome, results: Sequence[Result]) -> Outcome:
     memories, of = dict(outcome.memories), {one.repair.model: one for one in results}
     for name, one in of.items():
         if one.tried:
-            done = (outcome.health.at, str(one.repair.way))
+            done = (outcome.health.at, one.repair.mark)
             key = key_of(name)
             memories[key] = replace(memories[key], repairs=(*memories[key].repairs, done))
     checked = (of[one.name].on(one) if one.name in of else one for one in outcome.health.checked)

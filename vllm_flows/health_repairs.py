@@ -34,13 +34,19 @@ class Way(StrEnum):
 class Repair:
     """What is to be done for one model: its `pod` is ended, or damaged files are fetched anew.
 
-    The router has no files.
+    The router has no files. `of_key`: the pod holds another API key.
     """
 
     model: str
     way: Way
     node: str
     pod: str = ""
+    of_key: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What is remembered of it: after a pod with another key, the next may have one too."""
+        return f"{self.way} {self.pod}" if self.of_key else str(self.way)
 
     @property
     def text(self) -> str:
@@ -84,7 +90,7 @@ class Result:
                 why="; ".join(filter(None, [each.why, said])),
                 next_command=next_command or each.next_command,
             )
-            if each.kind in kinds
+            if each.kind in kinds and each.replica in {"", self.repair.pod}
             else each
             for each in one.findings
         )
@@ -121,8 +127,8 @@ def choose(
             continue
         why = _obstacle(repair, one, models, memories.get(key_of(one.name), NOTHING), now)
         if why:
-            told = _holds_another_key(one)
-            refused.append(repair.left(why, "" if told else f"vllm-flows logs {one.name}"))
+            logs = "" if repair.of_key else f"vllm-flows logs {one.name}"
+            refused.append(repair.left(why, logs))
         elif why := _beside(repair, chosen, at_most):
             refused.append(repair.left(why))
         else:
@@ -136,33 +142,24 @@ def _wanted(one: Checked, pods: Mapping[str, str]) -> Repair | None:
         return None
     if any(finding.kind is Kind.WEIGHTS for finding in one.findings):
         return Repair(one.name, Way.REFETCH, next(iter(pods.values())))
-    bad = _restarted(one)
+    bad = next((finding for finding in one.findings if finding.kind in _RESTARTED), None)
     if bad is None:
         return None
     pod = bad.replica or (next(iter(pods)) if len(pods) == 1 else "")
-    return Repair(one.name, Way.RESTART, pods[pod], pod) if pod in pods else None
-
-
-def _restarted(one: Checked) -> Finding | None:
-    """Return what a restart would mend."""
-    return next((finding for finding in one.findings if finding.kind in _RESTARTED), None)
-
-
-def _holds_another_key(one: Checked) -> bool:
-    """Say whether the cause is known, and what helps."""
-    found = _restarted(one)
-    return found is not None and found.kind is Kind.OTHER_KEY
+    of_key = bad.kind is Kind.OTHER_KEY
+    return Repair(one.name, Way.RESTART, pods[pod], pod, of_key) if pod in pods else None
 
 
 def _obstacle(
     repair: Repair, one: Checked, models: Sequence[Checked], memory: Memory, now: float
 ) -> str:
     ages = [(now - at, what) for at, what in memory.repairs]
-    if any(age < _PAUSE_SECONDS and what == repair.way for age, what in ages):
+    same = [age for age, what in ages if repair.mark in {what, what.partition(" ")[0]}]
+    if any(age < _PAUSE_SECONDS for age in same):
         return "it was repaired less than 6 hours ago"
     if sum(age < _WEEK_SECONDS for age, _ in ages) >= _IN_A_WEEK:
         return f"it was repaired {_IN_A_WEEK} times within a week; somebody should look"
-    if repair.way is Way.RESTART and _holds_another_key(one):
+    if repair.of_key:
         return ""
     alike = sum(_has(other, one.findings[0]) for other in models)
     if repair.way is Way.RESTART and alike >= _MANY and alike * 2 > len(models):

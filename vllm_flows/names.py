@@ -9,6 +9,7 @@ RELEASE = "vllm"
 
 ROUTER_SERVICE = f"{RELEASE}-router-service"
 ROUTER_DEPLOYMENT = f"{RELEASE}-deployment-router"
+ROUTER_CONTAINER = "router-container"
 
 
 def engine_deployment(model: str) -> str:

@@ -26,7 +26,7 @@ from vllm_flows.models import Model
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.refused_key import explained, explaining_refusals
 from vllm_flows.replicas import Replica, ready_replicas
-from vllm_flows.router_key import MET_SECONDS, is_unknown, why_unknown
+from vllm_flows.router_key import MET_SECONDS, LonelyError, is_unknown, why_unknown
 from vllm_flows.session import Session
 from vllm_flows.waiting import Pending, wait_for
 
@@ -36,6 +36,8 @@ _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
 _BREAKS = 2
 """So many answers may break off: one does when a member of the API server is replaced."""
+_WHY_SECONDS = 10.0
+"""How often it is asked why a router does not know a model."""
 _PROMPT_SECONDS = 5.0
 """An API server that took longer is no way to hear a model."""
 
@@ -47,7 +49,8 @@ def prove_model(
 
     `api` is `session.models_api(model.name)`, or the one that several models share. A router that
     has not met the model yet is given two minutes. Raises CompletionError when an answer is wrong,
-    TimedOutError when none came, RouterError when what stands before all models answers nobody.
+    TimedOutError when none came, RouterError when what stands before all models answers nobody or
+    holds another API key.
     """
     proof = Proof(api, session, model)
     return wait_for(
@@ -98,7 +101,7 @@ class Proof:
     """What of one model is proven so far; asked again while it is not all.
 
     `api` is as for `prove_model`. `unheard` is the replica whose own answer did not come, when that
-    was the last that was asked for. `unknown_since` is when the router first did not know a model
+    was the last that was asked for. `why_at` is when to ask why the router does not know a model
     whose replicas all answer.
     """
 
@@ -108,7 +111,7 @@ class Proof:
     proven: set[str] = field(default_factory=set)
     broken: int = 0
     unheard: str = ""
-    unknown_since: float | None = None
+    why_at: float | None = None
 
     def ask(self) -> Answer | Pending:
         """Ask for what is not proven yet; raises NotYetError when asking again can help."""
@@ -131,8 +134,12 @@ class Proof:
 
     def out_of_time(self, last: str) -> VllmFlowsError:
         """Return what is wrong when no answer came in time."""
+        if nobody := self._nobody(last):
+            return nobody
+        if self.why_at is not None and (why := why_unknown(self.session, self.model.name)):
+            return why
         category = NO_ANSWER if self.unheard else ""
-        return self._nobody(last) or no_completion(self.session, self.model, last, category)
+        return no_completion(self.session, self.model, last, category)
 
     def _nobody(self, last: str) -> RouterError | None:
         """Return that nobody answers for any model, if that is so: this one is not at fault."""
@@ -170,24 +177,30 @@ class Proof:
             return answer
         return replace(answer, replicas=self._ask_replicas())
 
-    def _who_refuses(self, error: KeyRefusedError) -> KeyRefusedError:
+    def _who_refuses(self, error: KeyRefusedError) -> VllmFlowsError:
         """Ask each replica whether it is the one; where all take the key, it is the router."""
         try:
             self._ask_replicas()
         except NotYetError:
             return error
-        return explained(self.session, error, router=True)
+        found = explained(self.session, error, router=True)
+        if not self.session.shared_api:
+            return found
+        return RouterError(found.what, why=found.why, next_command=found.next_command)
 
-    def _why_unknown(self, error: NotYetError) -> KeyRefusedError | None:
-        """Return why a router that had time to meet the replicas does not know them."""
+    def _why_unknown(self, error: NotYetError) -> VllmFlowsError | None:
+        """Return why a router that had time to meet the replicas will never know them."""
         if not is_unknown(error):
-            self.unknown_since = None
+            self.why_at = None
             return None
         now = self.session.clock.now()
-        self.unknown_since = now if self.unknown_since is None else self.unknown_since
-        if now - self.unknown_since < MET_SECONDS:
+        if self.why_at is None:
+            self.why_at = now + MET_SECONDS
+        if now < self.why_at:
             return None
-        return why_unknown(self.session, self.model.name)
+        self.why_at = now + _WHY_SECONDS
+        found = why_unknown(self.session, self.model.name)
+        return None if isinstance(found, LonelyError) else found  # it may meet them yet
 
     def _ask_replicas(self) -> int:
         """Ask each ready replica that was not asked yet; return how many there are."""

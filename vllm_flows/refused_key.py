@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from vllm_flows.completions import KeyRefusedError
+from vllm_flows.completions import ForbiddenError, KeyRefusedError
 from vllm_flows.credentials import Credential
 from vllm_flows.errors import VllmFlowsError
 from vllm_flows.replicas import Replica
@@ -33,7 +33,8 @@ def explained(
 
     `pod` is who refused, where that is known; `router` that it was none of the model's pods.
     """
-    if router and session.settings.router_url:  # it may be somebody before the router
+    before = isinstance(error, ForbiddenError) or (router and session.settings.router_url)
+    if before:  # it may be somebody before the pod
         return error
     try:
         if (key := session.api_key()) and not key.stored:

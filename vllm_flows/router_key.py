@@ -2,56 +2,76 @@
 
 A router asks each engine for its models with its own key, and an engine that refuses it is none to
 it; who asks the router is never refused by it (production-stack 0.1.12). So it is told by what it
-lists: an engine that refuses the stored key, or nobody although engines take it.
+lists: engines that refuse the stored key, or none, where its log has that an engine that takes the
+stored key refused it. A router that may not look at pods, or does not reach them, lists none too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vllm_flows.completions import (
     BrokenOffError,
+    ForbiddenError,
     KeyRefusedError,
     NotYetError,
     SilentError,
     UnreachedError,
 )
-from vllm_flows.errors import CompletionError, VllmFlowsError
-from vllm_flows.refused_key import NOT_BY_ITS_MARK, OtherKeyError, explained
+from vllm_flows.errors import CompletionError, RouterError, VllmFlowsError
+from vllm_flows.names import ROUTER_CONTAINER
+from vllm_flows.refused_key import NOT_BY_ITS_MARK, explained
 from vllm_flows.replicas import Replica
 from vllm_flows.session import Session
 
 MET_SECONDS = 30.0
 """A router and an engine that are both ready for longer have met, if they ever will."""
 _UNHEARD = (UnreachedError, BrokenOffError, SilentError)
+_ASKED = re.compile(
+    r"Failed to get model names from http://(?P<failed>\S+):\d+/v1/models: (?P<refused>401 )?"
+    r"|Found models on pod (?P<found>\S+): "
+)
+"""What a router writes of an engine that it asked (service_discovery.py of 0.1.8 and 0.1.12)."""
+_LOG_LINES = 20_000
+"""It asks each engine when it starts, and once an hour at least: when its watch begins anew."""
+
+
+class LonelyError(RouterError):
+    """A router knows no engine, and nothing tells why."""
 
 
 @dataclass(frozen=True)
 class Stray:
-    """The routers that hold another key than the stored one.
+    """The routers that keep models from being answered.
 
-    `pods` are those that do so against their marks; none where the marks say it themselves.
+    `pods` hold another key than the stored one, against their marks; `lonely` know no engine, and
+    nothing tells why. There are neither where the marks themselves say that the key is another.
     """
 
     namespace: str
     pods: tuple[str, ...] = ()
+    lonely: tuple[str, ...] = ()
 
-    def error(self, model: str | None = None) -> KeyRefusedError:
+    def error(self) -> RouterError:
         """Say it, with the command that helps."""
+        delete = f"kubectl -n {self.namespace} delete pod {' '.join(self.pods or self.lonely)}"
         what = "the router holds another API key than the one that is stored"
-        if not self.pods:
-            why = "the key was changed, and is not installed yet"
-            return KeyRefusedError(what, why=why, next_command="vllm-flows install", model=model)
-        names = " ".join(self.pods)
-        return OtherKeyError(
-            what,
-            why=f"it lists no engine that takes the stored key; {NOT_BY_ITS_MARK}",
-            next_command=f"kubectl -n {self.namespace} delete pod {names}",
-            model=model,
-        )
+        if self.pods:
+            why = f"it lists no engine that takes the stored key; {NOT_BY_ITS_MARK}"
+            return RouterError(what, why=why, next_command=delete)
+        if self.lonely:
+            return LonelyError(
+                "the router knows no engine",
+                why="engines take the stored key; the router read another one when it started, or "
+                "may not look at pods, or does not reach them",
+                next_command=f"vllm-flows router-logs   (says which; of a key: {delete})",
+            )
+        why = "the key was changed, and is not installed yet"
+        return RouterError(what, why=why, next_command="vllm-flows install")
 
 
 def is_unknown(error: VllmFlowsError | None) -> bool:
@@ -71,10 +91,11 @@ def explaining_unknown(session: Session) -> Iterator[None]:
         raise found from error
 
 
-def why_unknown(session: Session, model: str) -> KeyRefusedError | None:
-    """Return which key keeps the router from a model that has ready replicas.
+def why_unknown(session: Session, model: str) -> KeyRefusedError | RouterError | None:
+    """Return why the router does not know a model that has ready replicas.
 
-    None where none does, as far as can be seen now.
+    That is a key that one of them refuses, or the router: one that holds another, or knows nobody.
+    None where it is neither, as far as can be seen now.
     """
     try:
         key, replicas = _stored_key(session), session.ready_replicas(model)
@@ -89,30 +110,51 @@ def why_unknown(session: Session, model: str) -> KeyRefusedError | None:
         found = stray(session, [model])
     except VllmFlowsError:  # who may not look is told what is known without
         return None
-    return found.error(model) if found else None
+    return found.error() if found else None
 
 
 def stray(session: Session, taking: Collection[str]) -> Stray | None:
-    """Return the routers that hold another key than the stored one; None without any.
+    """Return the routers that keep models from being answered; None without any.
 
-    The replicas of the models `taking` take the stored key, and no router is known to lead to
-    them. Tells nothing while another run is at work. Raises ClusterError.
+    The replicas of the models `taking` take the stored key. Tells nothing while another run is at
+    work. Raises ClusterError.
     """
     key = _stored_key(session)
-    routers = session.router_replicas() if key else []
+    routers = [one for one in session.router_replicas() if _have_met([one])] if key else []
     if key is None or not routers or session.another_at_work():
         return None
-    mark, namespace = session.key_mark(), session.settings.namespace
+    mark = session.key_mark()
     if any(one.key_mark != mark for one in routers):
-        return Stray(namespace)
+        return Stray(session.settings.namespace)
+    found = _judged(session, routers, key, taking)
+    return found if found.pods or found.lonely else None
+
+
+def _judged(
+    session: Session, routers: Sequence[Replica], key: str, taking: Collection[str]
+) -> Stray:
+    """Judge routers that have the mark of the key by what they list and, if nothing, their log."""
     engines = session.engine_replicas()
-    lonely = any(_have_met(engines.get(model, ())) for model in taking)
-    pods = [
-        one.pod
-        for one in routers
-        if _have_met([one]) and _is_stray(session, one, key, engines, lonely=lonely)
+    hosts = [one.ip for model in taking for one in engines.get(model, ())]
+    met = any(_have_met(engines.get(model, ())) for model in taking)
+    lists = {one.pod: _listed(session, one, key) for one in routers}
+    empty = [pod for pod, names in lists.items() if names == []]
+    # Who may not read a log knows nothing from it.
+    logs = {pod: session.cluster.log(pod, ROUTER_CONTAINER, _LOG_LINES) for pod in empty if hosts}
+    refused = [pod for pod, log in logs.items() if was_refused(log, hosts)]
+    others = [
+        pod
+        for pod, names in lists.items()
+        if names and set(names).isdisjoint(taking) and _all_refuse(session, names, engines, key)
     ]
-    return Stray(namespace, tuple(pods)) if pods else None
+    lonely = [pod for pod in empty if met and pod not in refused]
+    return Stray(session.settings.namespace, (*refused, *others), tuple(lonely))
+
+
+def was_refused(log: str, hosts: Iterable[str]) -> bool:
+    """Say whether the last that a router's log has of one of these engines is a 401. Pure."""
+    said = {one["failed"] or one["found"]: bool(one["refused"]) for one in _ASKED.finditer(log)}
+    return any(said.get(host) for host in hosts)
 
 
 def _stored_key(session: Session) -> str | None:
@@ -130,27 +172,24 @@ def _have_met(replicas: Sequence[Replica]) -> bool:
     return bool(replicas) and all((now - each).total_seconds() >= MET_SECONDS for each in begun)
 
 
-def _is_stray(
-    session: Session,
-    router: Replica,
-    key: str,
-    engines: Mapping[str, Sequence[Replica]],
-    *,
-    lonely: bool,
-) -> bool:
-    """Say whether what it lists are engines of another key, or it is `lonely` without a reason."""
+def _listed(session: Session, router: Replica, key: str) -> list[str] | None:
+    """Return what a router lists; None where it does not answer as one that knows."""
     try:
         with session.replica_api(router, key) as api:
-            names = [card.name for card in api.listed()]
-    except _UNHEARD:
-        return False
+            return [card.name for card in api.listed()]
     except CompletionError:
-        names = []
+        return None
+
+
+def _all_refuse(
+    session: Session, names: Sequence[str], engines: Mapping[str, Sequence[Replica]], key: str
+) -> bool:
+    """Say whether all engines of these models, of which there are some, refuse the key."""
     listed = [(name, one) for name in names for one in engines.get(name, ())]
-    refusals = [_refusal(session, one, key, name) for name, one in listed]
-    if not names:
-        return lonely
-    return bool(refusals) and all(isinstance(one, KeyRefusedError) for one in refusals)
+    refusals = (_refusal(session, one, key, name) for name, one in listed)
+    return bool(listed) and all(
+        isinstance(one, KeyRefusedError) and not isinstance(one, ForbiddenError) for one in refusals
+    )
 
 
 def _refusal(session: Session, replica: Replica, key: str, model: str) -> CompletionError | None:

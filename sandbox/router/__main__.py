@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,8 @@ from sandbox.router.discovery import Discovery, ask_models
 def main() -> None:
     """Run until SIGTERM."""
     arguments = parse(sys.argv[1:])
+    logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s")
+    logging.getLogger("sandbox").setLevel(logging.INFO)
     api = Api(
         Path(os.environ[KUBECONFIG_VARIABLE]),
         impersonate=os.environ.get(SERVICE_ACCOUNT_VARIABLE, ""),

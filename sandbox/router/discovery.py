@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -16,6 +17,10 @@ from sandbox.agent.names import ADDRESS_ANNOTATION
 
 Pod = dict[str, Any]
 Ask = Callable[[str], list[dict[str, Any]]]
+
+_PORT = 8000
+"""The real router's `--k8s-port`, as the chart leaves it; it is only said."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ class Discovery:
     """The engines known now; a thread of `follow` keeps it current."""
 
     def __init__(self, ask: Ask) -> None:
-        """`ask` returns the model cards of the engine at an address."""
+        """`ask` returns the model cards of the engine at an address.
+
+        It raises httpx.HTTPError, ValueError or KeyError where it cannot.
+        """
         self._ask = ask
         self._lock = threading.Lock()
         self._engines: dict[str, Engine] = {}
@@ -91,26 +99,39 @@ class Discovery:
         known = self._engines.get(name)
         if known and known.url == url:
             return
-        models = self._ask(url) if url else []
+        models = self._models(url, pod["status"].get("podIP", "")) if url else []
         with self._lock:
             self._engines.pop(name, None)
             if url and models:
                 self._engines[name] = Engine(name, url, tuple(models), int(time.time()))
                 self._seen.update(each["id"] for each in models)
 
+    def _models(self, url: str, ip: str) -> list[dict[str, Any]]:
+        """Ask an engine; what comes of it is logged in the real router's words (0.1.8, 0.1.12)."""
+        asked = f"http://{ip}:{_PORT}/v1/models"
+        try:
+            models = self._ask(url)
+        except httpx.HTTPStatusError as error:
+            code, reason = error.response.status_code, error.response.reason_phrase
+            why = (
+                f"{code} {'Client' if error.response.is_client_error else 'Server'} Error: {reason}"
+            )
+            _log.error("Failed to get model names from %s: %s for url: %s", asked, why, asked)
+            return []
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            _log.error("Failed to get model names from %s: %s", asked, error)
+            return []
+        _log.info("Found models on pod %s: %s", ip, [each["id"] for each in models])
+        return models
+
 
 def ask_models(api_key: str | None, timeout: float) -> Ask:
-    """Return a function that asks an engine for its model cards; none when it fails."""
+    """Return a function that asks an engine for its model cards."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def ask(url: str) -> list[dict[str, Any]]:
-        try:
-            answer = httpx.get(
-                f"{url}/v1/models", headers=headers, timeout=timeout, trust_env=False
-            )
-            answer.raise_for_status()
-            return list(answer.json()["data"])
-        except (httpx.HTTPError, ValueError, KeyError):
-            return []
+        answer = httpx.get(f"{url}/v1/models", headers=headers, timeout=timeout, trust_env=False)
+        answer.raise_for_status()
+        return list(answer.json()["data"])
 
     return ask

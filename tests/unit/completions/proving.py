@@ -61,6 +61,10 @@ class FakeSession:
     ready_since: str = ""
     at_work: bool = False
     """Whether another run is."""
+    log: str = ""
+    """What the routers wrote."""
+    looked: list[float] = field(default_factory=list)
+    """When it was asked who the routers are."""
     open_way: bool = True
     """Whether the API server, through which questions go, answers."""
 
@@ -76,7 +80,7 @@ class FakeSession:
         return [self.replica(pod) for pod in self.replicas]
 
     def replica(self, pod: str) -> Replica:
-        return Replica(pod, "", self.marks.get(pod, ""), self.ready_since)
+        return Replica(pod, f"ip-of-{pod}", self.marks.get(pod, ""), self.ready_since)
 
     def engine_replicas(self) -> dict[str, list[Replica]]:
         named = {"qwen": self.replicas, "other": self.others}
@@ -86,7 +90,16 @@ class FakeSession:
         return self.at_work
 
     def router_replicas(self) -> list[Replica]:
+        self.looked.append(self.clock.time)
         return [self.replica("router-1")] if self.marks else []
+
+    @property
+    def cluster(self) -> Any:
+        def log(pod: str, container: str, _lines: int) -> str:
+            assert (pod, container) == ("router-1", "router-container")
+            return self.log
+
+        return SimpleNamespace(log=log)
 
     def key_mark(self) -> str | None:
         return self.mark

@@ -6,17 +6,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vllm_flows.completions import Answer, ModelsApi
+from vllm_flows.completions import Answer, KeyRefusedError, ModelsApi
 from vllm_flows.credentials import Credential
 from vllm_flows.errors import (
     CompletionError,
+    RouterError,
 )
 from vllm_flows.proof import ask_again
 from vllm_flows.refused_key import OtherKeyError
 
 if TYPE_CHECKING:
     from conftest import Serve
-from tests.unit.completions.proving import COMPLETION, EMPTY, FakeSession, failure, qwen
+from tests.unit.completions.proving import (
+    COMPLETION,
+    EMPTY,
+    LIST,
+    FakeSession,
+    failure,
+    prove,
+    qwen,
+)
 
 
 def again(session: FakeSession, **fields: object) -> Answer:
@@ -85,7 +94,9 @@ def test_where_all_replicas_take_the_key_it_is_the_router_that_does_not(
 ):
     session = refusing(serve, **{"router-1": mark})
     del session.replicas["bad"]
-    assert failure(session, "key-4").next_command == helps
+    with pytest.raises(RouterError) as caught:
+        prove(session, "key-4")
+    assert caught.value.next_command == helps
 
 
 def test_a_key_of_the_environment_that_nobody_knows_blames_no_pod(serve: Serve):
@@ -100,7 +111,18 @@ def test_who_answers_at_an_address_of_ones_own_is_no_router_of_the_cluster(serve
     session = refusing(serve)
     del session.replicas["bad"]
     session.settings.router_url = "http://gateway"
-    assert failure(session, "key-4").next_command.startswith("vllm-flows install   (")
+    with pytest.raises(RouterError) as caught:
+        prove(session, "key-4")
+    assert caught.value.next_command.startswith("vllm-flows install   (")
+
+
+def test_who_stands_before_a_replica_and_forbids_says_nothing_of_its_key(serve: Serve):
+    session = refusing(serve)
+    session.replicas = {"bad": serve(dict.fromkeys([LIST, COMPLETION], (403, b"RBAC: denied")))}
+    error = failure(session, "key-4")
+    assert isinstance(error, KeyRefusedError)
+    assert not isinstance(error, OtherKeyError)
+    assert "delete pod" not in error.next_command
 
 
 def test_a_short_completion_that_is_refused_says_how_the_replica_is_found(serve: Serve):

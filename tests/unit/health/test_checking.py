@@ -21,6 +21,7 @@ from vllm_flows.errors import (
     MissingProgramError,
     NoRightError,
     NotDeployedError,
+    SecretStoreError,
 )
 from vllm_flows.health import (
     HUB,
@@ -98,6 +99,18 @@ def test_a_model_that_never_ends_does_not_keep_the_others(monkeypatch: pytest.Mo
     found = check_health(session_with(Router("a", "b", "c")), MODELS, print)
     over.set()
     assert (states(found)["a"], states(found)["b"]) == (State.INCONCLUSIVE, State.GREEN)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_key_that_no_store_makes_leaves_all_unknown_with_what_helps():
+    def api_key() -> None:
+        raise SecretStoreError("the Secret is not made yet", next_command="vllm-flows doctor")
+
+    session = session_with(Router("a", "b", "c"))
+    session.api_key = api_key
+    found = check_health(session, MODELS, print)
+    assert set(states(found).values()) == {State.INCONCLUSIVE}
+    assert found.health.checked[0].findings[0].next_command == "vllm-flows doctor"
 
 
 @pytest.mark.usefixtures("_quiet")

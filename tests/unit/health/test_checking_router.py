@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.health.checking import MODELS, Router, answering, session_with, states, well
@@ -18,6 +20,7 @@ from vllm_flows.health_checking import check_health
 from vllm_flows.health_judging import Heard, judge_ways
 from vllm_flows.health_looking import Look
 from vllm_flows.health_of_model import OfModel
+from vllm_flows.health_repairs import Repairs, choose
 from vllm_flows.router_key import Stray
 from vllm_flows.status import Health as Replicas
 from vllm_flows.status import Status
@@ -71,6 +74,40 @@ def test_a_router_with_another_key_is_named_with_it_and_the_models_that_it_does_
     assert finding.kind is Kind.NOT_ROUTED
     assert finding.next_command == "kubectl -n ns delete pod router-1 router-2"
     assert finding.why == "the router holds another API key than the one that is stored; HTTP 404"
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_router_that_knows_no_engine_is_told_and_left_to_people(monkeypatch: pytest.MonkeyPatch):
+    found, _ = checked_with(monkeypatch, UNROUTED, Stray("ns", lonely=("router-1",)))
+    (routed,) = found[ROUTER].findings
+    assert (routed.kind, routed.replica, routed.state) == (Kind.NOT_ROUTED, "router-1", State.DOWN)
+    (finding,) = found["a"].findings
+    assert finding.why.startswith("the router knows no engine; ")
+    for one in (routed, finding):
+        assert one.next_command.startswith("vllm-flows router-logs   (")
+    nodes = {ROUTER: {"router-1": "node-1"}}
+    assert choose(list(found.values()), nodes, {}, 0.0, 3) == Repairs()
+
+
+def router(name: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_each_of_several_routers_is_asked_though_all_is_well_by_way_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    look = Look(router_pods=[router("router-1"), router("router-2")])
+    found, suspected = checked_with(monkeypatch, Asked(Heard()), Stray("ns", ("router-2",)), look)
+    assert suspected == [["a", "b", "c"]]
+    (finding,) = found[ROUTER].findings
+    assert (finding.kind, finding.replica) == (Kind.OTHER_KEY, "router-2")
+    assert found["a"].findings == ()
+    lost = Asked(Heard(error=SilentError("no byte")))
+    assert checked_with(monkeypatch, lost, None, look)[1] == [[]], "it is not known to take the key"
 
 
 @pytest.mark.usefixtures("_quiet")

@@ -110,7 +110,7 @@ def test_another_key_lies_in_the_replica_however_many_have_one():
 
 
 def test_where_a_replica_with_another_key_is_left_alone_the_way_out_stays():
-    recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
+    recently = Memory(repairs=((NOW - 5 * HOUR, "restart a-1"),))
     (left,) = chosen(other_key("a"), a=recently).refused
     assert left.on(other_key("a")).findings[0].next_for("a") == "kubectl delete pod a-1"
 
@@ -123,15 +123,31 @@ def test_a_router_with_another_key_is_replaced_beside_an_engine_of_its_node():
         Outcome(Health(1.0, 1.0, models), {"a": Memory(), "_router": Memory(), "b": Memory()}),
         [Result(one, tried=True) for one in found.chosen],
     )
-    assert after.memories["_router"].repairs == ((1.0, "restart"),)
+    assert after.memories["_router"].repairs == ((1.0, "restart (router)-1"),)
     assert next_lines(after.health)[1] == "(router): next: vllm-flows check"
 
 
 def test_a_router_is_replaced_as_seldom_as_a_replica():
-    recently = Memory(repairs=((NOW - 5 * HOUR, "restart"),))
-    assert refused(chosen(other_key(ROUTER), _router=recently)) == [
-        "(router): left alone: it was repaired less than 6 hours ago"
-    ]
+    often = Memory(repairs=tuple((NOW - days * 24 * HOUR, f"restart {days}") for days in (1, 3, 5)))
+    (left,) = refused(chosen(other_key(ROUTER), _router=often))
+    assert "3 times within a week" in left
+
+
+def test_of_two_pods_with_another_key_one_is_replaced_and_the_other_by_the_next_run():
+    findings = tuple(Finding(Kind.OTHER_KEY, "x", "", f"delete {n}", f"a-{n}") for n in (1, 2))
+    two = Checked("a", findings)
+    (one,) = choose([two], {"a": {"a-1": "n", "a-2": "n"}}, {}, NOW, 3).chosen
+    assert one.pod == "a-1"
+    outcome = Outcome(Health(NOW, 1.0, (two,)), {"a": Memory()})
+    after = with_repairs(outcome, [Result(one, tried=True)])
+    done, left = after.health.checked[0].findings
+    assert "was ended" in done.why
+    assert (left.why, left.next_command) == ("", "delete 2")
+    rest = Checked("a", (left,))
+    later = choose([rest], {"a": {"a-2": "n", "a-3": "n"}}, after.memories, NOW + HOUR, 3)
+    assert [each.pod for each in later.chosen] == ["a-2"]
+    silent_now = choose([silent("a")], {"a": {"a-1": "n"}}, after.memories, NOW + HOUR, 3)
+    assert silent_now.chosen == (), "it was restarted"
 
 
 def test_a_router_that_answers_nobody_is_left_to_people():

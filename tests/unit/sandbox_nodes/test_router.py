@@ -19,6 +19,7 @@ from sandbox.engine.model import LoadedModel
 from sandbox.router import app as router_app
 from sandbox.router.arguments import parse
 from sandbox.router.discovery import Discovery, ask_models, url_of
+from vllm_flows.router_key import was_refused
 
 
 def pod(name: str, address: str = "127.0.0.1:1", *, ready: bool = True, **more: Any) -> Any:
@@ -80,6 +81,24 @@ def test_an_engine_that_does_not_tell_its_models_is_left_out() -> None:
     found = Discovery(ask_models("k", 0.5))
     found.take(Event("LISTED", [pod("a")]))
     assert found.engines() == []
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_an_engine_that_refuses_the_key_is_logged_as_the_real_router_does(
+    caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    def ask(url: str) -> list[dict[str, Any]]:
+        answer = httpx.Response(status, request=httpx.Request("GET", url))
+        answer.raise_for_status()
+        return []
+
+    engine = pod("a")
+    engine["status"]["podIP"] = "10.0.0.7"
+    Discovery(ask).take(Event("LISTED", [engine]))
+    assert was_refused(caplog.text, ["10.0.0.7"]) is (status == 401)
+    assert caplog.messages[0].startswith(
+        "Failed to get model names from http://10.0.0.7:8000/v1/models: "
+    )
 
 
 @pytest.fixture(scope="module")
