@@ -112,10 +112,9 @@ class Discovery:
         try:
             models = self._ask(url)
         except httpx.HTTPStatusError as error:
-            code, reason = error.response.status_code, error.response.reason_phrase
-            why = (
-                f"{code} {'Client' if error.response.is_client_error else 'Server'} Error: {reason}"
-            )
+            answer = error.response
+            side = "Client" if answer.is_client_error else "Server"
+            why = f"{answer.status_code} {side} Error: {answer.reason_phrase}"
             _log.error("Failed to get model names from %s: %s for url: %s", asked, why, asked)
             return []
         except (httpx.HTTPError, ValueError, KeyError) as error:
