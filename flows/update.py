@@ -177,7 +177,8 @@ def _bring(rolling: Rolling, model: Model) -> None:
     run = rolling.run
     bring_weights(rolling)
     (step,) = run.plan.steps
-    if step.rollout and step.rollout.strategy is Strategy.SURGE and answers_prompts(model):
+    surge = step.rollout and step.rollout.strategy is Strategy.SURGE
+    if surge and answers_prompts(model) and not runs_already(run):
         _try(rolling, model)
     rolling.through()
     if model.name not in rolling.ready:  # it runs already, and stays whatever it answers

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_flows.models import Model, embeds
 from vllm_flows.observed import (
     MODEL_LABEL,
     PROVEN_ANNOTATION,
@@ -18,6 +19,7 @@ from vllm_flows.observed import (
     REQUESTED_ANNOTATION,
     SERVED_ANNOTATION,
     WEIGHTS_ANNOTATION,
+    DeployedModel,
     Description,
     HubFile,
     Verdict,
@@ -196,6 +198,14 @@ def is_news(claim: WeightsClaim, served: Served) -> bool:
     """Say whether the claim does not yet remember that this was the last to answer."""
     remembered = Served(next(iter(claim.served), ""), claim.requested, claim.proven)
     return remembered != served
+
+
+def is_unproven(model: Model, deployed: DeployedModel, claim: WeightsClaim) -> bool:
+    """Say whether what is deployed was not seen to answer, and something else was before.
+
+    A run that was killed after helm leaves such a model, however many replicas it has by now.
+    """
+    return not embeds(model) and claim.proven not in {"", deployed.digest}
 
 
 def served_before(claim: WeightsClaim, running: Collection[str]) -> str:

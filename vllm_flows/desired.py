@@ -78,8 +78,8 @@ def desired_state(
 def moved_state(model: Model, verdict: Verdict, settings: Settings, state: ClusterState) -> Desired:
     """Render what is deployed with one model at the verdict's commit, and nothing else changed.
 
-    Whatever else models.yaml and the settings say now is for an upgrade to bring. Raises
-    NotDeployedError for a model that does not run, ConfigurationError for another chart.
+    Whatever else models.yaml and the settings say now, replicas among it, is for an upgrade to
+    bring. Raises NotDeployedError for a model that does not run, ConfigurationError for another chart.
     """
     release, chart = state.release, locate_chart(settings)
     if model.name not in entries(release.values) or model.name not in state.deployments:
@@ -94,6 +94,8 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
             next_command="vllm-flows upgrade",
         )
     values = release.values
+    replicas = entries(values)[model.name]["replicaCount"]
+    model = model.model_copy(update={"replica_count": replicas})
     if not verdict.problems:
         values = at_new_commit(values, model.name, verdict.commit, chart.version)
     return Desired([model], {model.name: verdict}, values, chart, settings, partial=True)

@@ -363,6 +363,10 @@ class Model(BaseModel):
 
 
 def answers_prompts(model: Model) -> bool:
-    """Say whether the model can be asked: it has a replica, and pooling models only embed."""
-    pooling = model.vllm_config.runner == "pooling" or model.vllm_config.convert is not None
-    return model.replica_count > 0 and not pooling
+    """Say whether the model can be asked: it has a replica, and does not only embed."""
+    return model.replica_count > 0 and not embeds(model)
+
+
+def embeds(model: Model) -> bool:
+    """Say whether it is a pooling model, which answers no prompt however many replicas it has."""
+    return model.vllm_config.runner == "pooling" or model.vllm_config.convert is not None

@@ -14,7 +14,7 @@ from typing import Any
 from vllm_flows.capacity import needs_of, parting, unknown_gpus, unknown_room
 from vllm_flows.chart import overruled_version
 from vllm_flows.checks import Findings, check_model
-from vllm_flows.claims import missing_bytes, served_before
+from vllm_flows.claims import is_unproven, missing_bytes, served_before
 from vllm_flows.common_changes import (
     change_together,
     chart_change,
@@ -157,7 +157,7 @@ def _terms(model: Model, verdict: Verdict, state: ClusterState) -> tuple[str, ..
 def _unseen(model: Model, state: ClusterState) -> tuple[str, ...]:
     """Say that what serves was not seen to answer, and how it is asked before it is replaced."""
     claim, deployed = state.claims.get(model.name), state.deployments.get(model.name)
-    if not claim or not deployed or claim.proven in {"", deployed.digest}:
+    if not claim or not deployed or not is_unproven(model, deployed, claim):
         return ()
     asks = f"`vllm-flows update {model.name}` asks it first"
     return (f"{deployed.revision[:8]}, which serves, was not seen to answer: {asks}",)

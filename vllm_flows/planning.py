@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from vllm_flows.claims import Served, is_news
+from vllm_flows.claims import Served, is_news, is_unproven
 from vllm_flows.credentials import API_KEY, HF_TOKEN, Credential, Place
 from vllm_flows.desired import Desired, desired_state, moved_state, served_verdict
 from vllm_flows.differences import entries
@@ -103,22 +103,32 @@ class Decision:
         A run that was killed after helm leaves such models; they can go back. Those that stay
         whatever they answer keep nobody waiting, unless older pods of theirs serve beside them.
         """
-        last = {one.name for one in self.desired.models if one.on_failure == "keep"}
-        last -= self.state.held
         mine = {
             step.model for step in self.plan.steps if step.action in {Action.PROVE, Action.SCALE}
         }
         return [
             one.name
             for one in self.desired.models
-            if one.name in mine - last and self._is_unproven(one)
+            if one.name in mine and self._has_pods(one) and self.left_unproven(one)
+            if not self._stays(one)
         ]
 
-    def _is_unproven(self, model: Model) -> bool:
-        """Say whether pods are there, and are to stay, that were not seen to answer so."""
-        proven, deployed = self.claim(model.name).proven, self.state.deployments[model.name]
-        asked = answers_prompts(model) and model.replica_count and deployed.replicas
-        return bool(asked and proven and proven != self.served(model).digest)
+    def _has_pods(self, model: Model) -> bool:
+        """Say whether pods are there, and are to stay, that can be asked."""
+        return answers_prompts(model) and self.state.deployments[model.name].replicas > 0
+
+    def _stays(self, model: Model) -> bool:
+        """Say whether a model stays whatever it answers, with no older pods beside it."""
+        return model.on_failure == "keep" and model.name not in self.state.held
+
+    def left_unproven(self, model: Model) -> bool:
+        """Say whether a deployed model is as no run saw it answer, whatever is to be done to it."""
+        return is_unproven(model, self.state.deployments[model.name], self.claim(model.name))
+
+    def comes_first(self, model: Model) -> bool:
+        """Say whether what is deployed of a model is to be asked before it is changed."""
+        unproven = self.left_unproven(model) and not self._stays(model)
+        return unproven or model.name in self.state.held
 
     def proven(self) -> set[str]:
         """Return the models that stay as they are, were seen to answer so, and have one replica.
@@ -226,7 +236,7 @@ def decide_update(
     proof = served_verdict(model, verdict, state)
     if proof and announced in {None, proof[1].commit}:
         made = _one_moved(session, *proof, state, allow_downtime=False)
-        if announced or made.unproven() or model.name in state.held:
+        if announced or made.comes_first(model):
             return made
     state = knowing_alike(session, [model], [verdict], state)
     return _one_moved(session, model, verdict, state, allow_downtime=allow_downtime)

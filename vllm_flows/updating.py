@@ -19,12 +19,18 @@ def why_not(run: Decision, announced: str | None, *, again: bool) -> str:
     if announced and commit and commit != announced:
         return f"its revision is at {commit[:8]} by now, and no longer at {announced[:8]}"
     if runs_already(run):
-        unproven = step.action is Action.PROVE or step.model in run.state.held
-        return "" if unproven else f"serves {commit[:8]} already"
+        return "" if _is_to_be_asked(run) else f"serves {commit[:8]} already"
     refused = run.claim(step.model).refused
     if commit in refused and not again:
         return f"{commit[:8]} {did_not_do(step.model, refused[commit])}"
     return ""
+
+
+def _is_to_be_asked(run: Decision) -> bool:
+    """Say whether what runs is yet to answer, also where something else is to be done for that."""
+    (model,), (step,) = run.desired.models, run.plan.steps
+    asks = Action.PROVE in {step.action, step.wanted}
+    return asks or run.left_unproven(model) or model.name in run.state.held
 
 
 def runs_already(run: Decision) -> bool:

@@ -21,12 +21,14 @@ from tests.unit.rollout.updating import (
     SERVING,
     Trial,
     Word,
+    changed_since,
     killed_after_helm,
     listing,
 )
 from vllm_flows.completions import UnreachedError
 from vllm_flows.diagnosis_categories import Category
 from vllm_flows.errors import (
+    BlockedError,
     ClusterUnavailableError,
     LockLostError,
     NotReadyError,
@@ -107,6 +109,28 @@ def test_what_a_killed_update_left_is_asked_and_no_more_where_its_revision_moved
     assert word.asked == []
     assert trial.tasks.remembered == ["a"]
     assert not [one for one in trial.tasks.done if one.startswith(("helm", "try"))]
+
+
+@pytest.mark.parametrize("how", ["scaled", "stopped", "template"])
+def test_what_somebody_changed_before_it_could_be_asked_is_set_right_asked_and_not_tried_anew(
+    trial: Trial, word: Word, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    monkeypatch.setattr(update, "observe_cluster", lambda _: changed_since(how))
+    report = update.update.fn("a", revision=NEW, change="weights")
+    assert [one.commit for one in report.outcomes] == [NEW]
+    assert word.asked == []
+    assert trial.tasks.remembered == ["a"]
+    assert any(one.startswith("helm: ") for one in trial.tasks.done)
+    assert "try a" not in trial.tasks.done
+
+
+def test_what_stands_against_asking_what_was_left_is_said(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(update, "observe_cluster", lambda _: changed_since("volume"))
+    with pytest.raises(BlockedError, match="cannot be served"):
+        update.update.fn("a", revision=NEW, change="weights")
+    assert trial.tasks.done == []
 
 
 def test_a_commit_that_does_not_do_on_its_own_meets_nobody_and_is_remembered(trial: Trial):

@@ -19,6 +19,7 @@ from tests.unit.rollout.updating import (
     BOTH,
     LATER,
     SERVING,
+    changed_since,
     decided,
     killed_after_helm,
 )
@@ -103,6 +104,39 @@ def test_a_commit_that_runs_and_was_not_seen_to_answer_is_an_update_still():
     assert why_not(decided(held), NEW, again=False) == ""
     other = replace(serving(aim(*BOTH)), held=frozenset({"b"}))
     assert why_not(decided(other), NEW, again=False) == "serves cccccccc already"
+
+
+def test_replicas_that_models_yaml_says_since_are_for_an_upgrade_to_bring():
+    (step,) = decided(killed_after_helm(), model=a_model("a", replicaCount=2)).plan.steps
+    assert (step.action, step.gpus) == (Action.PROVE, 1)
+    (step,) = decided(SERVING, model=a_model("a", replicaCount=0)).plan.steps
+    assert (step.action, step.gpus) == (Action.UPDATE, 1)
+
+
+@pytest.mark.parametrize("tip", [NEW, LATER])
+@pytest.mark.parametrize("announced", [None, NEW])
+@pytest.mark.parametrize(
+    ("how", "action"),
+    [
+        ("scaled", Action.SCALE),
+        ("stopped", Action.SCALE),
+        ("template", Action.RESTART),
+        ("volume", Action.BLOCKED),
+    ],
+)
+def test_what_was_changed_before_it_could_be_asked_is_still_asked_first(
+    how: str, action: Action, announced: str | None, tip: str
+):
+    made = decided(changed_since(how), tip, announced)
+    (step,) = made.plan.steps
+    assert (step.action, step.commit) == (action, NEW)
+    assert why_not(made, announced, again=False) == ""
+
+
+def test_what_only_embeds_serves_already_whatever_answered_under_its_name_before():
+    pooling = a_model("a", vllmConfig={"runner": "pooling"})
+    made = decided(killed_after_helm(), model=pooling)
+    assert why_not(made, None, again=False) == "serves cccccccc already"
 
 
 @pytest.mark.parametrize("tip", [LATER, ""])

@@ -18,6 +18,8 @@ from tests.unit.rollout.stand_ins import (
     aim,
     serving,
 )
+from vllm_flows.drift import Drift
+from vllm_flows.models import Model
 from vllm_flows.observed import ClusterState, Verdict
 from vllm_flows.planning import Decision, decide_update
 from vllm_flows.session import Session
@@ -35,10 +37,14 @@ def session(tasks: Any = None) -> Any:
 
 
 def decided(
-    state: ClusterState, commit: str = NEW, announced: str | None = None, **fields: Any
+    state: ClusterState,
+    commit: str = NEW,
+    announced: str | None = None,
+    model: Model = BOTH[0],
+    **fields: Any,
 ) -> Decision:
-    verdict = replace(aim(a_model("a"), commit=commit).verdicts["a"], **fields)
-    return decide_update(session(), a_model("a"), verdict, state, announced)
+    verdict = replace(aim(model, commit=commit).verdicts["a"], **fields)
+    return decide_update(session(), model, verdict, state, announced)
 
 
 LATER = "d" * 40
@@ -50,6 +56,22 @@ def killed_after_helm(**claim: Any) -> ClusterState:
     begun = serving(aim(*BOTH))
     before = {"served": (OLD,), "answered": SERVING.claims["a"].answered, **claim}
     return replace(begun, claims={**begun.claims, "a": replace(begun.claims["a"], **before)})
+
+
+OUTSIDE = (Drift("Deployment", "vllm-a-deployment-vllm", ("spec.template.x: 1 -> 2",)),)
+
+
+def changed_since(how: str) -> ClusterState:
+    """Return what a killed update left, and somebody changed meanwhile."""
+    state = killed_after_helm(complete={NEW: 1})
+    if how == "template":
+        return replace(state, drifts=OUTSIDE)
+    if how == "volume":
+        claim = replace(state.claims["a"], leaving=True)
+        return replace(state, claims={**state.claims, "a": claim})
+    replicas = {"scaled": 2, "stopped": 0}[how]
+    deployed = replace(state.deployments["a"], replicas=replicas, ready=replicas)
+    return replace(state, deployments={**state.deployments, "a": deployed})
 
 
 @dataclass
