@@ -78,8 +78,8 @@ def desired_state(
 def moved_state(model: Model, verdict: Verdict, settings: Settings, state: ClusterState) -> Desired:
     """Render what is deployed with one model at the verdict's commit, and nothing else changed.
 
-    Whatever else models.yaml and the settings say now, replicas among it, is for an upgrade to
-    bring. Raises NotDeployedError for a model that does not run, ConfigurationError for another chart.
+    Whatever else models.yaml and the settings say now, replicas too, is for an upgrade to bring.
+    Raises NotDeployedError for a model that does not run, ConfigurationError for another chart.
     """
     release, chart = state.release, locate_chart(settings)
     if model.name not in entries(release.values) or model.name not in state.deployments:
@@ -148,6 +148,7 @@ def served_verdict(
     """Return the model and its verdict as what serves was brought; the Hub need not have it.
 
     None where the revision stands for that commit, or its weights are not known to be complete.
+    What answered before is a way back, as of a rollback: it was brought as that very commit.
     """
     deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
     if deployed is None or claim is None or deployed.revision not in claim.complete:
@@ -160,9 +161,9 @@ def served_verdict(
         "first: nothing else is done now"
     )
     asked = Verdict(model.name, model.model_url)
-    word = claim.requested or model.revision
+    word = deployed.revision if deployed.revision in claim.served else claim.requested
     return (
-        model.model_copy(update={"revision": word}),
+        model.model_copy(update={"revision": word or model.revision}),
         replace(_at(asked, deployed.revision, claim, note), access=Access.STAYS),
     )
 

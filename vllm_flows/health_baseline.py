@@ -14,6 +14,8 @@ _OF_ANSWERS = {
     *(Kind.WRONG_ANSWER, Kind.WRONG_MODEL, Kind.NO_ANSWER, Kind.NOT_ROUTED),
 }
 
+_UNSETTLED = {Kind.CHANGING, Kind.REPLICAS, Kind.UNPROVEN}
+
 
 def fitting(baseline: Baseline | None, digest: str) -> Baseline | None:
     """Return the baseline if it is of this configuration."""
@@ -29,7 +31,8 @@ def renewed(
 ) -> Baseline | None:
     """Return the baseline after a check.
 
-    A configuration that is new gets one as soon as it answers well and all its replicas are there.
+    A configuration that is new gets one as soon as it answers well and all its replicas are there;
+    one that an interrupted run left is to be compared with the one before first.
     Later only what was faster replaces it: what gets slower night by night is to be seen.
     """
     known = fitting(before, digest)
@@ -37,6 +40,6 @@ def renewed(
         return before
     if known is None:
         well = all(one.state is not State.DOWN for one in findings) and shapes
-        unsettled = any(one.kind in {Kind.CHANGING, Kind.REPLICAS} for one in findings)
+        unsettled = any(one.kind in _UNSETTLED for one in findings)
         return Baseline(digest, speed, shapes) if well and not unsettled else before
     return Baseline(digest, best([known.speed, speed]), {**shapes, **known.shapes})

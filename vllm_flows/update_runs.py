@@ -94,15 +94,27 @@ def died(
     """Return the models whose update is at no work, and came to no end of its own.
 
     What failed, was cancelled, or found nothing to do has its end. Of those `unproven`, which run a
-    commit that was not seen to answer, a cancelled one has none.
+    commit that was not seen to answer, a cancelled one has none. Where none lives or waits, the one
+    that was heard of last tells: one that ends well may have left the rest to it.
     """
     return frozenset(
         model
         for model, one in told.items()
-        if not any(
-            run.state not in ({_DIED, _CANCELLED} if model in unproven else {_DIED})
-            and not run.may_be_dead(now)
-            for run in runs
-            if (run.model, run.namespace, run.revision) == (model, namespace, one.new)
+        if _has_died(
+            [
+                run
+                for run in runs
+                if (run.model, run.namespace, run.revision) == (model, namespace, one.new)
+            ],
+            {_DIED, _CANCELLED} if model in unproven else {_DIED},
+            now,
         )
     )
+
+
+def _has_died(runs: Collection[UpdateRun], dead: Collection[str], now: float) -> bool:
+    """Say whether none of these runs is at work, waits, or came to an end after all others."""
+    if any(run.state in {*_LIVES, _SCHEDULED, _WAITS} and not run.may_be_dead(now) for run in runs):
+        return False
+    last = max(runs, key=lambda run: run.heard, default=None)
+    return last is None or last.state in dead or last.may_be_dead(now)

@@ -113,7 +113,9 @@ def test_a_new_configuration_that_answers_well_is_what_later_ones_are_compared_w
     assert renewed(old, "d2", Speed(5, 1), SHAPES, []) == Baseline("d2", Speed(5, 1), SHAPES)
 
 
-@pytest.mark.parametrize("kind", [Kind.RUBBISH, Kind.REPLICAS, Kind.CHANGING, Kind.NO_REPLICA])
+@pytest.mark.parametrize(
+    "kind", [Kind.RUBBISH, Kind.REPLICAS, Kind.CHANGING, Kind.NO_REPLICA, Kind.UNPROVEN]
+)
 def test_one_that_is_not_well_is_compared_with_nothing(kind: Kind):
     assert renewed(None, "d1", Speed(1, 2), SHAPES, [Finding(kind, "x")]) is None
 

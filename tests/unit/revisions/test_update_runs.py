@@ -61,7 +61,18 @@ def test_what_crashed_died_unless_another_run_is_at_work_or_came_to_an_end():
     crashed = replace(RUN, state="CRASHED")
     assert is_dead(crashed)
     assert not is_dead(crashed, RUN)
-    assert not is_dead(crashed, replace(RUN, state="FAILED"))
+    assert not is_dead(crashed, replace(RUN, state="FAILED", heard=NOW + 1))
+
+
+@pytest.mark.parametrize("end", ["COMPLETED", "FAILED"])
+def test_what_came_after_a_run_that_ended_may_have_died(end: str):
+    ended = replace(RUN, state=end, heard=NOW - 2 * SILENT_SECONDS)
+    crashed = replace(RUN, state="CRASHED")
+    assert is_dead(ended, crashed)
+    assert is_dead(crashed, ended)
+    assert is_dead(ended, replace(RUN, heard=NOW - SILENT_SECONDS - 1))
+    for state in ("SCHEDULED", "PAUSED", "PENDING", "RUNNING"):
+        assert not is_dead(ended, crashed, replace(RUN, state=state, heard=NOW - 1))
 
 
 def test_a_cancelled_update_died_where_its_commit_runs_and_was_not_seen_to_answer():

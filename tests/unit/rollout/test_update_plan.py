@@ -154,6 +154,12 @@ def test_what_runs_unproven_is_only_asked_wherever_its_revision_stands(
     assert "cccccccc, which serves, comes first: nothing else is done now" in step.notes[0]
 
 
+def test_a_way_back_that_was_interrupted_holds_until_the_next_install_as_after_a_rollback():
+    made = decided(killed_after_helm(served=(OLD, NEW), requested="main"), OLD)
+    assert made.commit("a") == NEW
+    assert made.served(made.desired.models[0]).requested == NEW
+
+
 def test_what_was_announced_and_was_proven_meanwhile_does_not_lead_to_a_later_commit():
     state = serving(aim(*BOTH))
     assert why_not(decided(state, LATER, NEW), NEW, again=False) == "serves cccccccc already"
