@@ -114,8 +114,9 @@ class Seen:
 
     @property
     def to_roll_out(self) -> bool:
-        """Say whether the change is one that an update would bring."""
-        return self.change in {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}
+        """Say whether the change is one that an update would bring: it was not tried before."""
+        to_bring = {Change.CONFIGURATION, Change.WEIGHTS, Change.ASK}
+        return self.change in to_bring and not self.refused
 
 
 def tip_key(model: Model) -> str:

@@ -63,6 +63,14 @@ def test_what_is_still_to_be_rolled_out_after_a_day_is_told_anew():
     assert looked(memory, noted, 1e9) == (memory, False)
 
 
+def test_what_was_tried_and_did_not_do_is_told_once():
+    refused = replace(MOVED, refused="the answer has no text")
+    memory, due = looked(Memory(), refused)
+    assert due
+    memory = with_arrived(memory, ["m"])
+    assert looked(memory, refused, 1000.0 + RETOLD_SECONDS) == (memory, False)
+
+
 def test_what_died_is_told_anew_a_few_times_and_then_after_a_day():
     memory, now, ids = looked(Memory(), MOVED)[0], 1000.0, set()
     for _ in range(MOST_AGAIN + 1):

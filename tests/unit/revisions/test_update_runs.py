@@ -97,6 +97,7 @@ def test_only_what_arrived_some_time_ago_and_is_to_be_rolled_out_may_have_died()
     assert not may(SEEN, replace(TOLD, arrived=False))
     assert not may(SEEN, replace(TOLD, sent=NOW - HOLD_SECONDS + 1))
     assert not may(replace(SEEN, change=Change.DOCUMENTATION), TOLD)
+    assert not may(replace(SEEN, refused="the answer has no text"), TOLD)
     assert not may(replace(SEEN, model="other"), TOLD)
 
 
