@@ -58,11 +58,14 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
 
 
 def memory_of(memory: Memory, found: OfModel, seen: Look, counted: Counts) -> Memory:
-    """Return what is to be remembered of a model; of what could not be counted what was before."""
+    """Return what is to be remembered of a model; of what could not be counted what was before.
+
+    While a run changes the namespace no answers are: it has yet to compare them with those before.
+    """
     checked, heard = found.checked, found.asked.heard
     shapes = {name: shape for one in heard for name, shape in one.shapes.items()}
     baseline = memory.baseline
-    if TEXT in shapes:
+    if TEXT in shapes and not seen.changing:
         speed = best(one.speed for one in heard)
         baseline = renewed(baseline, checked.digest, speed, shapes, checked.findings)
     told, name = counted.told, checked.name

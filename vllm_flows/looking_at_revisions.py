@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vllm_flows.claims import weights_claims
 from vllm_flows.errors import HubUnavailableError
@@ -21,6 +20,7 @@ from vllm_flows.revision_memory import Memory, Seen, Tip, Told, remembered, rule
 from vllm_flows.revision_store import read_stored
 from vllm_flows.revisions import Contents, assess
 from vllm_flows.session import Session
+from vllm_flows.status import engine_words
 
 _COMMIT_DIGITS = 40
 _GONE = {Access.NO_REPOSITORY, Access.NO_REVISION, Access.DISABLED}
@@ -79,7 +79,8 @@ def _serving(session: Session) -> dict[str, _Serving]:
     held = held_models(engines)
     claims = weights_claims(session.cluster.find("PersistentVolumeClaim"))
     words = {
-        str(one["metadata"]["labels"].get("model", "")): frozenset(_words(one)) for one in engines
+        str(one["metadata"]["labels"].get("model", "")): frozenset(engine_words(one))
+        for one in engines
     }
     return {
         name: _Serving(
@@ -88,16 +89,6 @@ def _serving(session: Session) -> dict[str, _Serving]:
         for name, one in deployed_models(engines).items()
         if one.revision
     }
-
-
-def _words(deployment: Mapping[str, Any]) -> list[str]:
-    """Return the words of the engine's command line, the repository's id among them."""
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    return [
-        word
-        for one in containers
-        for word in [*(one.get("command") or []), *(one.get("args") or [])]
-    ]
 
 
 def _before_asking(model: Model, serving: _Serving | None, told: Told | None) -> Seen:

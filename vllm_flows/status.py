@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
@@ -161,7 +162,8 @@ def _one(
     annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
     wanted = deployment["spec"].get("replicas", 1)
     ready = (deployment.get("status") or {}).get("readyReplicas", 0)
-    unproven = proven is not None and proven != annotations.get(DIGEST_ANNOTATION, "")
+    other = proven is not None and proven != annotations.get(DIGEST_ANNOTATION, "")
+    unproven = other and not _embeds(deployment)
     ages = [_age(pod, now) for pod in pods]
     health = _health(deployment, wanted, ready, unproven=unproven)
     changed = health is Health.UNPROVEN and bool(proven)
@@ -193,6 +195,24 @@ def _health(deployment: Object, wanted: int, ready: int, *, unproven: bool) -> H
     if not newest or status.get("updatedReplicas", 0) < wanted or status.get("replicas") != wanted:
         return Health.UNSETTLED
     return Health.UNPROVEN if unproven else Health.READY
+
+
+def _embeds(deployment: Object) -> bool:
+    """Say whether it is a pooling model: no prompt is ever answered, and nothing is to be proven.
+
+    models.yaml's `runner` and `convert` are arguments of the engine.
+    """
+    words = engine_words(deployment)
+    return "--convert" in words or ("--runner", "pooling") in pairwise(words)
+
+
+def engine_words(deployment: Object) -> list[str]:
+    """Return the words of the engine's command line, the repository's id among them."""
+    return [
+        word
+        for one in deployment["spec"]["template"]["spec"]["containers"]
+        for word in [*(one.get("command") or []), *(one.get("args") or [])]
+    ]
 
 
 def _bound(pod: Object) -> bool:

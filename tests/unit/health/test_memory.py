@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from vllm_flows.health import Checked, Finding, Health, Kind, State
+from vllm_flows.health_asking import Asked
 from vllm_flows.health_events import changes, key_of, summary, with_told
+from vllm_flows.health_judging import Heard
+from vllm_flows.health_looking import Look
 from vllm_flows.health_memory import (
     RUNS,
     Baseline,
@@ -20,6 +23,8 @@ from vllm_flows.health_memory import (
     runs,
     to_write,
 )
+from vllm_flows.health_of_model import OfModel, memory_of
+from vllm_flows.health_router import Counts
 from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
 
@@ -84,6 +89,14 @@ def test_old_runs_and_checks_are_forgotten():
 def after(memory: Memory, *findings: Finding, at: float = 9.0) -> tuple[Checked, Memory]:
     checked = Checked("qwen", findings)
     return checked, remembered(memory, checked, at)
+
+
+def test_what_answers_while_a_run_changes_the_namespace_is_no_baseline_yet():
+    answered = Asked(own=(Heard(shapes=SHAPES),))
+    found = OfModel(Checked("qwen", digest="d1"), answered)
+    after_check = memory_of(Memory(), found, Look(), Counts())
+    assert after_check.baseline == Baseline("d1", Speed(), SHAPES)
+    assert memory_of(Memory(), found, Look(changing=True), Counts()).baseline is None
 
 
 def test_a_change_of_state_is_told_once():

@@ -137,6 +137,9 @@ def test_what_only_embeds_serves_already_whatever_answered_under_its_name_before
     pooling = a_model("a", vllmConfig={"runner": "pooling"})
     made = decided(killed_after_helm(), model=pooling)
     assert why_not(made, None, again=False) == "serves cccccccc already"
+    (step,) = decided(killed_after_helm(complete={NEW: 1}), LATER, model=pooling).plan.steps
+    assert step.action is Action.UPDATE
+    assert not [note for note in step.notes if "was not seen to answer" in note]
 
 
 @pytest.mark.parametrize("tip", [LATER, ""])

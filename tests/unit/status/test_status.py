@@ -15,7 +15,13 @@ COMMIT = "a" * 40
 
 
 def deployment(
-    model: str, wanted: int = 1, ready: int = 1, *, updated: int | None = None, total: int = 1
+    model: str,
+    wanted: int = 1,
+    ready: int = 1,
+    *,
+    updated: int | None = None,
+    total: int = 1,
+    args: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     annotations = {REVISION_ANNOTATION: COMMIT, DIGEST_ANNOTATION: "d1"}
     status = {"observedGeneration": 2, "replicas": total or wanted, "readyReplicas": ready}
@@ -29,7 +35,10 @@ def deployment(
         "spec": {
             "replicas": wanted,
             "selector": {"matchLabels": {"model": model}},
-            "template": {"metadata": {"annotations": annotations}},
+            "template": {
+                "metadata": {"annotations": annotations},
+                "spec": {"containers": [{"command": ["vllm", "serve"], "args": list(args)}]},
+            },
         },
         "status": status | {"updatedReplicas": wanted if updated is None else updated},
     }
@@ -123,6 +132,17 @@ def test_a_model_that_was_not_seen_to_answer_with_these_options_is_not_proven():
     assert only(deployment("qwen"), claim("qwen", "d0")).health is Health.UNPROVEN
     assert only(deployment("qwen"), claim("qwen", "d0 d1")).health is Health.UNPROVEN
     assert only(deployment("qwen"), claim("qwen", "d1 d0")).health is not Health.UNPROVEN
+
+
+@pytest.mark.parametrize("args", [("--runner", "pooling"), ("--convert", "embed")])
+def test_what_only_embeds_has_nothing_to_prove_whatever_answered_under_its_name_before(
+    args: tuple[str, ...],
+):
+    for digests in ("d0", ""):
+        found = only(deployment("qwen", args=args), claim("qwen", digests))
+        assert (found.health, found.diagnosis) == (Health.READY, "")
+    generating = deployment("qwen", args=("--runner", "auto", "--dtype", "pooling"))
+    assert only(generating, claim("qwen", "d0")).health is Health.UNPROVEN
 
 
 def test_a_pod_that_waits_for_a_node_holds_no_gpu_and_one_that_ended_does_not_count():
