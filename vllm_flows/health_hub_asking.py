@@ -57,7 +57,7 @@ def ask_hub(session: Session, models: Sequence[Model], claims: Mapping[str, Weig
 def _refused(hub: Hub, model: Model, verdict: Verdict, claim: WeightsClaim) -> Mapping[str, str]:
     if not verdict.described or verdict.commit in {*claim.refused, *claim.complete}:
         return claim.refused
-    return with_alike(hub, model, verdict.commit, claim.refused)
+    return with_alike(hub, model, verdict.commit, claim)
 
 
 def _token(session: Session) -> tuple[VllmFlowsError | None, VllmFlowsError | None]:

@@ -130,14 +130,22 @@ def _judged(
             return _arrived(model, seen, tip, memory.told.get(model.name))
         if _is_other(model, serving) and not _stays(model, serving):
             return _begun_untold(hub, model, seen, serving)
-        refused = serving.claim.refused
-        why = refused.get(tip.commit) or refused_alike(hub, model, tip.commit, refused)
-        seen = replace(seen, refused=why)
-        if told := remembered(memory, model, seen.served, seen.now):
+        told = remembered(memory, model, seen.served, seen.now)
+        seen = replace(seen, refused=_why_not(hub, model, tip.commit, serving.claim, told))
+        if told:
             return replace(seen, change=Change(told.change), reasons=told.reasons, files=told.files)
         return _assessed(hub, model, seen, serving, memory.tips.get(key), tip)
     except HubUnavailableError as error:
         return replace(seen, change=Change.UNKNOWN, reasons=(error.what,))
+
+
+def _why_not(hub: Hub, model: Model, commit: str, claim: WeightsClaim, told: Told | None) -> str:
+    """Return why a commit does not do; whether it is like one that did not is asked once."""
+    if not claim.refused or commit in claim.refused:
+        return claim.refused.get(commit, "")
+    if told and told.refused is not None:
+        return told.refused
+    return refused_alike(hub, model, commit, claim)
 
 
 def _arrived(model: Model, seen: Seen, tip: Tip, told: Told | None) -> Seen:

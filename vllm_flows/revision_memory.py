@@ -55,7 +55,7 @@ class Told:
 
     `arrived`: the Prefect server was seen to have it. `rules` is what models.yaml allowed of the
     repository when it was judged. `again` is how often the change was told anew because its update
-    died.
+    died. `refused` is as in `Seen`, None where it is not known.
     """
 
     old: str
@@ -68,6 +68,7 @@ class Told:
     rules: str = ""
     arrived: bool = False
     again: int = 0
+    refused: str | None = None
 
     def is_held(self, now: float) -> bool:
         """Say whether it is left to who claimed it, and to who hears of it, a little longer."""
@@ -205,6 +206,7 @@ def _claim(seen: Seen, before: Told | None, now: float, *, died: bool) -> tuple[
         files=seen.files,
         rules=seen.rules,
         again=same.again + again if same and not old else 0,
+        refused=seen.refused,
     )
     if lasts and (lasts.arrived or lasts.is_held(now)):
         return replace(claim, sent=lasts.sent, arrived=lasts.arrived), False

@@ -228,6 +228,31 @@ def test_a_commit_with_the_files_of_one_that_did_not_do_is_seen_as_that(
     assert place.sees().refused == ""
 
 
+def test_whether_a_commit_is_like_one_that_did_not_do_is_asked_once(place: Place, hub: LocalHub):
+    place.refuse(hub.commit("config", config={"new": 1}), "the answer has no text")
+    for kind in ("docs", "weights"):
+        hub.commit(kind)
+        first = place.look()
+        assert bool(first.seen[0].refused) == (kind == "docs")
+        place.objects.pop(("ConfigMap", "vllm-flows-revisions"), None)
+        remember(place, claimed(first.memory, first.seen, {"m"}, 1000.0)[0])
+        before = hub.server.requests["total"]
+        assert place.look().seen == first.seen
+        assert hub.server.requests["total"] == before + 1
+
+
+def test_a_commit_with_the_files_of_the_one_that_answers_may_do_whatever_else_is_like_it(
+    place: Place, hub: LocalHub
+):
+    bad = hub.commit("config", config={"new": 1})
+    served = hub.commit("docs")
+    place.serve(served, word="main", answered=served)
+    place.refuse(bad, "the answer has no text")
+    hub.commit("docs")
+    seen = place.sees()
+    assert (seen.change, seen.refused) == (Change.DOCUMENTATION, "")
+
+
 def test_a_plan_takes_a_commit_with_the_files_of_one_that_did_not_do_for_refused(
     place: Place, hub: LocalHub
 ):
