@@ -102,7 +102,8 @@ def _before_asking(model: Model, serving: _Serving | None, told: Told | None) ->
         return replace(seen, change=Change.NOT_DEPLOYED)
     unproven = serving.held or _is_other(model, serving)
     seen = replace(seen, served=serving.commit, runs=serving.commit, unproven=unproven)
-    if unproven and told and told.new == serving.commit and not _stays(model, serving):
+    seen = replace(seen, stays=_stays(model, serving))
+    if unproven and told and told.new == serving.commit and not seen.stays:
         return _begun(seen, told)
     if len(model.revision) == _COMMIT_DIGITS:
         return replace(seen, now=model.revision, change=Change.PINNED)
@@ -128,7 +129,7 @@ def _judged(
         seen = replace(seen, now=tip.commit)
         if tip.commit == serving.commit:
             return _arrived(model, seen, tip, memory.told.get(model.name))
-        if _is_other(model, serving) and not _stays(model, serving):
+        if _is_other(model, serving) and not seen.stays:
             return _begun_untold(hub, model, seen, serving)
         told = remembered(memory, model, seen.served, seen.now)
         seen = replace(seen, refused=_why_not(hub, model, tip.commit, serving.claim, told))

@@ -159,8 +159,9 @@ def _unseen(model: Model, state: ClusterState) -> tuple[str, ...]:
     claim, deployed = state.claims.get(model.name), state.deployments.get(model.name)
     if not claim or not deployed or not is_unproven(model, deployed, claim):
         return ()
-    asks = f"`vllm-flows update {model.name}` asks it first"
-    return (f"{deployed.revision[:8]}, which serves, was not seen to answer: {asks}",)
+    told = f"{deployed.revision[:8]}, which serves, was not seen to answer"
+    stays = model.on_failure == "keep" and model.name not in state.held
+    return (told if stays else f"{told}: `vllm-flows update {model.name}` asks it first",)
 
 
 def _step(draft: _Draft, found: Room | None, desired: Desired, state: ClusterState) -> Step:

@@ -98,6 +98,7 @@ class Seen:
     `refused`: why the commit that it stands for did not do when it was tried, empty where it was
     not. `unproven`: the commit that `runs` was not seen to answer. Where that is the change that is
     told, `now` is that commit, wherever the revision stands by now, and `served` the one before.
+    `stays`: it does so whatever it answers.
     """
 
     model: str
@@ -112,6 +113,13 @@ class Seen:
     refused: str = ""
     unproven: bool = False
     runs: str = ""
+    stays: bool = False
+
+    @property
+    def asks(self) -> str:
+        """The command that asks what was not seen to answer, empty where it was."""
+        command = "vllm-flows install" if self.stays else f"vllm-flows update {self.model}"
+        return command if self.unproven else ""
 
     @property
     def to_roll_out(self) -> bool:

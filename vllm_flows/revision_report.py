@@ -28,6 +28,7 @@ def revision_data(seen: Sequence[Seen]) -> list[dict[str, Any]]:
             "refused": one.refused or None,
             "unproven": one.unproven,
             "runs": one.runs,
+            "asks": one.asks,
         }
         for one in seen
     ]
@@ -44,8 +45,7 @@ def revision_rows(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "now": one["tracked"][:_SHORT] or "-",
             "change": one["class"],
             "what": "; ".join(
-                _became(one["refused"], one["model"], one["runs"] if one["unproven"] else "")
-                + (one["reasons"] or one["files"])
+                _became(one["refused"], one["runs"], one["asks"]) + (one["reasons"] or one["files"])
             )
             or "-",
         }
@@ -65,15 +65,14 @@ def revision_lines(seen: Sequence[Seen]) -> list[str]:
     ]
 
 
-def _became(refused: str | None, model: str, unproven: str) -> list[str]:
+def _became(refused: str | None, runs: str, asks: str) -> list[str]:
     tried = f"was tried and did not do: {refused}" if refused else ""
-    asks = f"`vllm-flows update {model}` asks it"
-    runs = f"{unproven[:_SHORT]} runs and was not seen to answer: {asks}" if unproven else ""
-    return [text for text in (tried, runs) if text]
+    unseen = f"{runs[:_SHORT]} runs and was not seen to answer: `{asks}` asks it" if asks else ""
+    return [text for text in (tried, unseen) if text]
 
 
 def _because(seen: Seen) -> str:
-    became = _became(seen.refused, seen.model, seen.runs if seen.unproven else "")
+    became = _became(seen.refused, seen.runs, seen.asks)
     texts = [*became, *(seen.reasons or seen.files)]
     return f" ({'; '.join(texts)})" if texts else ""
 

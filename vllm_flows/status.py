@@ -18,7 +18,9 @@ ROUTER = "(router)"
 """The router's name among the models; no model can have it."""
 _GPU = "nvidia.com/gpu"
 _UNSEEN = "it was changed, and not seen to answer since"
-ASKS = "vllm-flows update {model}   (it is asked, and may go back; unless a run is at work)"
+ASKS = (
+    "vllm-flows update {model}   (it is asked; onFailure says what then; unless a run is at work)"
+)
 """The command that proves a model which an interrupted run left, whatever was changed."""
 
 

@@ -191,20 +191,21 @@ def test_an_update_that_ended_before_its_commit_was_seen_to_answer_is_told_anew(
 
 
 @pytest.mark.parametrize(
-    ("answered", "fields", "unproven"),
+    ("answered", "fields", "asks"),
     [
-        ("", {}, False),
-        ("1" * 40, {}, True),
-        ("1" * 40, {"vllmConfig": {"runner": "pooling"}}, False),
+        ("", {}, ""),
+        ("1" * 40, {}, "vllm-flows update m"),
+        ("1" * 40, {"onFailure": "keep"}, "vllm-flows install"),
+        ("1" * 40, {"vllmConfig": {"runner": "pooling"}}, ""),
     ],
 )
 def test_what_was_brought_by_hand_and_not_seen_to_answer_is_said_and_no_event(
-    place: Place, server: Server, answered: str, fields: dict[str, Any], *, unproven: bool
+    place: Place, server: Server, answered: str, fields: dict[str, Any], asks: str
 ):
     place.serve(place.sees().now, word="main", answered=answered)
     seen = place.sees(tracked(**fields))
-    assert (seen.change, seen.unproven) == (Change.NONE, unproven)
-    assert bool(revision_lines([seen])) is unproven
+    assert (seen.change, seen.unproven) == (Change.NONE, bool(asks))
+    assert [f"`{asks}` asks it" in line for line in revision_lines([seen])] == [True] * bool(asks)
     assert (told(place), server.events) == (0, [])
 
 

@@ -171,3 +171,9 @@ def test_what_was_announced_and_was_proven_meanwhile_does_not_lead_to_a_later_co
     assert newer.commit("a") == LATER
     unseen = "cccccccc, which serves, was not seen to answer: `vllm-flows update a` asks it first"
     assert unseen in newer.plan.steps[0].notes
+    stays = a_model("a", onFailure="keep")
+    for state, told in (
+        (killed_after_helm(), "cccccccc, which serves, was not seen to answer"),
+        (replace(killed_after_helm(), held=frozenset("a")), unseen),
+    ):
+        assert told in decided(state, LATER, LATER, model=stays).plan.steps[0].notes
