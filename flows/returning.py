@@ -34,14 +34,17 @@ def find_way_back(
     older pods that are kept and hold the key of before.
     """
     serving = _with_their_key(progress, overlap.held)
+    changed = {name for name, error in failed.items() if isinstance(error, KeyChangedError)}
+    lost = changed - serving
     pasts = {
         name: progress.past(name)
-        for name, error in failed.items()
+        for name in failed.keys() - lost
         if progress.model(name).on_failure != "keep"
-        and not (isinstance(error, KeyChangedError) and name not in serving)
     }
-    back = {name: past for name, past in pasts.items() if past}
-    return way_back(wave.values, progress.run.desired.chart.version, back) if back else None
+    back = {name: past for name, past in sorted(pasts.items()) if past}
+    way = way_back(wave.values, progress.run.desired.chart.version, back) if back else None
+    rotates = key_changes(progress.run.desired, progress.run.state)
+    return None if way and lost and (rotates or lost.intersection(way.models)) else way
 
 
 def go_back(

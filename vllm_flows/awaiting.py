@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from vllm_flows.cluster import Object
 from vllm_flows.completions import Answer, ModelsApi
 from vllm_flows.diagnosis_watch import ReadinessWatch
-from vllm_flows.errors import NotDeployedError, VllmFlowsError
+from vllm_flows.errors import NotDeployedError, TimedOutError, VllmFlowsError
 from vllm_flows.models import Model, answers_prompts
 from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.proof import Proof, no_completion
@@ -124,7 +124,7 @@ class _Wait:
                 seconds=limit.seconds,
                 every=_POLL_SECONDS,
                 say=say,
-                out_of_time=lambda said: self._too_late(limit, said),
+                out_of_time=lambda said: self._too_late(limit, said, proof),
                 clock=self._session.clock,
             )
         if isinstance(answer, Answer):
@@ -161,8 +161,13 @@ class _Wait:
             say("ready")
         self._ready = ready
 
-    def _too_late(self, limit: Limit, said: str) -> VllmFlowsError:
-        if self._ready and self._model:
-            return no_completion(self._session, self._model, said)
+    def _too_late(self, limit: Limit, said: str, proof: Proof | None) -> VllmFlowsError:
+        if self._ready and proof:
+            late, why = no_completion(proof.session, proof.model, said), proof.unknown()
+            if why is None:
+                return late
+            return TimedOutError(
+                late.what, why=why.what, next_command=why.next_command, model=late.model
+            )
         lasted = human_seconds(limit.seconds)
         return too_late(self._subject, self._watch, said, lasted, limit.setting)

@@ -94,7 +94,7 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
             next_command="vllm-flows upgrade",
         )
     values = release.values
-    replicas = entries(values)[model.name]["replicaCount"]
+    replicas = entries(values)[model.name].get("replicaCount", model.replica_count)
     model = model.model_copy(update={"replica_count": replicas})
     if not verdict.problems:
         values = at_new_commit(values, model.name, verdict.commit, chart.version)
@@ -148,7 +148,7 @@ def served_verdict(
     """Return the model and its verdict as what serves was brought; the Hub need not have it.
 
     None where the revision stands for that commit, or its weights are not known to be complete.
-    What answered before is a way back, as of a rollback: it was brought as that very commit.
+    What answered before the last is a way back, as of a rollback: it was brought as that commit.
     """
     deployed, claim = state.deployments.get(model.name), state.claims.get(model.name)
     if deployed is None or claim is None or deployed.revision not in claim.complete:
@@ -161,7 +161,7 @@ def served_verdict(
         "first: nothing else is done now"
     )
     asked = Verdict(model.name, model.model_url)
-    word = deployed.revision if deployed.revision in claim.served else claim.requested
+    word = deployed.revision if deployed.revision in claim.served[1:] else claim.requested
     return (
         model.model_copy(update={"revision": word or model.revision}),
         replace(_at(asked, deployed.revision, claim, note), access=Access.STAYS),

@@ -127,7 +127,8 @@ class Decision:
 
     def comes_first(self, model: Model) -> bool:
         """Say whether what is deployed of a model is to be asked before it is changed."""
-        unproven = self.left_unproven(model) and not self._stays(model)
+        asked = answers_prompts(model) and self.left_unproven(model)
+        unproven = asked and not self._stays(model)
         return unproven or model.name in self.state.held
 
     def proven(self) -> set[str]:
@@ -236,7 +237,7 @@ def decide_update(
     proof = served_verdict(model, verdict, state)
     if proof and announced in {None, proof[1].commit}:
         made = _one_moved(session, *proof, state, allow_downtime=False)
-        if announced or made.comes_first(model):
+        if announced or made.comes_first(made.desired.models[0]):
             return made
     state = knowing_alike(session, [model], [verdict], state)
     return _one_moved(session, model, verdict, state, allow_downtime=allow_downtime)

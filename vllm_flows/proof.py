@@ -136,10 +136,14 @@ class Proof:
         """Return what is wrong when no answer came in time."""
         if nobody := self._nobody(last):
             return nobody
-        if self.why_at is not None and (why := why_unknown(self.session, self.model.name)):
+        if why := self.unknown():
             return why
         category = NO_ANSWER if self.unheard else ""
         return no_completion(self.session, self.model, last, category)
+
+    def unknown(self) -> VllmFlowsError | None:
+        """Return why the router does not know the model, whose replicas answer, if that is so."""
+        return None if self.why_at is None else why_unknown(self.session, self.model.name)
 
     def _nobody(self, last: str) -> RouterError | None:
         """Return that nobody answers for any model, if that is so: this one is not at fault."""

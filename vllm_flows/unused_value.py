@@ -33,7 +33,7 @@ def note_of_unused(keeper: Keeper, place: Place) -> str:
         return _not_known(kept, error.what)
     if not value:
         return ""
-    if kept.store.state is StoreState.NOT_SERVED:
+    if kept.store.state is StoreState.NOT_SERVED and _brings_none(kept):
         return _told(not_used(kept, keeper.cluster.namespace))
     raise not_used(kept, keeper.cluster.namespace)
 
@@ -76,8 +76,10 @@ def _is_used(keeper: Keeper) -> bool:
 
 
 def _brings_none(kept: Kept) -> bool:
-    """Say whether nothing in the cluster is there to bring Vault's values."""
+    """Say whether nothing is there to bring Vault's values, and nobody insists on these."""
     state = kept.store.state
+    if kept.settings.secrets == "vault":
+        return False
     return state is StoreState.NOT_SERVED or (state is StoreState.ABSENT and not _is_named(kept))
 
 

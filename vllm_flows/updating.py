@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vllm_flows.models import answers_prompts
 from vllm_flows.plan import Action
 from vllm_flows.planning import Decision
 from vllm_flows.update_policy import did_not_do
@@ -30,7 +31,8 @@ def _is_to_be_asked(run: Decision) -> bool:
     """Say whether what runs is yet to answer, also where something else is to be done for that."""
     (model,), (step,) = run.desired.models, run.plan.steps
     asks = Action.PROVE in {step.action, step.wanted}
-    return asks or run.left_unproven(model) or model.name in run.state.held
+    left = answers_prompts(model) and run.left_unproven(model)
+    return asks or left or model.name in run.state.held
 
 
 def runs_already(run: Decision) -> bool:

@@ -16,9 +16,11 @@ from vllm_flows.errors import (
     CompletionError,
     NotDeployedError,
     NotReadyError,
+    RouterError,
     TimedOutError,
 )
 from vllm_flows.models import Model
+from vllm_flows.proof import Proof
 from vllm_flows.session import Session
 from vllm_flows.settings import Settings
 
@@ -150,6 +152,16 @@ def test_a_model_that_is_ready_and_does_not_answer_is_out_of_time_with_the_last_
     with pytest.raises(TimedOutError, match="no completion came") as caught:
         waited(serve({"/v1/models": (503, b"busy")}), [[deployment()]])
     assert caught.value.why == "no replica is ready"
+
+
+def test_a_router_that_never_knows_the_model_is_said_at_the_end_of_the_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    why = RouterError("the router knows no engine", next_command="vllm-flows router-logs")
+    monkeypatch.setattr(Proof, "unknown", lambda _: why)
+    with pytest.raises(TimedOutError, match="no completion came") as caught:
+        waited(serve({"/v1/models": (503, b"busy")}), [[deployment()]])
+    assert (caught.value.why, caught.value.next_command) == (why.what, why.next_command)
 
 
 def test_a_model_that_answers_no_prompts_is_only_waited_for(serve: Serve):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,10 @@ from vllm_flows.errors import (
     ConfigurationError,
     NotDeployedError,
 )
+from vllm_flows.observed import ClusterState
 from vllm_flows.plan import Action
 from vllm_flows.updating import why_not
+from vllm_flows.waves import with_entries
 
 pytestmark = pytest.mark.usefixtures("chart")
 
@@ -161,6 +164,31 @@ def test_a_way_back_that_was_interrupted_holds_until_the_next_install_as_after_a
     made = decided(killed_after_helm(served=(OLD, NEW), requested="main"), OLD)
     assert made.commit("a") == NEW
     assert made.served(made.desired.models[0]).requested == NEW
+
+
+def test_other_options_of_a_commit_that_answered_are_no_way_back():
+    state = killed_after_helm(served=(NEW, OLD), requested="main")
+    made = decided(state, LATER)
+    assert made.commit("a") == NEW
+    assert made.served(made.desired.models[0]).requested == "main"
+
+
+def test_what_rests_cannot_be_asked_and_is_brought_further():
+    state = killed_after_helm(complete={NEW: 1})
+    deployed = replace(state.deployments["a"], replicas=0, ready=0)
+    values = with_entries(state.release.values, {"a": entry_at_rest(state)})
+    state = replace(
+        state,
+        release=replace(state.release, values=values),
+        deployments={**state.deployments, "a": deployed},
+    )
+    made = decided(state, LATER)
+    assert (made.commit("a"), why_not(made, None, again=False)) == (LATER, "")
+
+
+def entry_at_rest(state: ClusterState) -> dict[str, Any]:
+    """Return the model's entry of the release with no replicas."""
+    return {**entries(state.release.values)["a"], "replicaCount": 0}
 
 
 def test_what_was_announced_and_was_proven_meanwhile_does_not_lead_to_a_later_commit():

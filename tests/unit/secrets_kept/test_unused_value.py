@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -115,15 +115,24 @@ def test_a_vault_that_is_used_here_is_asked_however_the_store_is(
     assert note_of_unused(wanting(keeper, secrets="kubernetes"), API_KEY) == ""
 
 
-@pytest.mark.parametrize("wanted", ["auto", "vault"])
+def test_who_insists_on_vault_is_stopped_where_the_cluster_has_no_way_from_it(
+    world: World, keeper: Keeper
+):
+    world.served, world.kept[PATH] = "", {"api-key": "sk-there"}
+    with pytest.raises(ConfigurationError, match="Vault's secret/vllm/api-key holds an API key"):
+        note_of_unused(wanting(keeper, secrets="vault"), API_KEY)
+    world.sealed = True
+    with pytest.raises(VaultUnavailableError, match="whether Vault's secret/vllm/api-key holds"):
+        note_of_unused(wanting(keeper, secrets="vault"), API_KEY)
+
+
 def test_a_key_of_vault_stops_nobody_whose_cluster_has_no_way_from_vault(
-    world: World, keeper: Keeper, wanted: Literal["auto", "vault"]
+    world: World, keeper: Keeper
 ):
     world.served = ""
-    used = wanting(keeper, secrets=wanted)
-    assert note_of_unused(used, API_KEY) == ""
+    assert note_of_unused(keeper, API_KEY) == ""
     world.kept[PATH] = {"api-key": "sk-there"}
-    note = note_of_unused(used, API_KEY)
+    note = note_of_unused(keeper, API_KEY)
     assert "Vault's secret/vllm/api-key holds an API key, and namespace vllm does not" in note
     assert "the cluster serves no ExternalSecrets; what is installed without one is open" in note
     assert "next: VLLM_SECRETS=kubernetes vllm-flows set-api-key" in note
