@@ -158,7 +158,8 @@ def test_a_replica_that_has_a_key_before_the_router_waits_for_the_install(produc
     product.kubectl("patch", "secret", "vllm-api-key", "--type=merge", "-p", patched(NEW))
     product.kubectl("delete", "pod", "-l", "model=qwen3", "--wait")
     product.kubectl("wait", "--for=condition=Available", "deployment", "-l", "model=qwen3")
-    for asking in (["test-completions", "qwen3"], ["wait"]):
+    # `wait` first: it gives the router the time to meet the replica.
+    for asking in (["wait"], ["test-completions", "qwen3"]):
         assert "next: vllm-flows install" in product.run(*asking, code=1).stderr
     found = json.loads(product.run("check", "-o", "json", code=6).stdout)
     assert found["models"][0]["findings"][0]["next"] == "vllm-flows install"
