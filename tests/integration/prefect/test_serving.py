@@ -24,11 +24,14 @@ _AWAY_SECONDS = 20.0
 """Prefect's own listener for Cancel gives up by then, at a poll each second."""
 PROGRAM = """
 import time
+from pathlib import Path
 from prefect import flow
 from cli.serving import serve_until_ended
 
 @flow
 def patient():
+    print("at work", flush=True)
+    Path(__file__).with_name("at-work").touch()
     time.sleep(300)
 
 if __name__ == "__main__":
@@ -106,10 +109,11 @@ def own_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(tmp_path: Path):
     with own_server(ports.unused()) as api, started(tmp_path, api) as serving:
         running(api)
+        until((tmp_path / "at-work").exists)
         serving.send_signal(signal.SIGTERM)
         said, _ = serving.communicate(timeout=_PATIENCE)
     assert serving.returncode == 0
-    assert "Beginning flow run" in said
+    assert "at work" in said
     assert "Traceback" not in said
     assert "never awaited" not in said
 
