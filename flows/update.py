@@ -25,7 +25,7 @@ from vllm_flows.models import Model, answers_prompts
 from vllm_flows.models_file import load_models, named
 from vllm_flows.planning import Decision, decide_update
 from vllm_flows.refusing import held_against, reason
-from vllm_flows.report import Report, outcome_rows
+from vllm_flows.report import Outcome, Report, outcome_rows
 from vllm_flows.revision_class import Change
 from vllm_flows.rollout import Strategy
 from vllm_flows.session import Session
@@ -104,13 +104,18 @@ def update(  # noqa: PLR0913 -- the fields of the form in the Prefect UI
             run = _decided(guarded, sought, revision or run.commit(model))
             if not run or not _last_word(guarded, run, news, agreed=may is May.ASK):
                 return Report([], changed=False)
-            rolling = Rolling(run, session, comparing=True)
-            with table_of_failure(rolling):
-                _bring(rolling, _model(run))
-            rolling.remember([model])
-            found = outcomes(rolling)
+            found = _brought(session, run)
     publish(outcome_rows(found), "Models that answer")
     return Report(found, changed=True)
+
+
+def _brought(session: Session, run: Decision) -> list[Outcome]:
+    """Bring the model, and return what became of it."""
+    rolling = Rolling(run, session, comparing=True)
+    with table_of_failure(rolling):
+        _bring(rolling, _model(run))
+    rolling.remember([_model(run).name])
+    return outcomes(rolling)
 
 
 def _decided(session: Session, sought: _Sought, announced: str | None) -> Decision | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from cli.interrupting import Interruptions, answer_sigterm
+from tests.unit.cli.programs import working
 
 WORKING = """
 import time
@@ -26,17 +26,7 @@ except KeyboardInterrupt:
 
 def start(seconds: float) -> subprocess.Popen[str]:
     """Start a command that takes so long to end in good order; return it once it works."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKING.format(seconds=seconds)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=sys.path[0] or None,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 -- no thread runs
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "armed\n"
-    return process
+    return working(WORKING.format(seconds=seconds), "armed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import is_gone
+from tests.unit.cli.programs import working
 
 WORKING = """
 import sys, tempfile, threading, time
@@ -73,16 +74,7 @@ leave_threads(7, last=0.1)
 def start(folder: Path, verb: str, script: str) -> subprocess.Popen[str]:
     """Start a verb, and return it once the program that it started hangs."""
     code = verb.format(script=script.format(folder=folder))
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKING.format(verb=code)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=sys.path[0] or None,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 -- no thread runs
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "started\n"
+    process = working(WORKING.format(verb=code), "started")
     child = folder / "child"
     while not child.exists() or not child.read_text():
         assert process.poll() is None, process.communicate()
