@@ -156,7 +156,8 @@ class Pod(threading.Thread):
             return math.inf
         body = {"metadata": {"uid": self._pod["metadata"]["uid"]}, "status": status}
         try:
-            self._pod = self._node.api.patch(f"{self._path}/status", body, "strategic")
+            # Its answer is no news: the watch may have told of the pod's deletion meanwhile.
+            self._node.api.patch(f"{self._path}/status", body, "strategic")
         except ApiError as error:
             if error.status == _GONE:
                 self._gone.set()
@@ -170,7 +171,7 @@ class Pod(threading.Thread):
             container.record.ready = False
         self._publish()
         grace = self._pod["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE_SECONDS)
-        self._stop(float(grace))
+        self._stop_containers(float(grace))
         for container in self._all:
             if container.process is not None:
                 container.advance(self._volumes or {}, self._ip, time.monotonic())
@@ -181,7 +182,7 @@ class Pod(threading.Thread):
             return False
         return True
 
-    def _stop(self, seconds: float) -> None:
+    def _stop_containers(self, seconds: float) -> None:
         running = [each for each in self._all if each.process]
         for container in running:
             self._report("Killing", f"Stopping container {container.record.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,6 +13,7 @@ from sandbox.hub.access import TOKEN_WITHOUT_GRANT
 if TYPE_CHECKING:
     from conftest import Product
 
+_PATIENCE = 120.0
 PICKLE = "- name: pickle\n  modelURL: facebook/opt-125m\n"
 SIX = f"""\
 - name: fine
@@ -34,19 +35,37 @@ SIX = f"""\
 
 
 def versions(product: Product) -> dict[str, str]:
-    """Return the resource version of everything in the cluster that a run could write."""
+    """Return the resource version of everything in the cluster that a run could write.
+
+    What other tests left and is on its way out with its namespace is none of it.
+    """
     kinds = "namespaces,deployments,jobs,pods,services,pvc,pv,configmaps,secrets,roles"
     items = json.loads(product.kubectl("get", kinds, "-A", "-o", "json"))["items"]
-    return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
+    spaces = [one["metadata"] for one in items if one["kind"] == "Namespace"]
+    staying = {"", *(one["name"] for one in spaces if "deletionTimestamp" not in one)}
+    return {
+        f"{item['kind']} {namespace_of(item)}/{item['metadata']['name']}": str(
+            item["metadata"]["resourceVersion"]
+        )
+        for item in items
+        if namespace_of(item) in staying
+    }
+
+
+def namespace_of(item: dict[str, Any]) -> str:
+    """Return the namespace that an object is, is in, or is a volume of; "" when there is none."""
+    if item["kind"] == "Namespace":
+        return str(item["metadata"]["name"])
+    claim = item.get("spec", {}).get("claimRef", {}) if item["kind"] == "PersistentVolume" else {}
+    return str(item["metadata"].get("namespace", claim.get("namespace", "")))
 
 
 def settled_versions(product: Product) -> dict[str, str]:
-    """Return the versions once nothing changes any more: a cluster writes much when it is new.
-
-    What is left of the tests before goes meanwhile.
-    """
+    """Return the versions once nothing changes any more: a cluster writes much when it is new."""
+    end = time.monotonic() + _PATIENCE
     before, now = {"": ""}, versions(product)
-    while now != before or "Terminating" in product.kubectl("get", "namespaces"):
+    while now != before:
+        assert time.monotonic() < end, set(now.items()) ^ set(before.items())
         time.sleep(1)
         before, now = now, versions(product)
     return now

@@ -82,6 +82,12 @@ def until(is_so: Callable[[], object]) -> None:
     raise AssertionError(is_so)
 
 
+def deployed(product: Product) -> str:
+    """Return the commit that the model's Deployment names."""
+    (found,) = product.objects("deployments", "model=phi4,helm-release-name=vllm")
+    return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
+
+
 @contextmanager
 def serving(product: Product, **more: str) -> Iterator[Prefect]:
     """Run `vllm-flows serve` with a server of its own, and with more variables."""
@@ -308,7 +314,7 @@ def test_a_commit_that_an_interrupted_update_left_is_asked_first_wherever_its_re
     left = product.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
     with product.watched("update", "phi4") as run:
         run.until("does on its own")
-        run.until_helm()
+        until(lambda: deployed(product) == left)
         run.process.send_signal(signal.SIGTERM)
         assert run.ended() == 130, run.said
     newest = product.hub("commit", repo=REPOSITORY, kind="license")["sha"]
