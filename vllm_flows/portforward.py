@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from kubernetes import client as kubernetes_client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
+from kubernetes.stream.ws_client import websocket_call
 from websocket import ABNF, WebSocketConnectionClosedException, WebSocketException
 
 from vllm_flows.cluster import Cluster
@@ -27,6 +26,7 @@ from vllm_flows.errors import ClusterError, ClusterUnavailableError, VllmFlowsEr
 from vllm_flows.model_problems import printable
 
 _CHUNK_BYTES = 65536
+_PATH = "/api/v1/namespaces/{namespace}/pods/{name}/portforward"
 _DATA, _ERROR = 0, 1
 _KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds, seconds, times: a connection to an API server that is gone ends after a minute."""
@@ -75,12 +75,18 @@ class PodTunnel:
 
         Raises ClusterError when the API refuses, ClusterUnavailableError for all the rest.
         """
-        # The library replaces the client's transport while it connects: a client of its own.
-        own = kubernetes_client.CoreV1Api(kubernetes_client.ApiClient(cluster.api.configuration))
-        forward = own.connect_get_namespaced_pod_portforward
+        # Without the library's class of all calls, which takes half a second to import.
+        client = cluster.api.client
+        method, url, headers, *_ = client.param_serialize(
+            "GET",
+            _PATH,
+            path_params={"namespace": cluster.namespace, "name": pod},
+            query_params=[("ports", str(port))],
+            auth_settings=["BearerToken"],
+        )
         try:
-            opened = stream(
-                forward, pod, cluster.namespace, ports=str(port), _preload_content=False
+            opened = websocket_call(
+                client.configuration, method, url, headers=headers, _preload_content=False
             )
         except ApiException as error:
             raise _refusal(pod, error) from error

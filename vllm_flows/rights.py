@@ -106,7 +106,7 @@ _TO_FORESEE = (
 _EVERYWHERE = (
     _Rule("", "nodes", "list"),
     _Rule("", "pods", "list"),
-    _Rule("", "persistentvolumes", "get"),
+    _Rule("", "persistentvolumes", "list"),
     _Rule("storage.k8s.io", "storageclasses", "list"),
     _Rule("node.k8s.io", "runtimeclasses", "get"),
     _Rule("", "namespaces", "get", "kube-system"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 from vllm_flows.cluster import Cluster, Object
@@ -29,17 +28,11 @@ def surroundings(
     `weights_pod` is one as the Jobs would make: whether the API takes it is asked, nothing written.
     What this account may not see is None; the plan then says so instead of deciding by it.
     """
-    names = {claim.model: claim.manifest["spec"].get("volumeName") for claim in claims}
-    volumes = {
-        model: _permitted(partial(cluster.get, "PersistentVolume", name))
-        for model, name in names.items()
-        if name
-    }
     return Surroundings(
         nodes=_listed(lambda: cluster.find("Node")),
         pods=_listed(lambda: _pods_that_stay(cluster)),
         storage_classes=_listed(lambda: cluster.find("StorageClass")),
-        volumes={model: volume for model, volume in volumes.items() if volume},
+        volumes=_volumes(cluster, claims),
         runtime_class=_permitted(lambda: cluster.get("RuntimeClass", runtime_class) or {})
         if runtime_class
         else None,
@@ -47,6 +40,15 @@ def surroundings(
         pod_security=_enforced(_permitted(lambda: cluster.get("Namespace", cluster.namespace))),
         weights_refusal=_refusal(cluster, weights_pod),
     )
+
+
+def _volumes(cluster: Cluster, claims: Iterable[WeightsClaim]) -> dict[str, Object]:
+    """Return by model the volumes that are bound: one list, as a request each takes long."""
+    specs = {claim.model: claim.manifest["spec"] for claim in claims}
+    names = {model: spec["volumeName"] for model, spec in specs.items() if spec.get("volumeName")}
+    found = _listed(lambda: cluster.find("PersistentVolume")) if names else ()
+    there = {one["metadata"]["name"]: one for one in found or ()}
+    return {model: there[name] for model, name in names.items() if name in there}
 
 
 def _pods_that_stay(cluster: Cluster) -> list[Object]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
+from vllm_flows.observed import WeightsClaim
 from vllm_flows.surroundings import surroundings
 
 
@@ -87,9 +88,29 @@ def test_what_the_api_would_refuse_of_a_weights_pod_is_asked_without_writing(
     assert surroundings(cluster, "", (), POD).weights_refusal == told
 
 
+def claim(model: str, **spec: str) -> WeightsClaim:
+    return WeightsClaim(model, "1Gi", manifest={"spec": spec})
+
+
+def test_the_volumes_of_all_models_are_read_at_once():
+    cluster: Any = FakeCluster()
+    cluster.pods["PersistentVolume"] = [{"metadata": {"name": name}} for name in ("a", "b", "c")]
+    claims = [claim("qwen", volumeName="b"), claim("phi", volumeName="gone"), claim("new")]
+    found = surroundings(cluster, "", claims, POD)
+    assert found.volumes == {"qwen": {"metadata": {"name": "b"}}}
+    assert cluster.asked["PersistentVolume"] == {}
+
+
+def test_without_a_volume_none_is_looked_for():
+    cluster: Any = FakeCluster()
+    assert surroundings(cluster, "", [claim("new")], POD).volumes == {}
+    assert "PersistentVolume" not in cluster.asked
+
+
 def test_what_this_account_may_not_see_is_unknown():
     cluster: Any = FakeCluster(forbids=True)
-    found = surroundings(cluster, "nvidia", (), POD)
+    found = surroundings(cluster, "nvidia", [claim("qwen", volumeName="b")], POD)
     unseen = (found.nodes, found.pods, found.storage_classes, found.quotas, found.runtime_class)
     assert unseen == (None,) * 5
+    assert found.volumes == {}
     assert found.pod_security == ""
