@@ -8,7 +8,12 @@ from typing import Any
 
 from vllm_flows.chart import Chart, locate_chart
 from vllm_flows.differences import entries
-from vllm_flows.errors import ConfigurationError, HubUnavailableError, NotDeployedError
+from vllm_flows.errors import (
+    ConfigurationError,
+    HubUnavailableError,
+    NotDeployedError,
+    RouterError,
+)
 from vllm_flows.models import Model
 from vllm_flows.observed import (
     Access,
@@ -20,6 +25,7 @@ from vllm_flows.observed import (
 )
 from vllm_flows.settings import Settings
 from vllm_flows.values import PinnedModel, at_new_commit, release_values
+from vllm_flows.waves import router_lags
 
 _COMMIT_DIGITS = 40
 
@@ -79,7 +85,8 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
     """Render what is deployed with one model at the verdict's commit, and nothing else changed.
 
     Whatever else models.yaml and the settings say now, replicas too, is for an upgrade to bring.
-    Raises NotDeployedError for a model that does not run, ConfigurationError for another chart.
+    Raises NotDeployedError for a model that does not run, ConfigurationError for another chart, and
+    RouterError where an interrupted change of the API key left the router behind.
     """
     release, chart = state.release, locate_chart(settings)
     if model.name not in entries(release.values) or model.name not in state.deployments:
@@ -92,6 +99,12 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
             f"the release has chart {release.chart_version}, and the settings say {chart.version}",
             why="an update changes one model, and another chart would change all of them",
             next_command="vllm-flows upgrade",
+        )
+    if router_lags(release.values) and not state.at_work:
+        raise RouterError(
+            "the API key was changed, and the router does not have it yet",
+            why="an interrupted run left it so, and an update gives no router a key",
+            next_command="vllm-flows install",
         )
     values = release.values
     replicas = entries(values)[model.name].get("replicaCount", model.replica_count)

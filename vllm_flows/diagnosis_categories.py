@@ -169,7 +169,8 @@ def place_of(deployment: Object, pod: Object | None = None) -> Place:
     """Return where a Deployment, and perhaps one of its pods, is to be looked at."""
     namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
     if pod is None:
-        return Place(namespace, name)
+        labels = deployment["metadata"].get("labels") or {}
+        return Place(namespace, name, model=labels.get("model", "MODEL"))
     return Place(
         namespace=namespace,
         deployment=name,

@@ -314,7 +314,9 @@ class Session:
         elif self.cluster.inside:
             yield f"http://{self._service(model)}"
         else:
-            with forwarded(self.cluster, lambda: self._ready_pod(model), API_PORT) as port:
+            # Each connection asks in a thread of its own, where nobody hears that it waits.
+            asking = replace(self, cluster=replace(self.cluster, patience=None))
+            with forwarded(self.cluster, lambda: asking.ready_pod(model), API_PORT) as port:
                 yield f"http://127.0.0.1:{port}"
 
     def _service(self, model: str) -> str:
@@ -322,7 +324,7 @@ class Session:
         name = ROUTER_SERVICE if enabled else engine_service(model)
         return f"{name}.{self.settings.namespace}.svc"
 
-    def _ready_pod(self, model: str) -> str:
+    def ready_pod(self, model: str) -> str:
         """Name a ready pod behind the API; the router's labels are its Service's selector."""
         selector = self.router_selector() if self.settings.router_enabled else f"model={model}"
         for replica in ready_replicas(self.cluster.find("Pod", selector)):

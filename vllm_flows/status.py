@@ -10,7 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
-from vllm_flows.observed import DIGEST_ANNOTATION, PROVEN_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.observed import (
+    API_KEY_ANNOTATION,
+    DIGEST_ANNOTATION,
+    PROVEN_ANNOTATION,
+    REVISION_ANNOTATION,
+)
 
 Object = Mapping[str, Any]
 
@@ -18,6 +23,8 @@ ROUTER = "(router)"
 """The router's name among the models; no model can have it."""
 _GPU = "nvidia.com/gpu"
 _UNSEEN = "it was changed, and not seen to answer since"
+_BEHIND = "the API key was changed, and the router does not have it yet: {nobody}"
+_GIVES = "vllm-flows install   (the router gets the key; unless a run is at work)"
 ASKS = (
     "vllm-flows update {model}   (it is asked; onFailure says what then; unless a run is at work)"
 )
@@ -94,7 +101,11 @@ def status_of(
         pods = _pods_of(deployed[name], kinds.get("Pod", []))
         one = _one(name, deployed[name], pods, proven.get(name), endpoint, now)
         found.append(_scaled_to_none(one, replicas.get(name, 0)))
-    return found
+    if ROUTER not in deployed:
+        return found
+    key = _key_mark(deployed[ROUTER])
+    behind = {name for name, one in deployed.items() if _key_mark(one) != key}
+    return [_before_the_router(one) if one.name in behind else one for one in found]
 
 
 def _subject(deployment: Object) -> str:
@@ -141,6 +152,26 @@ def _scaled_to_none(status: Status, wanted: int) -> Status:
     where = "VLLM_ROUTER_REPLICAS" if status.name == ROUTER else "models.yaml"
     told = f"it was scaled to 0 replicas, and {where} wants {wanted}"
     return replace(status, health=Health.DOWN, diagnosis=told, next_command="vllm-flows install")
+
+
+def _key_mark(deployment: Object) -> object:
+    """Return the mark of the API key that its newest pods hold; None for none."""
+    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    return annotations.get(API_KEY_ANNOTATION)
+
+
+def _before_the_router(status: Status) -> Status:
+    """Return the status of a model whose new replicas hold another API key than the router.
+
+    No router asks with another key than its own, and it sends nothing to an engine that refuses it.
+    """
+    if status.health is Health.UNSETTLED:
+        told = _BEHIND.format(nobody="its new replicas answer nobody")
+        return replace(status, diagnosis=told, next_command=_GIVES)
+    if status.health in {Health.READY, Health.UNPROVEN}:
+        told = _BEHIND.format(nobody="it answers nobody")
+        return replace(status, health=Health.DEGRADED, diagnosis=told, next_command=_GIVES)
+    return status
 
 
 def _pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:

@@ -320,7 +320,7 @@ def test_a_commit_that_an_interrupted_update_left_is_asked_first_wherever_its_re
     newest = product.hub("commit", repo=REPOSITORY, kind="license")["sha"]
     said = product.run("check-revisions").stdout
     assert f"{left[:8]} runs and was not seen to answer: `vllm-flows update phi4` asks it" in said
-    assert "vllm-flows update phi4" in product.run("status").stderr
+    until(lambda: "vllm-flows update phi4" in product.run("status").stderr)
     with serving(product) as prefect:
         product.run("check-revisions", "--tell", PREFECT_API_URL=f"{prefect.url}/api")
         (proof,) = prefect.ended(1)

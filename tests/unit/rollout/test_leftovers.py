@@ -263,6 +263,6 @@ def test_a_rollout_that_is_held_says_so_and_how_it_goes_on():
     found = diagnose(both, [])
     assert "its older replicas are kept beside the new ones" in found.summary
     assert "its older replicas ended" in diagnose(HELD, []).summary
-    assert found.next_command.startswith("vllm-flows update ")
+    assert found.next_command.startswith("vllm-flows update q ")
     paused = {**both, "spec": {**HELD["spec"], "paused": True}}
     assert diagnose(paused, []) == found

@@ -29,8 +29,9 @@ from vllm_flows.errors import (
     BlockedError,
     ConfigurationError,
     NotDeployedError,
+    RouterError,
 )
-from vllm_flows.observed import ClusterState
+from vllm_flows.observed import API_KEY_ANNOTATION, ClusterState
 from vllm_flows.plan import Action
 from vllm_flows.updating import why_not
 from vllm_flows.waves import with_entries
@@ -60,6 +61,29 @@ def test_another_chart_is_for_an_upgrade_to_bring():
     other = replace(SERVING, release=replace(SERVING.release, chart_version="0.1.9"))
     with pytest.raises(ConfigurationError, match="another chart would change all"):
         decided(other)
+
+
+def lagging() -> ClusterState:
+    """Return what a run left that was killed between engines with a new key and the router."""
+    values = SERVING.release.values
+    marked = {API_KEY_ANNOTATION: "new"}
+    engines = {
+        name: {**entry, "podAnnotations": {**entry["podAnnotations"], **marked}}
+        for name, entry in entries(values).items()
+    }
+    return replace(
+        SERVING, release=replace(SERVING.release, values=with_entries(values, engines)), held={"a"}
+    )
+
+
+def test_where_the_router_has_not_got_the_key_an_install_comes_first():
+    with pytest.raises(RouterError, match="the router does not have it yet") as caught:
+        decided(lagging())
+    assert caught.value.next_command == "vllm-flows install"
+
+
+def test_a_key_that_another_run_brings_is_waited_for():
+    assert decided(replace(lagging(), at_work=True)).plan.steps
 
 
 def test_what_stands_against_the_commit_blocks_it():

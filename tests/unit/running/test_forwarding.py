@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support import VirtualClock
 from vllm_flows.errors import ClusterError, ClusterUnavailableError, NoRightError
 from vllm_flows.forwarding import Pods, Way, pods_of
 from vllm_flows.portforward import PodTunnel, accepting, carry
+from vllm_flows.session import Session
+from vllm_flows.waiting import StoppableClock
 
 _CLOSED = 8
 
@@ -266,3 +269,33 @@ def test_bytes_that_polling_does_not_tell_of_are_read():
     with ours, theirs:
         carry(ours, Buffered())
         assert theirs.recv(100) == b"onetwo"
+
+
+@dataclass
+class Away:
+    """A Kubernetes API that does not answer; who is patient tells so, and waits."""
+
+    patience: object = "long"
+    inside: bool = False
+
+    def get(self, *_: str) -> None:
+        assert self.patience is None
+        raise ClusterUnavailableError("cannot read Service: the Kubernetes API does not answer")
+
+
+def test_a_connection_does_not_wait_for_an_api_that_is_away(monkeypatch: pytest.MonkeyPatch):
+    heard: list[str] = []
+
+    @contextmanager
+    def forwarded(_: object, pick_pod: Any, __: int) -> Iterator[int]:
+        with pytest.raises(ClusterUnavailableError) as caught:
+            pick_pod()
+        heard.append(caught.value.what)
+        yield 1
+
+    monkeypatch.setattr("vllm_flows.session.forwarded", forwarded)
+    settings: Any = SimpleNamespace(router_url="", router_enabled=True, api_key=None)
+    cluster, helm = Away(), None
+    session = Session(settings, cluster, helm, StoppableClock(), keyless=True)  # type: ignore[arg-type]  # stand-ins
+    with session.models_api():
+        assert heard == ["cannot read Service: the Kubernetes API does not answer"]

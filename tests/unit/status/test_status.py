@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from vllm_flows.observed import DIGEST_ANNOTATION, PROVEN_ANNOTATION, REVISION_ANNOTATION
+from vllm_flows.observed import (
+    API_KEY_ANNOTATION,
+    DIGEST_ANNOTATION,
+    PROVEN_ANNOTATION,
+    REVISION_ANNOTATION,
+)
 from vllm_flows.status import ROUTER, Health, Status, status_of
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -177,3 +182,38 @@ def test_what_was_changed_and_not_seen_to_answer_has_the_command_that_asks_it():
     assert found.diagnosis == "it was changed, and not seen to answer since"
     assert found.next_command.startswith("vllm-flows update qwen ")
     assert only(deployment("qwen"), claim("qwen", "")).next_command == ""
+
+
+def keyed(found: dict[str, Any], mark: str) -> dict[str, Any]:
+    found["spec"]["template"]["metadata"]["annotations"][API_KEY_ANNOTATION] = mark
+    return found
+
+
+@pytest.mark.parametrize("claimed", ["d0", "d1"])
+def test_a_model_whose_key_the_router_does_not_have_yet_answers_nobody(claimed: str):
+    model = keyed(deployment("qwen"), "new")
+    found, _ = status_of([model, router(1), claim("qwen", claimed)], {"qwen": 1}, "ns", NOW)
+    assert found.health is Health.DEGRADED
+    assert found.diagnosis.endswith("the router does not have it yet: it answers nobody")
+    assert found.next_command.startswith("vllm-flows install ")
+
+
+def test_of_a_model_on_its_way_to_a_key_the_new_replicas_answer_nobody():
+    model = keyed(deployment("qwen", total=2), "new")
+    found, _ = status_of([model, router(1)], {"qwen": 1}, "ns", NOW)
+    assert found.health is Health.UNSETTLED
+    assert found.diagnosis.endswith("yet: its new replicas answer nobody")
+    assert found.next_command.startswith("vllm-flows install ")
+
+
+def test_a_model_that_is_down_is_told_as_that_whatever_key_it_holds():
+    model = keyed(deployment("qwen", ready=0), "new")
+    found, _ = status_of([model, router(1)], {"qwen": 1}, "ns", NOW)
+    assert (found.health, found.diagnosis) == (Health.DOWN, "")
+
+
+def test_with_one_key_everywhere_or_without_a_router_nothing_is_said_of_it():
+    model = keyed(deployment("qwen"), "new")
+    assert only(model).health is Health.READY
+    found, _ = status_of([model, keyed(router(1), "new")], {"qwen": 1}, "ns", NOW)
+    assert found.next_command == ""
