@@ -135,6 +135,9 @@ async def _serving(found: Sequence[RunnerDeployment], presence: Presence) -> Non
     tasks = [asyncio.create_task(one) for one in (runner.start(), runner.watch(presence))]
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await runner.end_runs(note)
+        raise
     finally:
         for task in tasks:
             task.cancel()

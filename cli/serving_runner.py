@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import Self
@@ -32,6 +33,8 @@ _RUNS_AT_ONCE = 24
 """Each is a process of some 128 MB, also while it waits for the lock."""
 _PAUSE_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
+_ENDING_SECONDS = 30.0
+"""As long as a run has at Cancel."""
 _NOBODY_BEHIND = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 
@@ -56,6 +59,21 @@ class ServingRunner(Runner):
         if self._cancelling_observer:
             await self._cancelling_observer.__aexit__(None, None, None)
         return self
+
+    async def end_runs(self, say: Callable[[str], object]) -> None:
+        """Take no more runs, and let those at work end in good order, as by SIGTERM.
+
+        They tell the server so themselves. Killed, they would count as at work for nine minutes.
+        """
+        self.stopping = self._scheduled_run_poller.stopping = True
+        processes = self._process_manager
+        if at_work := processes.flow_run_ids():
+            say(f"ending {len(at_work)} at work")
+        for handle in filter(None, map(processes.get, at_work)):
+            with suppress(ProcessLookupError):
+                handle.graceful_kill()
+        ends = [processes.wait_for_exit(one, _ENDING_SECONDS) for one in at_work]
+        await asyncio.gather(*ends)
 
     async def watch(self, presence: Presence) -> None:
         """Keep asking the server; raises TimedOutError when it is away for too long."""

@@ -32,7 +32,10 @@ from cli.serving import serve_until_ended
 def patient():
     print("at work", flush=True)
     Path(__file__).with_name("at-work").touch()
-    time.sleep(300)
+    try:
+        time.sleep(300)
+    finally:
+        Path(__file__).with_name("in-good-order").touch()
 
 if __name__ == "__main__":
     serve_until_ended([patient.to_deployment("patient")])
@@ -106,13 +109,16 @@ def own_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(_SECONDS)
-def test_sigterm_ends_it_without_a_traceback_while_a_run_is_at_work(tmp_path: Path):
+def test_sigterm_ends_it_and_its_runs_in_good_order_which_the_server_knows_at_once(tmp_path: Path):
     with own_server(ports.unused()) as api, started(tmp_path, api) as serving:
-        running(api)
+        (run,) = running(api)["id"]["any_"]
         until((tmp_path / "at-work").exists)
         serving.send_signal(signal.SIGTERM)
         said, _ = serving.communicate(timeout=_PATIENCE)
+        ended = ask(api, f"flow_runs/{run}", "GET")["state_type"]
     assert serving.returncode == 0
+    assert ended == "CRASHED"
+    assert (tmp_path / "in-good-order").exists()
     assert "at work" in said
     assert "Traceback" not in said
     assert "never awaited" not in said
