@@ -221,7 +221,8 @@ def state_of(findings: Iterable[Finding]) -> State:
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return them in the order in which a reader needs them: the worst first.
 
-    Before an answer that does not come stands the key that was refused: that is why.
+    Before an answer that does not come stands the key that was refused: that is why. Before all
+    stands that what runs is not proven: the command that asks it goes back if it does not do.
     """
     found, kinds = list(findings), list(Kind)
     causes = OF_THE_KEY if any(one.kind in _OF_A_KEY_TOO for one in found) else set()
@@ -229,6 +230,7 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         sorted(
             found,
             key=lambda one: (
+                one.kind is not Kind.UNPROVEN,
                 one.kind not in causes,
                 -one.state.badness,
                 kinds.index(one.kind),

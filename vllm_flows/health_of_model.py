@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from vllm_flows.health import Checked
+from vllm_flows.claims import is_unproven
+from vllm_flows.health import Checked, Finding, Kind
 from vllm_flows.health_asking import TEXT, Asked, Asker
 from vllm_flows.health_baseline import fitting, renewed
 from vllm_flows.health_judging import (
@@ -13,11 +14,12 @@ from vllm_flows.health_judging import (
     judge_ways,
     restart_counts,
 )
-from vllm_flows.health_looking import Look, wanted_replicas, why_not_ready
+from vllm_flows.health_looking import Look, is_listed, wanted_replicas, why_not_ready
 from vllm_flows.health_memory import NOTHING, Memory
 from vllm_flows.health_router import Counts, judge_errors
 from vllm_flows.health_speed import best
 from vllm_flows.models import Model, answers_prompts
+from vllm_flows.status import ASKS, Health
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
     status, memory = seen.statuses[name], seen.memories.get(name, NOTHING)
     why = why_not_ready(session, seen, name)
     findings = judge_replicas(status, why, changing=seen.changing)
+    findings += _left_half_way(seen, model)
     findings += judge_restarts(seen.pods.get(name, ()), memory)
     findings += judge_errors(name, asker.counts, memory)
     asked, replicas = Asked(), seen.replicas(name)
@@ -55,6 +58,21 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
         revision=deployed.revision if deployed else "",
     )
     return OfModel(checked.with_more(findings), asked)
+
+
+def _left_half_way(seen: Look, model: Model) -> list[Finding]:
+    """Judge what a run began to bring and left: while old and new are there, the status does not.
+
+    Where a run is at work it is yet to ask; what models.yaml does not have no update asks.
+    """
+    deployed, claim = seen.deployed.get(model.name), seen.claims.get(model.name)
+    unsettled = seen.statuses[model.name].health is Health.UNSETTLED and not seen.changing
+    if not (unsettled and is_listed(model) and deployed and claim):
+        return []
+    if not is_unproven(model, deployed, claim):
+        return []
+    what = "what its rollout brings was not seen to answer"
+    return [Finding(Kind.UNPROVEN, what, "", ASKS.format(model=model.name))]
 
 
 def memory_of(memory: Memory, found: OfModel, seen: Look, counted: Counts) -> Memory:

@@ -127,8 +127,7 @@ def choose(
             continue
         why = _obstacle(repair, one, models, memories.get(key_of(one.name), NOTHING), now)
         if why:
-            logs = "" if repair.of_key else f"vllm-flows logs {one.name}"
-            refused.append(repair.left(why, logs))
+            refused.append(repair.left(why, _instead(repair, one)))
         elif why := _beside(repair, chosen, at_most):
             refused.append(repair.left(why))
         else:
@@ -150,9 +149,29 @@ def _wanted(one: Checked, pods: Mapping[str, str]) -> Repair | None:
     return Repair(one.name, Way.RESTART, pods[pod], pod, of_key) if pod in pods else None
 
 
+def _instead(repair: Repair, one: Checked) -> str:
+    """Return what to run where another try would end the same; "" where it is known already."""
+    if repair.of_key:
+        return ""
+    left = _left_unproven(repair, one)
+    return left.next_for(one.name) if left else f"vllm-flows logs {one.name}"
+
+
+def _left_unproven(repair: Repair, one: Checked) -> Finding | None:
+    """Return that what answers badly was never seen to answer well, if that is so.
+
+    Another key, and files that were damaged, are no fault of what runs.
+    """
+    if repair.of_key or repair.way is not Way.RESTART:
+        return None
+    return next((each for each in one.findings if each.kind is Kind.UNPROVEN), None)
+
+
 def _obstacle(
     repair: Repair, one: Checked, models: Sequence[Checked], memory: Memory, now: float
 ) -> str:
+    if _left_unproven(repair, one):
+        return "it was not seen to answer as it is now, and a restart brings the same"
     ages = [(now - at, what) for at, what in memory.repairs]
     same = [age for age, what in ages if repair.mark in {what, what.partition(" ")[0]}]
     if any(age < _PAUSE_SECONDS for age in same):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,22 @@ import pytest
 from tests.support import VirtualClock
 from vllm_flows import health_hub_asking
 from vllm_flows.errors import AccessError, ClusterError, HubUnavailableError
-from vllm_flows.health import State
+from vllm_flows.health import Kind, State
 from vllm_flows.health_beside import router_counts
 from vllm_flows.health_hub_asking import ask_hub
 from vllm_flows.health_looking import Look, look, unlisted, why_not_ready
 from vllm_flows.health_memory import CONFIG_MAP
+from vllm_flows.health_of_model import check_model
+from vllm_flows.health_router import Counts
 from vllm_flows.models import Model
-from vllm_flows.observed import DIGEST_ANNOTATION, REVISION_ANNOTATION, Verdict, WeightsClaim
+from vllm_flows.observed import (
+    DIGEST_ANNOTATION,
+    MODEL_LABEL,
+    PROVEN_ANNOTATION,
+    REVISION_ANNOTATION,
+    Verdict,
+    WeightsClaim,
+)
 from vllm_flows.settings import Settings
 from vllm_flows.status import Health
 
@@ -40,7 +50,7 @@ def engine(name: str, ready: int = 1) -> dict[str, Any]:
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"annotations": annotations}},
+            "template": {"metadata": {"annotations": annotations}, "spec": {"containers": []}},
         },
         "status": {"observedGeneration": 1, **counts},
     }
@@ -114,6 +124,38 @@ def test_the_cluster_is_read_once_however_many_models_there_are():
     assert seen.nodes()["m0"] == {"m0-1": "n1"}
     assert [one["metadata"]["name"] for one in seen.router_pods] == ["router-1"]
     assert (seen.memories, seen.changing) == ({}, False)
+
+
+def claim(name: str, proven: str) -> dict[str, Any]:
+    noted = {"labels": {MODEL_LABEL: name}, "annotations": {PROVEN_ANNOTATION: proven}}
+    size = {"resources": {"requests": {"storage": "1Gi"}}}
+    return {"metadata": {"name": f"weights-{name}", **noted}, "spec": size}
+
+
+@pytest.mark.parametrize(
+    ("proven", "model", "changing", "found"),
+    [
+        ("d0", Model(name="a", model_url="org/a"), False, [Kind.UNPROVEN, Kind.CHANGING]),
+        ("d0", Model(name="a", model_url="org/a"), True, [Kind.CHANGING]),
+        ("d0", unlisted("a"), False, [Kind.CHANGING]),
+        ("d1 d0", Model(name="a", model_url="org/a"), False, [Kind.CHANGING]),
+        ("", Model(name="a", model_url="org/a"), False, [Kind.CHANGING]),
+    ],
+    ids=["left", "run at work", "not listed", "proven", "first one"],
+)
+def test_a_rollout_that_a_run_left_half_way_does_not_hide_that_what_it_brings_is_not_proven(
+    proven: str, model: Model, found: list[Kind], *, changing: bool
+):
+    both = engine("a")
+    both["status"] |= {"replicas": 2, "readyReplicas": 2}
+    cluster = Cluster(Deployment=[both], PersistentVolumeClaim=[claim("a", proven)])
+    session = session_of(cluster)
+    seen = replace(look(session, {"a": 1}), changing=changing)
+    asker: Any = SimpleNamespace(session=session, counts=Counts())
+    checked = check_model(asker, seen, model).checked
+    assert [one.kind for one in checked.findings] == found
+    if Kind.UNPROVEN in found:
+        assert checked.findings[0].next_for("a").startswith("vllm-flows update a ")
 
 
 def test_only_of_models_that_are_not_ready_is_it_asked_why():

@@ -19,6 +19,7 @@ from vllm_flows.health_report import health_data, health_rows, next_lines, page,
 NOW, HOUR = 1_000_000.0, 3600.0
 SILENT = Finding(Kind.SILENT, "no byte", replica="a-1")
 WEIGHTS = Finding(Kind.WEIGHTS, "1 file")
+UNPROVEN = Finding(Kind.UNPROVEN, "not seen")
 
 
 def chosen(*models: Checked, at_most: int = 3, nodes: str = "", **memories: Memory) -> Repairs:
@@ -42,6 +43,29 @@ def test_a_replica_that_does_not_answer_is_restarted(kind: Kind):
     assert (one.way, one.pod, one.node) == (Way.RESTART, "a-1", "node-0")
     assert Result(one).text == "a: pod a-1 was ended, another takes its place"
     assert one.failed(ClusterError("refused")).text == "a: not repaired: refused"
+
+
+@pytest.mark.parametrize("kind", [Kind.SILENT, Kind.EMPTY, Kind.RUBBISH])
+def test_what_is_not_proven_is_not_restarted_but_asked_by_its_update(kind: Kind):
+    bad = Finding(kind, "x", replica="a-1")
+    one = Checked("a").with_more([bad, UNPROVEN])
+    assert next_lines(Health(NOW, 1.0, (one,))) == ["a: next: vllm-flows update a"]
+    found = chosen(one)
+    assert found.chosen == ()
+    (left,) = found.refused
+    assert left.text.startswith("a: left alone: it was not seen to answer as it is now")
+    after = left.on(one).findings
+    assert [each.next_for("a") for each in after] == ["vllm-flows update a"] * 2
+    assert "left alone" in after[1].why
+
+
+@pytest.mark.parametrize(
+    ("found", "way"),
+    [(Finding(Kind.OTHER_KEY, "x", replica="a-1"), Way.RESTART), (WEIGHTS, Way.REFETCH)],
+)
+def test_what_is_no_answer_of_a_model_that_is_not_proven_is_repaired(found: Finding, way: Way):
+    (one,) = chosen(Checked("a").with_more([found, UNPROVEN])).chosen
+    assert one.way is way
 
 
 def test_the_only_replica_needs_no_name():
