@@ -89,6 +89,8 @@ def judge_replicas(
         return [Finding(Kind.CHANGING, "a run is changing the namespace, and it is not ready")]
     if kind in {Kind.NO_REPLICA, Kind.UNPROVEN} and status.diagnosis:
         return [Finding(kind, status.diagnosis, "", status.next_command)]
+    if status.diagnosis:  # whatever replicas are ready, the router asks with another key
+        return [Finding(Kind.CHANGING, status.diagnosis, "", status.next_command)]
     what = _WORDS[kind].format(status)
     why = diagnosis.summary if diagnosis else ""
     return [Finding(kind, what, why, diagnosis.next_command if diagnosis else "")]

@@ -63,10 +63,12 @@ def check_model(asker: Asker, seen: Look, model: Model) -> OfModel:
 def _left_half_way(seen: Look, model: Model) -> list[Finding]:
     """Judge what a run began to bring and left: while old and new are there, the status does not.
 
-    Where a run is at work it is yet to ask; what models.yaml does not have no update asks.
+    Where a run is at work it is yet to ask; what models.yaml does not have no update asks, nor what
+    has a status that says what else comes first.
     """
     deployed, claim = seen.deployed.get(model.name), seen.claims.get(model.name)
-    unsettled = seen.statuses[model.name].health is Health.UNSETTLED and not seen.changing
+    status = seen.statuses[model.name]
+    unsettled = status.health is Health.UNSETTLED and not status.diagnosis and not seen.changing
     if not (unsettled and is_listed(model) and deployed and claim):
         return []
     if not is_unproven(model, deployed, claim):

@@ -157,6 +157,18 @@ def test_replicas_that_are_not_ready_are_told_with_the_diagnosis(health: Health,
         assert (found.why, found.next_command) == ("no node has a free GPU", "look")
 
 
+@pytest.mark.parametrize("health", [Health.DEGRADED, Health.UNSETTLED])
+def test_a_model_that_the_router_does_not_reach_by_its_key_is_told_with_what_brings_it(
+    health: Health,
+):
+    known = {"diagnosis": "the router does not have it yet", "next_command": "vllm-flows install"}
+    (found,) = judge_replicas(Status("a", health, wanted=1, ready=1, **known), None)  # type: ignore[arg-type]  # texts
+    assert (found.kind, found.text) == (Kind.CHANGING, "the router does not have it yet")
+    assert found.next_for("a") == "vllm-flows install"
+    (found,) = judge_replicas(Status("a", health, wanted=1, ready=1, **known), None, changing=True)  # type: ignore[arg-type]  # texts
+    assert found.text.startswith("a run is changing")
+
+
 def test_while_a_run_changes_the_namespace_nobody_is_down_who_is_not_ready():
     (found,) = judge_replicas(Status("a", Health.DOWN, wanted=1), None, changing=True)
     assert found.state is State.INCONCLUSIVE
