@@ -35,6 +35,9 @@ _PAUSE_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
 _ENDING_SECONDS = 30.0
 """As long as a run has at Cancel."""
+_BY_THEMSELVES_SECONDS = 3.0
+"""Ctrl-C in a terminal, and most that ends a service, reach runs too: once is enough for them."""
+_LAST_WORD_SECONDS = 1.0
 _NOBODY_BEHIND = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 
@@ -65,15 +68,24 @@ class ServingRunner(Runner):
 
         They tell the server so themselves. Killed, they would count as at work for nine minutes.
         """
+        if not self.started:
+            return
         self.stopping = self._scheduled_run_poller.stopping = True
         processes = self._process_manager
-        if at_work := processes.flow_run_ids():
-            say(f"ending {len(at_work)} at work")
+        at_work = processes.flow_run_ids()
+        if not at_work:
+            return
+        say(f"ending {len(at_work)} at work")
+        await self._ended(at_work, _BY_THEMSELVES_SECONDS)
         for handle in filter(None, map(processes.get, at_work)):
             with suppress(ProcessLookupError):
                 handle.graceful_kill()
-        ends = [processes.wait_for_exit(one, _ENDING_SECONDS) for one in at_work]
-        await asyncio.gather(*ends)
+        await self._ended(at_work, _ENDING_SECONDS)
+        await asyncio.sleep(_LAST_WORD_SECONDS)  # in which Prefect tells of one that did not
+
+    async def _ended(self, runs: Collection[UUID], seconds: float) -> None:
+        """Wait for their end, but no longer than that."""
+        await asyncio.gather(*(self._process_manager.wait_for_exit(one, seconds) for one in runs))
 
     async def watch(self, presence: Presence) -> None:
         """Keep asking the server; raises TimedOutError when it is away for too long."""

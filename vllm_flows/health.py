@@ -222,16 +222,18 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return them in the order in which a reader needs them: the worst first.
 
     Before an answer that does not come stands the key that was refused: that is why. Before all
-    stands that what runs is not proven: the command that asks it goes back if it does not do.
+    else stands that what runs is not proven: the command that asks it goes back if it does not do,
+    which a key that was refused must not lead to.
     """
     found, kinds = list(findings), list(Kind)
-    causes = OF_THE_KEY if any(one.kind in _OF_A_KEY_TOO for one in found) else set()
+    of_a_key = {*_OF_A_KEY_TOO, Kind.UNPROVEN}
+    causes = OF_THE_KEY if any(one.kind in of_a_key for one in found) else set()
     return tuple(
         sorted(
             found,
             key=lambda one: (
-                one.kind is not Kind.UNPROVEN,
                 one.kind not in causes,
+                one.kind is not Kind.UNPROVEN,
                 -one.state.badness,
                 kinds.index(one.kind),
             ),

@@ -24,7 +24,7 @@ from vllm_flows.health_speed import Speed, slow_start, slow_tokens
 from vllm_flows.refused_key import OtherKeyError
 from vllm_flows.router_key import Stray
 from vllm_flows.sizes import human_seconds
-from vllm_flows.status import Health, Status
+from vllm_flows.status import Health, Status, next_of
 
 Object = Mapping[str, Any]
 
@@ -89,11 +89,12 @@ def judge_replicas(
         return [Finding(Kind.CHANGING, "a run is changing the namespace, and it is not ready")]
     if kind in {Kind.NO_REPLICA, Kind.UNPROVEN} and status.diagnosis:
         return [Finding(kind, status.diagnosis, "", status.next_command)]
-    if status.diagnosis:  # whatever replicas are ready, the router asks with another key
+    if kind is Kind.REPLICAS and status.diagnosis:  # all are ready; the router has another key
         return [Finding(Kind.CHANGING, status.diagnosis, "", status.next_command)]
     what = _WORDS[kind].format(status)
-    why = diagnosis.summary if diagnosis else ""
-    return [Finding(kind, what, why, diagnosis.next_command if diagnosis else "")]
+    if diagnosis is None:
+        return [Finding(kind, what)]
+    return [Finding(kind, what, diagnosis.summary, next_of(status, diagnosis.next_command))]
 
 
 def restart_counts(pods: Iterable[Object]) -> dict[str, int]:

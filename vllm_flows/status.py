@@ -9,7 +9,12 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from vllm_flows.names import ROUTER_DEPLOYMENT, ROUTER_SERVICE, engine_service
+from vllm_flows.names import (
+    ROUTER_DEPLOYMENT,
+    ROUTER_SERVICE,
+    engine_deployment,
+    engine_service,
+)
 from vllm_flows.observed import (
     API_KEY_ANNOTATION,
     DIGEST_ANNOTATION,
@@ -23,7 +28,7 @@ ROUTER = "(router)"
 """The router's name among the models; no model can have it."""
 _GPU = "nvidia.com/gpu"
 _UNSEEN = "it was changed, and not seen to answer since"
-_BEHIND = "the API key was changed, and the router does not have it yet: {nobody}"
+_BEHIND = "the API key was changed, and the router does not have it yet: it answers nobody"
 _GIVES = "vllm-flows install   (the router gets the key; unless a run is at work)"
 ASKS = (
     "vllm-flows update {model}   (it is asked; onFailure says what then; unless a run is at work)"
@@ -101,11 +106,8 @@ def status_of(
         pods = _pods_of(deployed[name], kinds.get("Pod", []))
         one = _one(name, deployed[name], pods, proven.get(name), endpoint, now)
         found.append(_scaled_to_none(one, replicas.get(name, 0)))
-    if ROUTER not in deployed:
-        return found
-    key = _key_mark(deployed[ROUTER])
-    behind = {name for name, one in deployed.items() if _key_mark(one) != key}
-    return [_before_the_router(one) if one.name in behind else one for one in found]
+    ahead = _before_the_router(deployed)
+    return [_without_router(one) if one.name in ahead else one for one in found]
 
 
 def _subject(deployment: Object) -> str:
@@ -160,18 +162,34 @@ def _key_mark(deployment: Object) -> object:
     return annotations.get(API_KEY_ANNOTATION)
 
 
-def _before_the_router(status: Status) -> Status:
-    """Return the status of a model whose new replicas hold another API key than the router.
+def _before_the_router(deployed: Mapping[str, Object]) -> Collection[str]:
+    """Return the models whose new replicas hold a key that the router has not got yet.
 
-    No router asks with another key than its own, and it sends nothing to an engine that refuses it.
+    Engines get one all together, and the router after them. Once it has it, an engine with the mark
+    of before is one that went back: what started anew has read the key of now. One without a key
+    takes any.
     """
-    if status.health is Health.UNSETTLED:
-        told = _BEHIND.format(nobody="its new replicas answer nobody")
-        return replace(status, diagnosis=told, next_command=_GIVES)
+    marks = {
+        name: mark
+        for name, one in deployed.items()
+        if one["metadata"]["name"] == engine_deployment(name) and (mark := _key_mark(one))
+    }
+    return () if ROUTER not in deployed or _key_mark(deployed[ROUTER]) in marks.values() else marks
+
+
+def _without_router(status: Status) -> Status:
+    """Return the status of a model whose new replicas the router does not reach with its key."""
+    if status.health is Health.UNSETTLED:  # why it is so is still to be looked at
+        return replace(status, next_command=_GIVES)
     if status.health in {Health.READY, Health.UNPROVEN}:
-        told = _BEHIND.format(nobody="it answers nobody")
-        return replace(status, health=Health.DEGRADED, diagnosis=told, next_command=_GIVES)
+        return replace(status, health=Health.DEGRADED, diagnosis=_BEHIND, next_command=_GIVES)
     return status
+
+
+def next_of(status: Status, diagnosed: str) -> str:
+    """Return what to do next: what its diagnosis says, unless something else comes before that."""
+    is_to_be_asked = diagnosed == ASKS.format(model=status.name)
+    return status.next_command if is_to_be_asked and status.next_command else diagnosed
 
 
 def _pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vllm_flows.kubectl import read_objects
-from vllm_flows.status import ROUTER, UNHEALTHY, Health, Status, deployment_of, status_of
+from vllm_flows.status import (
+    ROUTER,
+    UNHEALTHY,
+    Health,
+    Status,
+    deployment_of,
+    next_of,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from vllm_flows.cluster import Cluster
@@ -73,5 +81,5 @@ def _diagnosed(
         status,
         diagnosis=found.summary,
         category=str(found.category),
-        next_command=found.next_command,
+        next_command=next_of(status, found.next_command),
     )

@@ -102,10 +102,14 @@ def _router_held(before: Values, after: Values) -> Values | None:
 
 
 def router_lags(values: Values) -> bool:
-    """Say whether the router holds another API key than engines, as between two helms."""
+    """Say whether engines want an API key that the router has not got, as between two helms.
+
+    They get it all together. With the mark of before is then who went back: its pods, which started
+    anew, have read the key of now. Engines without a key take any.
+    """
     router = values.get(_ROUTER) or {}
-    marks = {key_mark(entry) for entry in entries(values).values()}
-    return bool(router.get("enableRouter")) and bool(marks - {key_mark(router)})
+    marks = {key_mark(entry) for entry in entries(values).values()} - {None}
+    return bool(router.get("enableRouter") and marks) and key_mark(router) not in marks
 
 
 def key_mark(entry: Values) -> object:

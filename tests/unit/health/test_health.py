@@ -56,12 +56,19 @@ def test_a_reader_sees_the_worst_first_and_nothing_twice():
     assert found.state is State.DOWN
 
 
-@pytest.mark.parametrize("kind", [Kind.EMPTY, Kind.OTHER_KEY, Kind.NO_ANSWER, Kind.CHANGING])
+@pytest.mark.parametrize("kind", [Kind.EMPTY, Kind.NO_ANSWER, Kind.CHANGING])
 def test_of_a_model_that_is_not_proven_that_comes_first_whatever_else_is_bad(kind: Kind):
     left, more = Finding(Kind.UNPROVEN, "not seen"), Finding(kind, "bad")
     found = Checked("a", (more,)).with_more([left, Finding(Kind.CHANGED_OUTSIDE, "held")])
     assert found.findings[0] is left
     assert found.state is max(left.state, more.state, key=lambda one: one.badness)
+
+
+@pytest.mark.parametrize("kind", [Kind.OTHER_KEY, Kind.KEY_REFUSED])
+def test_a_key_that_is_refused_comes_before_that_a_model_is_not_proven(kind: Kind):
+    refused = Finding(kind, "another key")
+    found = Checked("a", (Finding(Kind.UNPROVEN, "not seen"),)).with_more([refused])
+    assert found.findings[0] is refused
 
 
 def test_a_finding_says_where_and_why_and_what_to_run():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ from vllm_flows.health_shapes import Shape
 from vllm_flows.health_speed import Speed
 from vllm_flows.observed import Access, Leftover, Release, ReleaseState, Verdict
 from vllm_flows.refused_key import OtherKeyError
-from vllm_flows.status import Health, Status
+from vllm_flows.status import Health, Status, status_of
 
 BASELINE = Baseline("d", Speed(0.1, 100), {"text": Shape(100, 30), "json": Shape(20, 9, json=True)})
 WELL = Heard(speed=Speed(0.1, 100), shapes=BASELINE.shapes)
@@ -157,10 +158,14 @@ def test_replicas_that_are_not_ready_are_told_with_the_diagnosis(health: Health,
         assert (found.why, found.next_command) == ("no node has a free GPU", "look")
 
 
-@pytest.mark.parametrize("health", [Health.DEGRADED, Health.UNSETTLED])
-def test_a_model_that_the_router_does_not_reach_by_its_key_is_told_with_what_brings_it(
-    health: Health,
-):
+def test_a_model_that_is_not_deployed_is_down():
+    (absent,) = status_of([], {"a": 1}, "ns", datetime(2026, 1, 1, tzinfo=UTC))
+    (found,) = judge_replicas(absent, None)
+    assert (found.kind, found.state) == (Kind.NOT_DEPLOYED, State.DOWN)
+
+
+def test_a_model_that_the_router_does_not_reach_by_its_key_is_told_with_what_brings_it():
+    health = Health.DEGRADED
     known = {"diagnosis": "the router does not have it yet", "next_command": "vllm-flows install"}
     (found,) = judge_replicas(Status("a", health, wanted=1, ready=1, **known), None)  # type: ignore[arg-type]  # texts
     assert (found.kind, found.text) == (Kind.CHANGING, "the router does not have it yet")

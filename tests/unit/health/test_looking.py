@@ -22,7 +22,7 @@ from vllm_flows.health_memory import CONFIG_MAP
 from vllm_flows.health_of_model import check_model
 from vllm_flows.health_router import Counts
 from vllm_flows.models import Model
-from vllm_flows.names import ROUTER_DEPLOYMENT
+from vllm_flows.names import ROUTER_DEPLOYMENT, engine_deployment
 from vllm_flows.observed import (
     API_KEY_ANNOTATION,
     DIGEST_ANNOTATION,
@@ -163,14 +163,15 @@ def test_a_rollout_that_a_run_left_half_way_does_not_hide_that_what_it_brings_is
 def test_what_waits_for_the_router_to_get_a_key_is_not_to_be_asked_first():
     both, router = engine("a"), engine("router")
     both["status"] |= {"replicas": 2, "readyReplicas": 2}
+    both["metadata"]["name"] = engine_deployment("a")
+    both["spec"]["template"]["metadata"]["annotations"] |= {API_KEY_ANNOTATION: "new"}
     router["metadata"] |= {"name": ROUTER_DEPLOYMENT, "labels": {}}
     router["spec"]["template"]["metadata"]["annotations"] = {API_KEY_ANNOTATION: "old"}
     cluster = Cluster(Deployment=[both, router], PersistentVolumeClaim=[claim("a", "d0")])
     session = session_of(cluster)
     asker: Any = SimpleNamespace(session=session, counts=Counts())
     checked = check_model(asker, look(session, {"a": 1}), Model(name="a", model_url="org/a"))
-    (found,) = checked.checked.findings
-    assert found.next_for("a").startswith("vllm-flows install ")
+    assert [one.kind for one in checked.checked.findings] == [Kind.CHANGING]
 
 
 def test_only_of_models_that_are_not_ready_is_it_asked_why():

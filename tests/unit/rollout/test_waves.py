@@ -8,6 +8,7 @@ import pytest
 
 from vllm_flows.differences import entries
 from vllm_flows.models import Model
+from vllm_flows.observed import API_KEY_ANNOTATION
 from vllm_flows.rollout import AT_REST, Rollout, Strategy
 from vllm_flows.settings import load_settings
 from vllm_flows.values import PinnedModel, release_values
@@ -173,3 +174,12 @@ def test_a_router_that_a_killed_run_left_behind_its_engines_is_known():
     assert not router_lags(keyed("one", "one"))
     assert not router_lags(keyed(None, None))
     assert not router_lags(keyed("two", "one", router_enabled=False))
+
+
+def test_a_router_does_not_lag_behind_who_went_back_or_wants_no_key():
+    assert not router_lags(keyed(None, "one"))
+    found = keyed("one", "two")
+    newest = {"name": "b", "podAnnotations": {API_KEY_ANNOTATION: "two"}}
+    spec = found["servingEngineSpec"]
+    both = {**found, "servingEngineSpec": {**spec, "modelSpec": [*spec["modelSpec"], newest]}}
+    assert not router_lags(both)

@@ -13,7 +13,7 @@ from vllm_flows.observed import (
     PROVEN_ANNOTATION,
     REVISION_ANNOTATION,
 )
-from vllm_flows.status import ROUTER, Health, Status, status_of
+from vllm_flows.status import ASKS, ROUTER, Health, Status, next_of, status_of
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 COMMIT = "a" * 40
@@ -189,31 +189,55 @@ def keyed(found: dict[str, Any], mark: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("claimed", ["d0", "d1"])
-def test_a_model_whose_key_the_router_does_not_have_yet_answers_nobody(claimed: str):
-    model = keyed(deployment("qwen"), "new")
-    found, _ = status_of([model, router(1), claim("qwen", claimed)], {"qwen": 1}, "ns", NOW)
+def beside_router(*models: Any, key: str = "") -> list[Status]:
+    """Return how models are with a router that holds a key, "" for none."""
+    routed = keyed(router(1), key) if key else router(1)
+    return status_of([*models, routed, claim("qwen", "d1")], {"qwen": 1}, "ns", NOW)[:-1]
+
+
+@pytest.mark.parametrize("before", ["", "old"])
+def test_a_model_whose_key_the_router_has_not_got_yet_answers_nobody(before: str):
+    (found,) = beside_router(keyed(deployment("qwen"), "new"), key=before)
     assert found.health is Health.DEGRADED
     assert found.diagnosis.endswith("the router does not have it yet: it answers nobody")
     assert found.next_command.startswith("vllm-flows install ")
 
 
-def test_of_a_model_on_its_way_to_a_key_the_new_replicas_answer_nobody():
-    model = keyed(deployment("qwen", total=2), "new")
-    found, _ = status_of([model, router(1)], {"qwen": 1}, "ns", NOW)
-    assert found.health is Health.UNSETTLED
-    assert found.diagnosis.endswith("yet: its new replicas answer nobody")
-    assert found.next_command.startswith("vllm-flows install ")
+def test_of_a_model_on_its_way_to_a_key_it_is_still_looked_at_why():
+    (found,) = beside_router(keyed(deployment("qwen", total=2), "new"), key="old")
+    assert (found.health, found.diagnosis) == (Health.UNSETTLED, "")
+    assert next_of(found, ASKS.format(model="qwen")).startswith("vllm-flows install ")
+    assert next_of(found, "look at the crash") == "look at the crash"
+
+
+def test_what_is_held_for_another_reason_is_asked():
+    (found,) = beside_router(keyed(deployment("qwen", total=2), "one"), key="one")
+    asks = ASKS.format(model="qwen")
+    assert next_of(found, asks) == asks
 
 
 def test_a_model_that_is_down_is_told_as_that_whatever_key_it_holds():
-    model = keyed(deployment("qwen", ready=0), "new")
-    found, _ = status_of([model, router(1)], {"qwen": 1}, "ns", NOW)
+    (found,) = beside_router(keyed(deployment("qwen", ready=0), "new"), key="old")
     assert (found.health, found.diagnosis) == (Health.DOWN, "")
 
 
-def test_with_one_key_everywhere_or_without_a_router_nothing_is_said_of_it():
-    model = keyed(deployment("qwen"), "new")
-    assert only(model).health is Health.READY
-    found, _ = status_of([model, keyed(router(1), "new")], {"qwen": 1}, "ns", NOW)
-    assert found.next_command == ""
+@pytest.mark.parametrize("models", [("new", "old"), ("", ""), ("new", "")])
+def test_who_went_back_and_who_wants_no_key_answers_by_the_router(models: tuple[str, str]):
+    some = [
+        keyed(deployment(name), mark) if mark else deployment(name)
+        for name, mark in zip(("qwen", "phi"), models, strict=True)
+    ]
+    found = beside_router(*some, key="new")
+    assert {one.health for one in found} == {Health.READY}
+
+
+def test_somebody_elses_deployment_is_not_said_to_lack_a_key():
+    stranger = deployment("theirs")
+    stranger["metadata"]["name"] = "theirs"
+    mine = keyed(deployment("qwen"), "new")
+    assert {one.health for one in beside_router(mine, stranger, key="new")} == {Health.READY}
+    assert beside_router(mine, stranger, key="old")[1].health is Health.READY
+
+
+def test_without_a_router_each_model_takes_its_key_alone():
+    assert only(keyed(deployment("qwen"), "new")).health is Health.READY
