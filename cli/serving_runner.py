@@ -72,15 +72,15 @@ class ServingRunner(Runner):
             return
         self.stopping = self._scheduled_run_poller.stopping = True
         processes = self._process_manager
-        at_work = processes.flow_run_ids()
-        if not at_work:
+        if not (at_work := processes.flow_run_ids()):
             return
         say(f"ending {len(at_work)} at work")
         await self._ended(at_work, _BY_THEMSELVES_SECONDS)
-        for handle in filter(None, map(processes.get, at_work)):
+        left = processes.flow_run_ids()
+        for handle in filter(None, map(processes.get, left)):
             with suppress(ProcessLookupError):
                 handle.graceful_kill()
-        await self._ended(at_work, _ENDING_SECONDS)
+        await self._ended(left, _ENDING_SECONDS)
         await asyncio.sleep(_LAST_WORD_SECONDS)  # in which Prefect tells of one that did not
 
     async def _ended(self, runs: Collection[UUID], seconds: float) -> None:

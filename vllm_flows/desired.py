@@ -86,7 +86,8 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
 
     Whatever else models.yaml and the settings say now, replicas too, is for an upgrade to bring.
     Raises NotDeployedError for a model that does not run, ConfigurationError for another chart, and
-    RouterError where an interrupted change of the API key left the router behind.
+    RouterError where an interrupted change of the API key left the router behind, and rollouts that
+    are held until it has the key.
     """
     release, chart = state.release, locate_chart(settings)
     if model.name not in entries(release.values) or model.name not in state.deployments:
@@ -100,7 +101,7 @@ def moved_state(model: Model, verdict: Verdict, settings: Settings, state: Clust
             why="an update changes one model, and another chart would change all of them",
             next_command="vllm-flows upgrade",
         )
-    if router_lags(release.values) and not state.at_work:
+    if state.held and router_lags(release.values) and not state.at_work:
         raise RouterError(
             "the API key was changed, and the router does not have it yet",
             why="an interrupted run left it so, and an update gives no router a key",

@@ -181,7 +181,7 @@ def _without_router(status: Status) -> Status:
     """Return the status of a model whose new replicas the router does not reach with its key."""
     if status.health is Health.UNSETTLED:  # why it is so is still to be looked at
         return replace(status, next_command=_GIVES)
-    if status.health in {Health.READY, Health.UNPROVEN}:
+    if status.health is Health.UNPROVEN:  # what was seen to answer as it is went back, and does
         return replace(status, health=Health.DEGRADED, diagnosis=_BEHIND, next_command=_GIVES)
     return status
 

@@ -82,6 +82,10 @@ def test_where_the_router_has_not_got_the_key_an_install_comes_first():
     assert caught.value.next_command == "vllm-flows install"
 
 
+def test_where_all_went_back_from_a_new_key_an_update_is_none_the_worse():
+    assert decided(replace(lagging(), held=frozenset())).plan.steps
+
+
 def test_a_key_that_another_run_brings_is_waited_for():
     assert decided(replace(lagging(), at_work=True)).plan.steps
 

@@ -189,15 +189,15 @@ def keyed(found: dict[str, Any], mark: str) -> dict[str, Any]:
     return found
 
 
-def beside_router(*models: Any, key: str = "") -> list[Status]:
-    """Return how models are with a router that holds a key, "" for none."""
+def beside_router(*models: Any, key: str = "", proven: str = "d1") -> list[Status]:
+    """Return how models are with a router that holds a key, "" for none; `proven` is qwen's."""
     routed = keyed(router(1), key) if key else router(1)
-    return status_of([*models, routed, claim("qwen", "d1")], {"qwen": 1}, "ns", NOW)[:-1]
+    return status_of([*models, routed, claim("qwen", proven)], {"qwen": 1}, "ns", NOW)[:-1]
 
 
 @pytest.mark.parametrize("before", ["", "old"])
 def test_a_model_whose_key_the_router_has_not_got_yet_answers_nobody(before: str):
-    (found,) = beside_router(keyed(deployment("qwen"), "new"), key=before)
+    (found,) = beside_router(keyed(deployment("qwen"), "new"), key=before, proven="d0")
     assert found.health is Health.DEGRADED
     assert found.diagnosis.endswith("the router does not have it yet: it answers nobody")
     assert found.next_command.startswith("vllm-flows install ")
@@ -229,6 +229,11 @@ def test_who_went_back_and_who_wants_no_key_answers_by_the_router(models: tuple[
     ]
     found = beside_router(*some, key="new")
     assert {one.health for one in found} == {Health.READY}
+
+
+def test_where_all_went_back_from_a_new_key_they_answer_by_the_router():
+    (found,) = beside_router(keyed(deployment("qwen"), "old"), key="new")
+    assert (found.health, found.next_command) == (Health.READY, "")
 
 
 def test_somebody_elses_deployment_is_not_said_to_lack_a_key():
