@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ class VirtualClock:
         """Let that much time pass at once."""
         self.slept.append(seconds)
         self.time += seconds
+
+
+def as_on_a_terminal() -> None:
+    """Let Ctrl-C reach a new process, also when the tests run in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -176,7 +176,7 @@ RULES: dict[Kind, Rule] = {
 
 
 OF_THE_KEY = {Kind.OTHER_KEY, Kind.KEY_REFUSED}
-_OF_A_KEY_TOO = {Kind.NO_ANSWER, Kind.NOT_ROUTED, Kind.ROUTER_DOWN}
+_OF_A_KEY_TOO = {Kind.NO_ANSWER, Kind.NOT_ROUTED, Kind.ROUTER_DOWN, Kind.UNPROVEN}
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,7 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     which a key that was refused must not lead to.
     """
     found, kinds = list(findings), list(Kind)
-    of_a_key = {*_OF_A_KEY_TOO, Kind.UNPROVEN}
-    causes = OF_THE_KEY if any(one.kind in of_a_key for one in found) else set()
+    causes = OF_THE_KEY if any(one.kind in _OF_A_KEY_TOO for one in found) else set()
     return tuple(
         sorted(
             found,

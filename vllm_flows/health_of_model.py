@@ -68,9 +68,8 @@ def _left_half_way(seen: Look, model: Model) -> list[Finding]:
     """
     deployed, claim = seen.deployed.get(model.name), seen.claims.get(model.name)
     status = seen.statuses[model.name]
-    unsettled = status.health is Health.UNSETTLED and not seen.changing
-    unsettled = unsettled and not status.next_command
-    if not (unsettled and is_listed(model) and deployed and claim):
+    is_left = status.health is Health.UNSETTLED and not (seen.changing or status.next_command)
+    if not (is_left and is_listed(model) and deployed and claim):
         return []
     if not is_unproven(model, deployed, claim):
         return []

@@ -156,10 +156,10 @@ def _scaled_to_none(status: Status, wanted: int) -> Status:
     return replace(status, health=Health.DOWN, diagnosis=told, next_command="vllm-flows install")
 
 
-def _key_mark(deployment: Object) -> object:
-    """Return the mark of the API key that its newest pods hold; None for none."""
-    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
-    return annotations.get(API_KEY_ANNOTATION)
+def _annotations(deployment: Object) -> Mapping[str, str]:
+    """Return the annotations of its newest pods."""
+    found: Mapping[str, str] = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    return found
 
 
 def _before_the_router(deployed: Mapping[str, Object]) -> Collection[str]:
@@ -172,9 +172,13 @@ def _before_the_router(deployed: Mapping[str, Object]) -> Collection[str]:
     marks = {
         name: mark
         for name, one in deployed.items()
-        if one["metadata"]["name"] == engine_deployment(name) and (mark := _key_mark(one))
+        if one["metadata"]["name"] == engine_deployment(name)
+        and (mark := _annotations(one).get(API_KEY_ANNOTATION))
     }
-    return () if ROUTER not in deployed or _key_mark(deployed[ROUTER]) in marks.values() else marks
+    router = deployed.get(ROUTER)
+    if router is None or _annotations(router).get(API_KEY_ANNOTATION) in marks.values():
+        return ()
+    return marks
 
 
 def _without_router(status: Status) -> Status:
@@ -210,7 +214,7 @@ def _one(
     endpoint: str,
     now: datetime,
 ) -> Status:
-    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    annotations = _annotations(deployment)
     wanted = deployment["spec"].get("replicas", 1)
     ready = (deployment.get("status") or {}).get("readyReplicas", 0)
     other = proven is not None and proven != annotations.get(DIGEST_ANNOTATION, "")

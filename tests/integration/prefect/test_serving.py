@@ -17,6 +17,7 @@ import pytest
 from cli.prefect_server import answers, own_server
 from sandbox import ports
 from tests.prefect_api import ask
+from tests.support import as_on_a_terminal
 
 _SECONDS = 600
 _PATIENCE = 120.0
@@ -50,11 +51,6 @@ def until(there: Callable[[], Any]) -> Any:
     return found
 
 
-def _as_on_a_terminal() -> None:
-    """Let Ctrl-C reach it, also when the tests run in a shell's background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def started(folder: Path, api: str) -> Iterator[subprocess.Popen[str]]:
     """Start the program, and leave nothing of it."""
@@ -66,7 +62,7 @@ def started(folder: Path, api: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=_as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
+        preexec_fn=as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
     ) as process:
         try:
             yield process

@@ -77,6 +77,12 @@ def served(session: Session) -> str:
     return found[1]
 
 
+def deployed_commit(product: Product) -> str:
+    """Return the commit that the model's Deployment names, be it ready or not."""
+    (found,) = product.objects("deployments", "model=phi4")
+    return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
+
+
 @contextmanager
 def asked(session: Session) -> Iterator[list[bool]]:
     """Ask the model all the time while the block runs; what was heard is in the list."""

@@ -26,6 +26,7 @@ from sandbox.vault.running import Keys
 from tests import prefect_api
 from tests.integration.product.diagnosis_bench import Bench
 from tests.integration.product.watched import Watched
+from tests.support import as_on_a_terminal
 from vllm_flows.cluster import Cluster
 
 # Building the sandbox's programs, once per machine, takes minutes.
@@ -40,11 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(_FIRST_SECONDS))
-
-
-def _as_on_a_terminal() -> None:
-    """Let Ctrl-C reach the command, also when the tests run in a shell's background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class Product:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
+            preexec_fn=as_on_a_terminal,  # noqa: PLW1509 -- no thread runs in a test
         )
 
     @contextmanager

@@ -17,7 +17,13 @@ from huggingface_hub import HfApi
 from sandbox.ports import unused
 from tasks.update_runs import AUTOMATION
 from tests import prefect_api
-from tests.integration.product.changing_models import REPOSITORY, phi, served, session_of
+from tests.integration.product.changing_models import (
+    REPOSITORY,
+    deployed_commit,
+    phi,
+    served,
+    session_of,
+)
 from tests.integration.product.test_revisions import SECRET, receiving
 
 if TYPE_CHECKING:
@@ -80,12 +86,6 @@ def until(is_so: Callable[[], object]) -> None:
             return
         time.sleep(0.5)
     raise AssertionError(is_so)
-
-
-def deployed(product: Product) -> str:
-    """Return the commit that the model's Deployment names."""
-    (found,) = product.objects("deployments", "model=phi4,helm-release-name=vllm")
-    return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
 
 
 @contextmanager
@@ -314,7 +314,7 @@ def test_a_commit_that_an_interrupted_update_left_is_asked_first_wherever_its_re
     left = product.hub("commit", repo=REPOSITORY, kind="weights")["sha"]
     with product.watched("update", "phi4") as run:
         run.until("does on its own")
-        until(lambda: deployed(product) == left)
+        until(lambda: deployed_commit(product) == left)
         run.process.send_signal(signal.SIGTERM)
         assert run.ended() == 130, run.said
     newest = product.hub("commit", repo=REPOSITORY, kind="license")["sha"]

@@ -13,6 +13,7 @@ import psutil
 import yaml
 
 from deployments.catalogue import PREFECT_FILE
+from tests.integration.product.changing_models import deployed_commit
 from tests.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -52,12 +53,6 @@ def on_volume(product: Product) -> set[str]:
     return {path.name for path in Path(volume).glob("hub/models--*/snapshots/*")}
 
 
-def served(product: Product) -> str:
-    """Return the commit that the model's Deployment serves."""
-    (found,) = product.objects("deployments", "model=phi4")
-    return str(found["spec"]["template"]["metadata"]["annotations"]["vllm-flows.io/revision"])
-
-
 def killed_in_helm(run: Watched) -> None:
     """Kill a run and its helm while helm changes the release."""
     helms = run.until_helm()
@@ -72,15 +67,15 @@ def killed_in_helm(run: Watched) -> None:
 
 def test_after_a_good_update_what_served_before_comes_back_and_its_line_is_told(product: Product):
     product.install(PHI)
-    before = served(product)
+    before = deployed_commit(product)
     after = new_commit(product)
     product.install(PHI)
-    assert served(product) == after
+    assert deployed_commit(product) == after
     code, said = on_terminal(product, "n\n", "rollback")
-    assert (code, served(product)) == (1, after)
+    assert (code, deployed_commit(product)) == (1, after)
     assert f"{after[:_DIGITS]} -> {before[:_DIGITS]}" in said
     said = product.run("rollback", "--yes").stderr
-    assert served(product) == before
+    assert deployed_commit(product) == before
     assert "phi4: answered in" in said
     assert f"phi4: revision: {before}" in said
     assert claim(product)[1][:2] == [before, after]
@@ -95,7 +90,7 @@ def test_after_a_good_update_what_served_before_comes_back_and_its_line_is_told(
 
 def test_what_neither_runs_nor_served_before_goes_also_when_the_run_is_killed(product: Product):
     product.install(PHI)
-    first = served(product)
+    first = deployed_commit(product)
     kept = []
     for _ in range(2):
         kept.append(new_commit(product))
@@ -147,11 +142,11 @@ def test_a_lock_in_use_is_taken_by_force_alone_and_its_run_changes_nothing_more(
         run.until("% of 8 MB")
         refused = product.run("unlock", "--yes", code=5).stderr
         assert "is locked: held by" in refused
-        before = served(product)
+        before = deployed_commit(product)
         product.run("unlock", "--force", "--yes")
         product.hub("rate", bytes_per_second=None)
         assert run.ended() == 5
-    assert served(product) == before
+    assert deployed_commit(product) == before
 
 
 def test_the_device_plugin_is_a_release_of_its_own_made_only_where_none_is(product: Product):

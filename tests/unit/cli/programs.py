@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
+
+from tests.support import as_on_a_terminal
 
 
 def working(code: str, word: str) -> subprocess.Popen[str]:
@@ -15,7 +16,7 @@ def working(code: str, word: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=sys.path[0] or None,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 -- no thread runs
+        preexec_fn=as_on_a_terminal,  # noqa: PLW1509 -- no thread runs
     )
     assert process.stdout
     assert process.stdout.readline() == f"{word}\n"
